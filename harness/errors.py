@@ -1,0 +1,83 @@
+"""What a person is told when something is wrong, and the exit code that says which kind of wrong it was."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of `python -m harness`; scripts and the nightly rely on them."""
+
+    OK = 0
+    FAILED = 1  # at least one selected cell could not be measured
+    INPUT = 2  # a file or an argument is wrong; nothing was run
+    MISSING = 3  # a dataset, weights or an optional package is not there
+    OUTPUT = 4  # results cannot be written (permissions, full disk)
+    NOTHING = 5  # the selection contains no cell, or nothing was measured
+    RESUMABLE = 75  # a job stopped on request after a checkpoint; run it again to go on (sysexits' EX_TEMPFAIL)
+    INTERRUPTED = 130  # Ctrl-C; the same command resumes
+
+
+class UserError(Exception):
+    """Something a person can mend. The message says what is wrong, where, what is allowed and what to do next."""
+
+    exit = Exit.INPUT
+
+
+class MissingError(UserError):
+    """A dataset, weights or an optional package is absent."""
+
+    exit = Exit.MISSING
+
+
+class OutputError(UserError):
+    """The results folder cannot be written."""
+
+    exit = Exit.OUTPUT
+
+
+class DataError(UserError):
+    """A file of a dataset is corrupt or does not say what the dataset's declaration promises."""
+
+    exit = Exit.FAILED
+
+
+class Interrupted(Exception):
+    """A job was asked to stop, has saved its state, and can be resumed."""
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing wrong in a file: `file:line: key: message`."""
+
+    file: str
+    line: int
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{where}: {self.key}: {self.message}" if self.key else f"{where}: {self.message}"
+
+
+class Problems(UserError):
+    """Everything wrong in a set of files, all at once."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = sorted(set(problems))
+        files = ", ".join(dict.fromkeys(p.file for p in self.problems))
+        count = len(self.problems)
+        lines = [str(p) for p in self.problems]
+        super().__init__("\n".join([*lines, f"{count} error{'s' if count != 1 else ''} in {files}"]))
+
+
+def nearest(name: object, allowed: Iterable[str], *, what: str = "available") -> str:
+    """` Did you mean 'x'? available: a, b, c`: the tail of an error about an unknown name."""
+    names = sorted(allowed)
+    close = difflib.get_close_matches(str(name), names, n=1)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    shown = ", ".join(names[:20]) + (f", … ({len(names)} in all)" if len(names) > 20 else "")
+    return f"{hint} {what[:1].upper()}{what[1:]}: {shown or 'none'}"

@@ -1,0 +1,138 @@
+"""How a cell is trained and tested (Recipe), and at which scale a run is made (Profile).
+
+A recipe is data: `tables/recipes/PAPER.yaml` holds one entry per dataset, named `PAPER/ENTRY` by tables. A profile
+(`tables/profiles/NAME.yaml`) changes a recipe for a purpose and is part of every job's key, so its numbers never mix.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Size = Annotated[tuple[int, int], Field(description="(height, width) in pixels")]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Spec(BaseModel):
+    """A piece of configuration: immutable, and a typo is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Optimizer(Spec):
+    """`lr` is the base rate at the recipe's batch size; `multipliers` scale it per parameter group (backbone, head)."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: float = Field(0.01, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(5e-4, ge=0)
+    decay_norm_and_bias: bool = True
+    multipliers: dict[str, float] = {}
+    clip_norm: float | None = Field(None, gt=0)
+
+
+class Schedule(Spec):
+    """lr_t = floor·lr + (1 − floor)·lr·(1 − t/T)^power, after `warmup_iterations` of linear warm-up from `warmup_ratio`."""
+
+    name: Literal["poly"] = "poly"
+    power: float = Field(0.9, gt=0)
+    floor: Fraction = 0.0
+    warmup_iterations: int = Field(0, ge=0)
+    warmup_ratio: float = Field(1e-6, ge=0, le=1)
+
+
+class Augmentation(Spec):
+    """Training-time transforms in the order they are applied: resize, rotate, crop, flip, photometric, pad.
+
+    `resize` is the base size (long, short) for `keep_ratio`, else (height, width); it is scaled by a factor drawn
+    uniformly from `ratio`. `crop` is (height, width); a crop in which one class holds more than `cat_max_ratio` of the
+    valid pixels is drawn again, ten times at most.
+    """
+
+    resize: tuple[Positive, Positive]
+    keep_ratio: bool = True
+    ratio: tuple[float, float] = (0.5, 2.0)
+    rotation_degrees: float = Field(0.0, ge=0, le=180)
+    rotation_probability: Fraction = 0.0
+    crop: Size
+    cat_max_ratio: Fraction = 0.75
+    flip: Fraction = 0.5
+    photometric: bool = True
+    pad: Literal["centre", "corner"] = "centre"
+
+
+class TestProtocol(Spec):
+    """How a trained model is tested. Labels are never resized; logits go straight to the label's size, then argmax.
+
+    `resize` as in Augmentation (None: the image's own size).
+    """
+
+    __test__ = False  # not a pytest class
+
+    split: str = "val"
+    mode: Literal["whole"] = "whole"
+    resize: tuple[Positive, Positive] | None = None
+    keep_ratio: bool = True
+    max_images: Positive | None = None
+
+
+class Recipe(Spec):
+    """Everything between a model and its number, apart from the seed."""
+
+    dataset: str
+    train_split: str = "train"
+    batch_size: Positive = 16
+    epochs: Positive | None = None
+    iterations: Positive | None = None
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    augmentation: Augmentation
+    test: TestProtocol = TestProtocol()
+    pretrained: bool | str = False
+    precision: Literal["fp32"] = "fp32"
+    checkpoint_every: Positive = 500
+    source: str = ""  # where the values come from: paper section, released configuration
+    differs: dict[str, str] = {}  # what the paper's text says where the recipe follows another source
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Recipe:
+        if (self.epochs is None) == (self.iterations is None):
+            raise ValueError("say either 'epochs' or 'iterations'")
+        return self
+
+    def total_iterations(self, images: int) -> int:
+        """Length of the training in iterations, for a training split of `images` images (incomplete batches dropped)."""
+        if self.iterations is not None:
+            return self.iterations
+        assert self.epochs is not None
+        return self.epochs * max(1, images // self.batch_size)
+
+    def config(self) -> dict[str, Any]:
+        """What of the recipe decides a number, as JSON: without the remarks."""
+        return self.model_dump(mode="json", exclude={"source", "differs"})
+
+
+class Synthetic(Spec):
+    """Embedded scenes that stand in for a dataset: so many images of `size` per split, with that dataset's classes."""
+
+    train_images: Positive = 8
+    test_images: Positive = 4
+    size: Size = (64, 64)
+
+
+class Profile(Spec):
+    """What a run is for. `recipe` and `model` override fields (nested mappings merge); `synthetic` replaces datasets."""
+
+    name: str
+    about: str
+    comparable: bool = True  # may its numbers stand beside the paper's?
+    claims_only: bool = False
+    recipe: dict[str, Any] = {}
+    model: dict[str, Any] = {}
+    shorten: float | None = Field(None, gt=0, le=1)  # factor on the length of the training
+    synthetic: Synthetic | None = None
+    features_side: Positive | None = None  # complexity of modules: spatial size of the given feature maps
+    repeats: Positive | None = None  # timed repetitions of a latency measurement

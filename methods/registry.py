@@ -1,0 +1,172 @@
+"""Names of methods and context modules, without importing any of them.
+
+A method is a function `(backbone, num_classes, *, options…) -> Segmentor` under `@register("name")`; a context module is
+a class or function `(in_channels, *, options…) -> nn.Module` under `@register_context("name")`. The names, options and
+docstrings are read from the source text (so listing them costs no torch), and the object is imported when it is built.
+Methods outside the checkout are named `path/to/file.py:name` or offered by the entry-point group `harness.methods`.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError, nearest
+
+_HERE = Path(__file__).resolve().parent
+_DECORATORS = {"register": "method", "register_context": "context"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a name is defined and which keyword options it takes (None: any)."""
+
+    name: str
+    kind: str  # method | context
+    module: str
+    attribute: str
+    file: Path
+    options: dict[str, Any] | None = field(hash=False)
+    summary: str = ""
+
+    def load(self) -> Callable[..., Any]:
+        """The registered object itself; imports its module."""
+        if self.module in sys.modules or not self.module.startswith("external_method_"):
+            module = importlib.import_module(self.module)
+        else:
+            spec = importlib.util.spec_from_file_location(self.module, self.file)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[self.module] = module
+            spec.loader.exec_module(module)
+        return getattr(module, self.attribute)
+
+
+def register(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Marks a function that builds a method: `(backbone, num_classes, *, options…) -> Segmentor`."""
+    return lambda builder: builder
+
+
+def register_context(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Marks a context module: `(in_channels, *, options…)`, from a list of feature maps to one map."""
+    return lambda builder: builder
+
+
+def _literal(node: ast.expr | None) -> Any:
+    try:
+        return ast.literal_eval(node) if node is not None else ...
+    except ValueError:
+        return ...
+
+
+def _options(definition: ast.FunctionDef | ast.ClassDef) -> dict[str, Any] | None:
+    """Keyword-only options with their defaults; `...` where a default is missing or not a literal."""
+    function: ast.FunctionDef | None
+    if isinstance(definition, ast.ClassDef):
+        inits = [n for n in definition.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
+        function = inits[0] if inits else None
+    else:
+        function = definition
+    if function is None:
+        return {}
+    if function.args.kwarg is not None:
+        return None
+    return {a.arg: _literal(d) for a, d in zip(function.args.kwonlyargs, function.args.kw_defaults)}
+
+
+def _scan(file: Path, module: str) -> list[Entry]:
+    text = file.read_text(encoding="utf-8")
+    if "@register" not in text:
+        return []
+    entries = []
+    for node in ast.parse(text, filename=str(file)).body:
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+            continue
+        for mark in node.decorator_list:
+            known = isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id in _DECORATORS
+            if known and mark.args and isinstance(mark.args[0], ast.Constant):
+                summary = (ast.get_docstring(node) or ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+                kind = _DECORATORS[mark.func.id]
+                entries.append(Entry(mark.args[0].value, kind, module, node.name, file, _options(node), summary))
+    return entries
+
+
+@functools.cache
+def entries() -> dict[tuple[str, str], Entry]:
+    """All names of this checkout and of installed plug-ins, as {(kind, name): Entry}. Imports none of them."""
+    found: dict[tuple[str, str], Entry] = {}
+    for file in sorted(_HERE.rglob("*.py")):
+        module = ".".join(("methods", *file.relative_to(_HERE).with_suffix("").parts)).removesuffix(".__init__")
+        for entry in _scan(file, module):
+            other = found.get((entry.kind, entry.name))
+            if other is not None:
+                raise UserError(f"{entry.kind} '{entry.name}' is registered twice: {other.file} and {entry.file}")
+            found[entry.kind, entry.name] = entry
+    for entry in _plugins():
+        found.setdefault((entry.kind, entry.name), entry)
+    return found
+
+
+def _plugins() -> list[Entry]:
+    from importlib.metadata import entry_points
+
+    plugins = []
+    for point in entry_points(group="harness.methods"):
+        spec = importlib.util.find_spec(point.module)
+        if spec is not None and spec.origin is not None:
+            plugins += [e for e in _scan(Path(spec.origin), point.module) if e.attribute == point.attr or not point.attr]
+    return plugins
+
+
+def names(kind: str = "method") -> list[str]:
+    """Registered names of a kind (`method` or `context`), sorted."""
+    return sorted(name for k, name in entries() if k == kind)
+
+
+def find(name: str, kind: str = "method") -> Entry:
+    """The entry called `name`; raises UserError with the nearest valid name."""
+    if ".py:" in name:
+        return _external(name, kind)
+    entry = entries().get((kind, name))
+    if entry is None:
+        tail = nearest(name, names(kind))
+        raise UserError(f"unknown {kind} '{name}'.{tail} (python -m harness list {kind}s)")
+    return entry
+
+
+def _external(name: str, kind: str) -> Entry:
+    path, _, attribute = name.rpartition(":")
+    file = Path(path).expanduser().resolve()
+    if not file.is_file():
+        raise UserError(f"{kind} '{name}': there is no file {file}")
+    found = {e.name: e for e in _scan(file, f"external_method_{file.stem}") if e.kind == kind}
+    if attribute not in found:
+        raise UserError(f"{kind} '{name}': {file.name} registers no {kind} '{attribute}'.{nearest(attribute, found)}")
+    return found[attribute]
+
+
+def check_options(entry: Entry, options: dict[str, Any]) -> list[tuple[str, str]]:
+    """What is wrong with `options` for this entry, as (option, message) pairs; empty when they fit."""
+    if entry.options is None:
+        return []
+    wrong = []
+    for option in options:
+        if option not in entry.options:
+            tail = nearest(option, entry.options, what="options are")
+            wrong.append((option, f"{entry.kind} '{entry.name}' has no option '{option}'.{tail}"))
+    required = [o for o, default in entry.options.items() if default is ... and o not in options]
+    wrong += [(o, f"{entry.kind} '{entry.name}' needs the option '{o}'") for o in required]
+    return wrong
+
+
+def build(name: str, *arguments: Any, kind: str = "method", **options: Any) -> Any:
+    """Builds the named method or context module."""
+    return find(name, kind).load()(*arguments, **options)

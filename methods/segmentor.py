@@ -1,0 +1,121 @@
+"""The contract between a method and the training core, and the shape most methods share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods.layers import conv_bn_relu, resize
+
+IGNORE = 255
+"""The training id of pixels that count neither in a loss nor in a score."""
+
+
+class Backbone(nn.Module):
+    """Feature maps of an image, finest first.
+
+    images [B, 3, H, W], normalised -> list of [B, channels[i], H / strides[i], W / strides[i]]
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+class GivenFeatures(Backbone):
+    """Stands where a backbone would: takes the feature maps themselves, so that a head can be counted, timed, tested
+    and given foreign weights without a backbone."""
+
+    def __init__(self, channels: Sequence[int], strides: Sequence[int] = ()) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+        self.strides = tuple(strides) or (8,) * len(self.channels)
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        return list(features)
+
+
+class Segmentor(nn.Module):
+    """What the machine trains, tests and counts.
+
+    `forward(images [B, 3, H, W]) -> logits [B, K, h, w]` (h, w of the method's own output stride);
+    `losses(images, targets [B, H, W] int64, IGNORE = 255) -> {name: scalar}`, whose sum is minimised.
+    """
+
+    backbone: Backbone
+
+    def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        raise AssertionError(f"{type(self).__name__} must define losses()")
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Trainable parameters by role (`backbone`, `head`), which a recipe may give different learning rates."""
+        backbone = {id(p) for p in self.backbone.parameters()}
+        trainable = [p for p in self.parameters() if p.requires_grad]
+        return {
+            "backbone": [p for p in trainable if id(p) in backbone],
+            "head": [p for p in trainable if id(p) not in backbone],
+        }
+
+    def measurements(self) -> dict[str, list[float]]:
+        """What the method has counted during training (IDRNet: deletions per class), stored beside the losses."""
+        return {}
+
+
+def pixel_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy at the targets' resolution, mean over valid pixels; zero (with a gradient) when there is none."""
+    logits = resize(logits, targets.shape[-2:]).float()
+    valid = (targets != IGNORE).sum().clamp(min=1)
+    return F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum") / valid
+
+
+class FCNHead(nn.Module):
+    """3×3 convolution, dropout, classifier (Long et al. 2015, as the field's toolboxes build it).
+
+    x [B, in_channels, H, W] -> logits [B, num_classes, H, W]
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, *, channels: int = 512, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.body = conv_bn_relu(in_channels, channels, 3)
+        self.classifier = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(channels, num_classes, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.body(x))
+
+
+class EncoderDecoder(Segmentor):
+    """Backbone → context module → dropout → classifier, with an auxiliary head on the last but one feature map.
+
+    `context` maps the backbone's feature list to [B, context.channels, h, w].
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        context: nn.Module,
+        num_classes: int,
+        *,
+        dropout: float = 0.1,
+        auxiliary_weight: float = 0.4,
+        auxiliary_channels: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.context = context
+        self.classifier = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(context.channels, num_classes, 1))
+        self.auxiliary_weight = auxiliary_weight
+        self.auxiliary = None
+        if auxiliary_weight and len(backbone.channels) > 1:
+            in_channels = backbone.channels[-2]
+            self.auxiliary = FCNHead(in_channels, num_classes, channels=auxiliary_channels or in_channels // 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(self.context(self.backbone(images)))
+
+    def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        features = self.backbone(images)
+        losses = {"main": pixel_loss(self.classifier(self.context(features)), targets)}
+        if self.auxiliary is not None:
+            losses["auxiliary"] = self.auxiliary_weight * pixel_loss(self.auxiliary(features[-2]), targets)
+        return losses
