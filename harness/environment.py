@@ -1,0 +1,111 @@
+"""What produced a number: commit, packages, device, host. Recorded with every job; nothing here imports torch."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from harness import ROOT
+
+_PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "fvcore", "onedl-mmsegmentation")
+
+
+@dataclass(frozen=True)
+class Device:
+    """What jobs run on. `slots` is how many can run at once: GPUs, or CPUs."""
+
+    kind: str  # cpu | cuda
+    name: str
+    slots: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.name}"
+
+
+@functools.cache
+def cpus() -> int:
+    """CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@functools.cache
+def cpu_name() -> str:
+    """The processor's model name."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()
+
+
+@functools.cache
+def gpus() -> tuple[str, ...]:
+    """Names of the NVIDIA GPUs this process may use, in order; empty where there are none."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and visible.strip() in ("", "-1", "NoDevFiles"):
+        return ()
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        listed = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.split("\n")
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    names = tuple(name.strip() for name in listed if name.strip())
+    if visible is None:
+        return names
+    chosen = [v.strip() for v in visible.split(",")]
+    return tuple(names[int(v)] if v.isdigit() and int(v) < len(names) else v for v in chosen)
+
+
+def device(prefer: str = "auto") -> Device:
+    """The device of this machine: its GPUs where there are any, else its CPUs (`prefer`: auto, cpu, cuda)."""
+    if prefer != "cpu" and gpus():
+        return Device("cuda", gpus()[0], len(gpus()))
+    return Device("cpu", cpu_name(), cpus())
+
+
+@functools.cache
+def commit() -> tuple[str, bool]:
+    """(commit, dirty): the checkout's commit, and whether its tracked files differ from it. ('', False) outside git."""
+    try:
+        run = functools.partial(subprocess.run, cwd=ROOT, capture_output=True, text=True, timeout=20, check=True)
+        head = run(["git", "rev-parse", "HEAD"]).stdout.strip()
+        dirty = bool(run(["git", "status", "--porcelain", "--untracked-files=no"]).stdout.strip())
+    except (OSError, subprocess.SubprocessError):
+        return "", False
+    return head, dirty
+
+
+@functools.cache
+def packages() -> dict[str, str]:
+    """Versions of the packages that can move a number."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def describe(on: str, threads: int) -> dict[str, Any]:
+    """The environment of a job, as recorded in its result."""
+    head, dirty = commit()
+    return {
+        "commit": head,
+        "dirty": dirty,
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "packages": packages(),
+        "device": str(device("cuda" if on == "cuda" else "cpu")),
+        "threads": threads,
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "host": platform.node(),
+    }

@@ -1,0 +1,123 @@
+"""Where table, recipe and profile files are found, and how one is read into its model with every error at once."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness import ROOT
+from harness.document import Document, Path_, merge, read
+from harness.errors import Problem, Problems, UserError, nearest
+from harness.recipe import Profile, Recipe, Spec
+
+
+def files(shelf: str, near: Path | None = None) -> dict[str, Path]:
+    """The YAML files of a shelf (`recipes`, `profiles`) by stem: those beside the table first, then the checkout's."""
+    found: dict[str, Path] = {}
+    for folder in ([near / shelf] if near is not None else []) + [ROOT / "tables" / shelf]:
+        for file in sorted(folder.glob("*.yaml")):
+            found.setdefault(file.stem, file)
+    return found
+
+
+def table_files() -> list[Path]:
+    """The checkout's tables."""
+    return sorted((ROOT / "tables").glob("*.yaml"))
+
+
+def recipe_names(near: Path | None = None) -> list[str]:
+    """All recipes, as `PAPER/ENTRY`."""
+    return [f"{stem}/{entry}" for stem, file in files("recipes", near).items() for entry in read(file).data or {}]
+
+
+def recipe(name: str, near: Path | None = None) -> Recipe:
+    """The recipe `PAPER/ENTRY`, its `extends` resolved. UserError for an unknown name, Problems for a bad file."""
+    stem, _, entry = name.partition("/")
+    file = files("recipes", near).get(stem)
+    document = read(file) if file is not None else None
+    if document is None or not isinstance(document.data, dict) or entry not in document.data:
+        raise UserError(f"unknown recipe '{name}'.{nearest(name, recipe_names(near))} (python -m harness list recipes)")
+    return validate(document, _extended(document, entry), Recipe, (entry,))
+
+
+def _extended(document: Document, entry: str) -> dict[str, Any]:
+    chain: list[str] = []
+    current: str | None = entry
+    while current is not None:
+        content = document.data.get(current)
+        if current in chain or not isinstance(content, dict):
+            message = f"extends '{current}', which {'extends it again' if current in chain else 'is no recipe here'}"
+            raise Problems([document.problem(((chain or [entry])[-1],), message)])
+        chain.append(current)
+        current = content.get("extends")
+    resolved: dict[str, Any] = {}
+    for name in reversed(chain):
+        resolved = merge(resolved, document.data[name])
+    resolved.pop("extends", None)
+    return resolved
+
+
+def validate(document: Document, data: Any, model: type[Any], at: Path_ = ()) -> Any:
+    """`data` of a document as a model; Problems with lines where it does not fit."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise Problems(validation_problems(error, document, model, at)) from None
+
+
+def profile(name: str, near: Path | None = None) -> Profile:
+    """The profile called `name`, from `tables/profiles/NAME.yaml`."""
+    found = files("profiles", near)
+    if name not in found:
+        raise UserError(f"unknown profile '{name}'.{nearest(name, found)}")
+    document = read(found[name])
+    return validate(document, document.data, Profile)
+
+
+def validation_problems(error: ValidationError, document: Document, model: type[Spec], at: Path_ = ()) -> list[Problem]:
+    """Pydantic's complaints as a person would put them, each with its line."""
+    problems = []
+    for issue in error.errors(include_url=False, include_context=False):
+        path = location(issue["loc"])
+        message = issue["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        if issue["type"] == "extra_forbidden":
+            message = f"unknown key '{path[-1]}'.{nearest(path[-1], _fields(model, path[:-1]), what='allowed here')}"
+        elif issue["type"] == "missing":
+            message = f"'{path[-1]}' is missing"
+        elif not isinstance(issue["input"], Mapping | list) and repr(issue["input"]) not in message:
+            message = f"{message}, not {issue['input']!r}"
+        problems.append(document.problem((*at, *path), message))
+    return problems
+
+
+def _fields(model: type[Spec], path: Path_) -> list[str]:
+    """The keys allowed at `path` inside a model; [] where any key is."""
+    current: Any = model
+    for part in path:
+        if _is_spec(current):
+            field = current.model_fields.get(str(part))
+            current = _unwrapped(field.annotation) if field is not None else None
+        else:  # an entry of a mapping, or an item of a sequence
+            inner = typing.get_args(current)
+            current = _unwrapped(inner[0 if typing.get_origin(current) is tuple else -1]) if inner else None
+    return list(set(current.model_fields) - {"id", "path"}) if _is_spec(current) else []
+
+
+def _is_spec(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Spec)
+
+
+def _unwrapped(annotation: Any) -> Any:
+    """`Spec | None` as `Spec`."""
+    if typing.get_origin(annotation) in (dict, tuple, None):
+        return annotation
+    return next((a for a in typing.get_args(annotation) if _is_spec(a)), annotation)
+
+
+def location(loc: tuple[str | int, ...]) -> Path_:
+    """Pydantic's location without the names of the union's branches that it tried."""
+    return tuple(p for p in loc if not (isinstance(p, str) and (p == "[key]" or p.startswith(("tuple[", "literal[")))))

@@ -1,0 +1,74 @@
+"""What a column can show: which kind of job measures it, in which unit it is printed, and the FLOP counting conventions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Measure:
+    """`scale` turns a stored value into the printed unit by division; `better` is `higher` or `lower`."""
+
+    name: str
+    title: str
+    kind: str
+    unit: str
+    better: str = "higher"
+    scale: float = 1.0
+    decimals: int = 2
+
+    @property
+    def exact(self) -> bool:
+        """Whether the number is a count, which has no noise and must agree to the printed digit."""
+        return self.kind == "complexity"
+
+    @property
+    def portable(self) -> bool:
+        """Whether the number means the same on another machine."""
+        return self.kind not in ("latency",) and self.name != "train_throughput"
+
+
+MEASURES = {
+    m.name: m
+    for m in (
+        Measure("miou", "mean IoU", "evaluate", "%"),
+        Measure("macc", "mean class accuracy", "evaluate", "%"),
+        Measure("aacc", "pixel accuracy", "evaluate", "%"),
+        Measure("fwiou", "frequency-weighted IoU", "evaluate", "%"),
+        Measure("parameters", "trainable parameters", "complexity", "M", "lower", 1e6),
+        Measure("flops", "FLOPs", "complexity", "G", "lower", 1e9),
+        Measure("latency", "forward time", "latency", "ms", "lower"),
+        Measure("peak_memory", "peak memory", "latency", "MiB", "lower"),
+        Measure("train_throughput", "training throughput", "train", "images/s", decimals=1),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Convention:
+    """A named way of counting FLOPs. `giga` is what its authors call a G."""
+
+    name: str
+    about: str
+    giga: float = 1e9
+
+
+CONVENTIONS = {
+    c.name: c
+    for c in (
+        Convention(
+            "mmcv-hooks", "module hooks as mmcv's get_model_complexity_info: 1 MAC = 1, attention products not seen"
+        ),
+        Convention(
+            "fvcore", "operators as fvcore's FlopCountAnalysis: 1 MAC = 1, attention as explicit matrix products"
+        ),
+        Convention("tf-profiler", "float operations of TensorFlow 1's profiler, halved, G = 1024³", 1024.0**3),
+    )
+}
+
+
+def scale(measure: Measure, convention: str | None) -> float:
+    """What a stored value is divided by to be printed in the measure's unit."""
+    if measure.name == "flops" and convention in CONVENTIONS:
+        return CONVENTIONS[convention].giga
+    return measure.scale

@@ -1,0 +1,234 @@
+"""Where measurements live: one folder per job, one JSON per finished job, and a Parquet file made from them.
+
+    results/jobs/KIND/IDENTITY/KEY/{job.json, result.json | failure.json, log.txt, progress.json, checkpoints, …}
+    results/measurements.parquet     derived from the JSON files; may be deleted at any time
+
+`IDENTITY` is the job's configuration and `KEY` adds code, data and weights, so every version of one job lies together.
+Files are written aside and renamed: a reader never sees half a result, and two runs at once never lose one.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import OutputError
+from harness.job import Job, Measurement
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA = 1
+
+
+def write_json(path: Path, record: Any) -> None:
+    """Writes JSON aside and renames it; OutputError (nothing changed) when the folder or the disk refuses."""
+    aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("w", encoding="utf-8") as file:
+            json.dump(record, file, ensure_ascii=False, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True) if error.errno == errno.ENOSPC else None
+        raise OutputError(_refused(path, error)) from error
+
+
+def _refused(path: Path, error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return (
+            f"the disk is full: {path} could not be written; make room and repeat the command, finished jobs are kept"
+        )
+    return f"{path} cannot be written ({error.strerror}); choose another folder with --results DIR or HARNESS_RESULTS"
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in a file, or None where there is none or it is not whole."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished job: what it measured, where, when and for how long (seconds)."""
+
+    job: Job
+    measurements: tuple[Measurement, ...]
+    environment: Mapping[str, Any]
+    started: float  # seconds since the epoch
+    seconds: float
+    folder: Path = field(compare=False, default=Path())
+
+    def value(self, name: str) -> Measurement | None:
+        """The measurement called `name`."""
+        return next((m for m in self.measurements if m.name == name), None)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "job": self.job.to_json(),
+            "measurements": [asdict(m) for m in self.measurements],
+            "environment": dict(self.environment),
+            "started": self.started,
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any], folder: Path) -> Result:
+        measurements = tuple(Measurement(**m) for m in record["measurements"])
+        job = Job.from_json(record["job"])
+        return cls(job, measurements, record["environment"], record["started"], record["seconds"], folder)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that ended without a result, and why. `cause`: error, exception, killed, out of memory, …"""
+
+    cause: str
+    message: str
+    exit: int = 1
+    time: float = 0.0
+    log: str = ""
+
+
+class Store:
+    """The results folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.cache = root / "cache"
+        self.reports = root / "reports"
+
+    def prepare(self) -> None:
+        """Makes the folder, or says that it cannot be written."""
+        try:
+            self.cache.mkdir(parents=True, exist_ok=True)
+            probe = self.root / f".probe.{os.getpid()}"
+            probe.write_text("x", encoding="utf-8")
+            probe.unlink()
+        except OSError as error:
+            raise OutputError(_refused(self.root, error)) from error
+
+    def folder(self, job: Job) -> Path:
+        """The job's own folder (which need not exist)."""
+        return self.root / "jobs" / job.kind / job.identity[:20] / job.key[:20]
+
+    def result(self, job: Job) -> Result | None:
+        """The job's result, if it has finished."""
+        return self._result(self.folder(job))
+
+    def failure(self, job: Job) -> Failure | None:
+        """Why the job's last attempt failed, if it did and has not finished since."""
+        record = read_json(self.folder(job) / "failure.json")
+        return Failure(**record) if record is not None else None
+
+    def stale(self, job: Job) -> Result | None:
+        """The newest result of the same configuration under another key: other code, data or weights."""
+        others = (self._result(f) for f in self.folder(job).parent.glob("*") if f.name != job.key[:20])
+        return max((r for r in others if r is not None), key=lambda r: r.started, default=None)
+
+    def finish(
+        self, job: Job, measurements: Sequence[Measurement], environment: Mapping[str, Any], started: float
+    ) -> Result:
+        """Stores a finished job's measurements."""
+        folder = self.folder(job)
+        result = Result(job, tuple(measurements), environment, started, time.time() - started, folder)
+        write_json(folder / "result.json", result.to_json())
+        (folder / "failure.json").unlink(missing_ok=True)
+        return result
+
+    def fail(self, job: Job, failure: Failure) -> None:
+        """Stores why a job failed."""
+        write_json(self.folder(job) / "failure.json", asdict(failure))
+
+    def results(self, kind: str = "*") -> Iterator[Result]:
+        """All finished jobs of a kind, in no particular order."""
+        for path in self.root.glob(f"jobs/{kind}/*/*/result.json"):
+            result = self._result(path.parent)
+            if result is not None:
+                yield result
+
+    def _result(self, folder: Path) -> Result | None:
+        record = read_json(folder / "result.json")
+        if record is None or record.get("schema") != SCHEMA:
+            return None
+        return Result.from_json(record, folder)
+
+    # ------------------------------------------------------------------------------------------ the tidy frame
+
+    def frame(self) -> pd.DataFrame:
+        """All measurements, one row each: key, identity, kind, name, value, unit, convention, method, dataset, profile,
+        seed, device, commit, started, seconds. Compacts the JSON files into `measurements.parquet` on the way."""
+        import pandas as pd
+
+        path = self.root / "measurements.parquet"
+        try:
+            known = pd.read_parquet(path)
+        except (OSError, ValueError):
+            known = pd.DataFrame(columns=list(_COLUMNS)).astype(_COLUMNS)
+        have = set(known["folder"])
+        found = {str(p.parent.relative_to(self.root)): p.parent for p in self.root.glob("jobs/*/*/*/result.json")}
+        fresh = [r for name, f in found.items() if name not in have and (r := self._result(f)) is not None]
+        gone = have - set(found)
+        if not fresh and not gone:
+            return known
+        rows = pd.DataFrame(list(self._rows(fresh)), columns=list(_COLUMNS)).astype(_COLUMNS)
+        frame = pd.concat([known[~known["folder"].isin(gone)], rows], ignore_index=True)
+        aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+        try:
+            frame.to_parquet(aside, index=False)
+            aside.replace(path)
+        except OSError:
+            aside.unlink(missing_ok=True)  # the JSON files are the truth; the frame is complete without the copy
+        return frame
+
+    def _rows(self, results: Iterable[Result]) -> Iterator[dict[str, Any]]:
+        for result in results:
+            config = result.job.config
+            common = {
+                "folder": str(result.folder.relative_to(self.root)),
+                "key": result.job.key,
+                "identity": result.job.identity,
+                "kind": result.job.kind,
+                "method": config["model"]["name"],
+                "dataset": (config.get("data") or {}).get("name", ""),
+                "profile": config.get("profile", ""),
+                "seed": config.get("seed", -1),
+                "device": result.environment.get("device", ""),
+                "commit": result.environment.get("commit", ""),
+                "started": result.started,
+                "seconds": result.seconds,
+            }
+            for m in result.measurements:
+                yield {**common, **asdict(m)}
+
+
+_COLUMNS = {
+    "folder": "str",
+    "key": "str",
+    "identity": "str",
+    "kind": "str",
+    "name": "str",
+    "value": "float64",
+    "unit": "str",
+    "convention": "str",
+    "method": "str",
+    "dataset": "str",
+    "profile": "str",
+    "seed": "int64",
+    "device": "str",
+    "commit": "str",
+    "started": "float64",
+    "seconds": "float64",
+}
