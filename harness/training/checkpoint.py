@@ -1,0 +1,200 @@
+"""Checkpoints that survive a kill at any instant: written aside, named by their own digest, then renamed.
+
+A folder holds at most two of `checkpoint-ITERATION-SHA256.pt` while a training runs (the newest and the one before it), and
+one `final-ITERATION-SHA256.pt` with the weights alone once it has ended. The digest is part of the name, so the name and
+the content appear in one rename, and a file that was cut short or altered since is recognised before it is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.errors import DataError, OutputError, UserError
+
+log = logging.getLogger("harness.training")
+
+KEPT = 2
+_NAME = re.compile(r"(checkpoint|final)-(\d{8})-([0-9a-f]{64})\.pt")
+_ASIDE = ".aside.pt"
+_CORRUPT = ".corrupt"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@dataclass(frozen=True, order=True)
+class Saved:
+    """One checkpoint file, ordered by iteration."""
+
+    iteration: int
+    digest: str
+    path: Path
+    final: bool
+
+    def intact(self) -> bool:
+        """Whether the content still has the digest that the name promises."""
+        with open(self.path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == self.digest
+
+    def read(self) -> dict[str, Any]:
+        return torch.load(self.path, map_location="cpu", weights_only=True)
+
+
+class _HashingWriter(io.RawIOBase):
+    """Hashes what passes to `file`. torch.save reports a failed write only as a broken archive, so the error is kept."""
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+        self.hash = hashlib.sha256()
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        if self.error is None:
+            try:
+                self.file.write(data)
+                self.hash.update(data)
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+
+@contextlib.contextmanager
+def output_errors(folder: Path, then: str) -> Iterator[None]:
+    """Turns a failed write under `folder` into an OutputError that says why and, with `then`, what is still there."""
+    try:
+        yield
+    except OSError as error:
+        why = "the disk is full" if error.errno in _FULL else (error.strerror or str(error))
+        raise OutputError(f"cannot write to {folder}: {why}. {then}") from error
+
+
+def listing(folder: Path) -> list[Saved]:
+    """The checkpoints of `folder`, oldest first; nothing is read."""
+    found = []
+    for path in Path(folder).glob("*.pt"):
+        match = _NAME.fullmatch(path.name)
+        if match:
+            found.append(Saved(int(match[2]), match[3], path, match[1] == "final"))
+    return sorted(found, key=lambda saved: (saved.iteration, saved.final, saved.digest))
+
+
+def save(folder: Path, state: Mapping[str, Any], iteration: int) -> Path:
+    """Writes a checkpoint and drops all but the newest two. Raises OutputError; those already there then stay."""
+    return _write(Path(folder), "checkpoint", state, iteration)
+
+
+def save_final(folder: Path, state: Mapping[str, Any], iteration: int) -> Path:
+    """Writes what is kept of a finished training (`state["model"]`: the weights) and drops its checkpoints."""
+    return _write(Path(folder), "final", state, iteration)
+
+
+def _write(folder: Path, kind: str, state: Mapping[str, Any], iteration: int) -> Path:
+    kept = [saved.iteration for saved in listing(folder)]
+    then = f"The checkpoint of iteration {max(kept)} is kept; " if kept else "There is no earlier checkpoint; "
+    then += "make room or choose another --results folder, then run the same command again to go on."
+    aside = folder / f"{kind}-{iteration:08d}{_ASIDE}"
+    try:
+        with output_errors(folder, then):
+            folder.mkdir(parents=True, exist_ok=True)
+            digest = _write_aside(aside, state)
+            path = folder / f"{kind}-{iteration:08d}-{digest}.pt"
+            os.replace(aside, path)
+            _sync_folder(folder)
+    finally:
+        aside.unlink(missing_ok=True)
+    _drop_older(folder, path, keep=1 if kind == "final" else KEPT)
+    return path
+
+
+def _write_aside(aside: Path, state: Mapping[str, Any]) -> str:
+    with open(aside, "wb") as file:
+        writer = _HashingWriter(file)
+        try:
+            torch.save(dict(state), writer)
+        except RuntimeError:
+            if writer.error is None:
+                raise
+        if writer.error is not None:
+            raise writer.error
+        file.flush()
+        os.fsync(file.fileno())
+    return writer.hash.hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _drop_older(folder: Path, newest: Path, keep: int) -> None:
+    others = [saved for saved in listing(folder) if saved.path != newest]
+    for saved in others[: len(others) - (keep - 1)]:
+        saved.path.unlink(missing_ok=True)
+    for left_over in (*folder.glob(f"*{_ASIDE}"), *folder.glob(f"*{_CORRUPT}")):  # of a process killed while it wrote
+        left_over.unlink(missing_ok=True)
+
+
+def load(folder: Path) -> dict[str, Any] | None:
+    """The newest intact state in `folder`, or None where there is none; says so when it has to go back to an older one."""
+    for saved in reversed(listing(folder)):
+        if saved.intact():
+            return saved.read()
+        log.warning(
+            "checkpoint %s is corrupt or cut short (its SHA-256 differs): going back to the one before", saved.path
+        )
+        saved.path.rename(saved.path.with_suffix(_CORRUPT))  # no longer counted among the kept ones
+    return None
+
+
+def load_weights(folder: Path) -> dict[str, Tensor]:
+    """Weights of the finished training in `folder`. Raises DataError when they are corrupt, UserError when it has not ended."""
+    finals = [saved for saved in listing(folder) if saved.final]
+    if not finals:
+        raise UserError(f"{folder} holds no weights of a finished training; run the training again, it resumes")
+    if not finals[-1].intact():
+        raise DataError(
+            f"{finals[-1].path} is corrupt or cut short: its SHA-256 differs from the one in its name. "
+            "Delete that file and run the training again (--retry-failed)"
+        )
+    return finals[-1].read()["model"]
+
+
+def check_identity(folder: Path, saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    """Refuses a checkpoint of another training: UserError with every field that differs, saved -> asked for."""
+    before, now = _flat(saved), _flat(current)
+    differences = [
+        f"  {name}: {before.get(name, 'absent')} -> {now.get(name, 'absent')}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+    if differences:
+        lines = "\n".join(differences)
+        raise UserError(
+            f"the checkpoint in {folder} is of another training (saved -> asked for):\n{lines}\n"
+            "Choose another folder (--results DIR), or delete the checkpoint to start anew"
+        )
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as {"recipe.optimizer.lr": value}; sequences as lists, so that tuples and JSON lists are the same."""
+    if not isinstance(value, Mapping):
+        return {prefix: json.loads(json.dumps(value))}
+    flat: dict[str, Any] = {}
+    for name, inner in value.items():
+        flat |= _flat(inner, f"{prefix}.{name}" if prefix else str(name))
+    return flat

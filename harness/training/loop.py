@@ -1,0 +1,112 @@
+"""The training loop. It knows no method: what a method needs lives behind `Segmentor.losses`.
+
+One iteration is one step of the optimiser on one batch. Data order and learning rate are functions of the iteration, so
+the state to save is the model, the optimiser, the random generators and what has been measured so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.errors import Interrupted
+from harness.job import Progress
+from harness.training import checkpoint, random_state
+from harness.training.journal import Batch, Journal, Tally
+from harness.training.optim import set_learning_rate
+
+
+@dataclass
+class Training:
+    """Everything one training is made of.
+
+    `batches(start, stop)` yields the batches of iterations start … stop - 1; `prepare` turns one into images
+    [B, 3, H, W] float, normalised, and targets [B, H, W] int64, both on the model's device. `factor(t)` is what the base
+    learning rates are multiplied by in iteration t. `identity` says what is trained; a checkpoint of anything else is refused.
+    """
+
+    model: nn.Module  # a Segmentor
+    optimizer: torch.optim.Optimizer
+    factor: Callable[[int], float]
+    batches: Callable[[int, int], Iterable[Batch]]
+    prepare: Callable[[Any], tuple[Tensor, Tensor]]
+    iterations: int
+    folder: Path
+    checkpoint_every: int = 500
+    accumulate: int = 1  # a batch goes through the model in so many equal parts, which saves memory
+    clip_norm: float | None = None
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    read_every: int = 1  # iterations between two reads of the losses; each read waits for a GPU to catch up
+
+    def run(
+        self,
+        progress: Callable[[Progress], None] = lambda progress: None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Tally:
+        """Trains to the end, from the newest checkpoint if there is one.
+
+        Raises Interrupted after saving when `should_stop` says so, NonFiniteLoss, and OutputError when the folder cannot
+        be written; after all of them the same call goes on from the newest checkpoint.
+        """
+        tally = self._resume()
+        if tally.iteration == self.iterations:
+            return tally
+        self.model.train()
+        journal = Journal(self.folder, tally, self.iterations, progress, read_every=self.read_every)
+        try:
+            for batch in journal.timed(self.batches(tally.iteration, self.iterations)):
+                terms = self._step(batch, self.factor(tally.iteration))
+                tally.iteration += 1
+                journal.note(terms, batch, self.optimizer.defaults["lr"] * self.factor(tally.iteration - 1))
+                last = tally.iteration == self.iterations
+                stop = should_stop() and not last
+                if last or stop or tally.iteration % self.checkpoint_every == 0:
+                    journal.read()  # nothing is saved before its loss is known to be finite
+                    self._save(tally, final=last)
+                    journal.restart_clock()
+                if stop:
+                    raise Interrupted(f"stopped after iteration {tally.iteration} of {self.iterations}; state saved")
+        finally:
+            journal.close()
+        assert tally.iteration == self.iterations, "the source of batches ended early"
+        return tally
+
+    def _step(self, batch: Any, factor: float) -> dict[str, Tensor]:
+        images, targets = self.prepare(batch)
+        set_learning_rate(self.optimizer, factor)
+        self.optimizer.zero_grad(set_to_none=True)
+        terms: dict[str, Tensor] = {}
+        parts = list(zip(images.chunk(self.accumulate), targets.chunk(self.accumulate)))
+        for part_images, part_targets in parts:
+            losses = self.model.losses(part_images, part_targets)
+            (sum(losses.values()) / len(parts)).backward()
+            for name, loss in losses.items():
+                terms[name] = terms.get(name, 0.0) + loss.detach() / len(parts)
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        self.optimizer.step()
+        return terms
+
+    def _save(self, tally: Tally, *, final: bool) -> None:
+        state = {"identity": dict(self.identity), "tally": asdict(tally), "model": self.model.state_dict()}
+        if final:
+            checkpoint.save_final(self.folder, state, tally.iteration)
+        else:
+            state |= {"optimizer": self.optimizer.state_dict(), "random": random_state.capture()}
+            checkpoint.save(self.folder, state, tally.iteration)
+
+    def _resume(self) -> Tally:
+        state = checkpoint.load(self.folder)
+        if state is None:
+            return Tally()
+        checkpoint.check_identity(self.folder, state["identity"], self.identity)
+        self.model.load_state_dict(state["model"])
+        if "optimizer" in state:
+            self.optimizer.load_state_dict(state["optimizer"])
+            random_state.restore(state["random"])
+        return Tally(**state["tally"])

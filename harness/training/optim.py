@@ -1,0 +1,84 @@
+"""Optimisers with parameter groups, and learning rates as a pure function of the iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness.errors import UserError, nearest
+from harness.recipe import Optimizer, Schedule
+from methods.segmentor import Segmentor
+
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm)
+_POSITION = ("absolute_pos", "relative_position_bias", "pos_embed", "cls_token", "class_token")
+
+
+def learning_rate_factor(schedule: Schedule, iteration: int, iterations: int) -> float:
+    """What the base rate is multiplied by in iteration t = 0 … T - 1 of T = `iterations`.
+
+    poly: floor + (1 - floor)·(1 - t/T)^power. During warm-up that value is multiplied by
+    ratio + (1 - ratio)·t/W, linear in t, as the papers' released toolboxes do it.
+    """
+    factor = schedule.floor + (1 - schedule.floor) * (1 - iteration / iterations) ** schedule.power
+    if iteration < schedule.warmup_iterations:
+        start = schedule.warmup_ratio
+        factor *= start + (1 - start) * iteration / schedule.warmup_iterations
+    return factor
+
+
+def _no_decay(model: nn.Module) -> set[int]:
+    """Ids of parameters that take no weight decay where a recipe exempts them: norms, biases, position embeddings."""
+    exempt: set[int] = set()
+    for module_name, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            where = f"{module_name}.{name}"
+            if isinstance(module, _NORMS) or parameter.ndim <= 1 or any(word in where for word in _POSITION):
+                exempt.add(id(parameter))
+    return exempt
+
+
+def parameter_groups(model: Segmentor, optimizer: Optimizer) -> Iterator[dict[str, Any]]:
+    """The model's groups with their rates; each split in two where norms and biases take no weight decay.
+
+    Raises UserError for a multiplier of a group that the model does not have.
+    """
+    groups = {name: parameters for name, parameters in model.parameter_groups().items() if parameters}
+    unknown = [name for name in optimizer.multipliers if name not in groups]
+    if unknown:
+        raise UserError(
+            f"recipe.optimizer.multipliers: no parameter group '{unknown[0]}'.{nearest(unknown[0], groups)}"
+        )
+    _check_partition(model, groups)
+    exempt = set() if optimizer.decay_norm_and_bias else _no_decay(model)
+    for name, parameters in groups.items():
+        rate = optimizer.lr * optimizer.multipliers.get(name, 1.0)
+        for decays in (True, False):
+            chosen = [p for p in parameters if (id(p) not in exempt) == decays]
+            if chosen:
+                decay = optimizer.weight_decay if decays else 0.0
+                yield {"name": name, "params": chosen, "lr": rate, "initial_lr": rate, "weight_decay": decay}
+
+
+def _check_partition(model: nn.Module, groups: Mapping[str, list[nn.Parameter]]) -> None:
+    """Every trainable parameter is in exactly one group; anything else is a bug of the method."""
+    grouped = [id(p) for parameters in groups.values() for p in parameters]
+    trainable = {id(p) for p in model.parameters() if p.requires_grad}
+    assert len(grouped) == len(set(grouped)), "parameter_groups() names a parameter twice"
+    assert set(grouped) == trainable, "parameter_groups() must name every trainable parameter, and no other"
+
+
+def build_optimizer(model: Segmentor, optimizer: Optimizer) -> torch.optim.Optimizer:
+    """The recipe's optimiser over the model's parameter groups."""
+    groups = list(parameter_groups(model, optimizer))
+    if optimizer.name == "sgd":
+        return torch.optim.SGD(groups, lr=optimizer.lr, momentum=optimizer.momentum)
+    return torch.optim.AdamW(groups, lr=optimizer.lr, betas=optimizer.betas)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Gives every group its own base rate times `factor`."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
