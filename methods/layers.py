@@ -8,12 +8,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def conv_bn_relu(in_channels: int, out_channels: int, kernel: int, *, dilation: int = 1, groups: int = 1) -> nn.Sequential:
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation that is defined for a single value per channel too (a 1×1 map in a batch of one).
+
+    A variance of one value says nothing, and PyTorch raises; here such a map is normalised by the running statistics,
+    which it leaves as they are.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.numel() == x.shape[1]:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
+def conv_bn_relu(
+    in_channels: int, out_channels: int, kernel: int, *, dilation: int = 1, groups: int = 1
+) -> nn.Sequential:
     """Convolution without bias, batch normalisation, ReLU; keeps the spatial size. [B, in, H, W] -> [B, out, H, W]"""
     padding = dilation * (kernel // 2)
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=dilation, groups=groups, bias=False),
-        nn.BatchNorm2d(out_channels),
+        BatchNorm(out_channels),
         nn.ReLU(inplace=True),
     )
 
