@@ -1,0 +1,336 @@
+"""Tables × profile × repetitions → cells and the jobs that measure them, each job once however many cells show it."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from harness import environment
+from harness.document import merge
+from harness.errors import MissingError, UserError, nearest
+from harness.job import KINDS, ComplexityConfig, Data, EvaluateConfig, Job, LatencyConfig, Model, TrainConfig
+from harness.key import Code, digest
+from harness.library import recipe as find_recipe
+from harness.measures import Measure
+from harness.recipe import Profile, Recipe, Spec
+from harness.store import Result, Store
+from harness.table import ModuleRef, Row, Table
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table and the jobs whose measurement it shows, one per repetition.
+
+    `state`: `run`; or `cited`, `awaits` (no method yet), `on request` (its column is run only when named) with `reason`.
+    """
+
+    table: Table
+    row: str
+    column: str
+    state: str = "run"
+    reason: str = ""
+    jobs: tuple[Job, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.table.id}/{self.row}/{self.column}"
+
+    @property
+    def measure(self) -> Measure:
+        return self.table.measure_of(self.column)
+
+
+@dataclass
+class Plan:
+    """Cells in table order and their jobs by key, needed ones before those that need them.
+
+    `blocked` says why a job cannot run here: {key: reason}.
+    """
+
+    profile: Profile
+    repetitions: tuple[int, ...]
+    cells: list[Cell] = field(default_factory=list)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    blocked: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def tables(self) -> list[Table]:
+        return list({cell.table.id: cell.table for cell in self.cells}.values())
+
+    def of(self, table: Table) -> list[Cell]:
+        return [cell for cell in self.cells if cell.table.id == table.id]
+
+    def wanted(self) -> list[Cell]:
+        """The cells that are to be measured."""
+        return [cell for cell in self.cells if cell.state == "run"]
+
+    def pending(self, store: Store) -> list[Job]:
+        """Jobs without a result that a wanted cell shows or that such a job needs; needed ones first."""
+        missing: dict[str, Job] = {}
+
+        def visit(job: Job) -> None:
+            if job.key in missing or store.result(job) is not None:
+                return
+            for key in job.needs:
+                visit(self.jobs[key])
+            missing[job.key] = job
+
+        for cell in self.wanted():
+            for job in cell.jobs:
+                visit(job)
+        return list(missing.values())
+
+    def reason(self, job: Job) -> str | None:
+        """Why this job, or one that it needs, cannot run here."""
+        return self.blocked.get(job.key) or next((r for k in job.needs if (r := self.reason(self.jobs[k]))), None)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """`--rows` and `--columns`: globs, of which a name must match one; empty means all."""
+
+    rows: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+
+    def keys(self, table: Table) -> Iterator[tuple[str, str]]:
+        for row, column in table.cells():
+            if _match(row, self.rows) and _match(column, self.columns):
+                yield row, column
+
+    def check(self, tables: Sequence[Table]) -> None:
+        """UserError for a glob that matches nothing."""
+        for what, globs, names in (
+            ("row", self.rows, [r for t in tables for r in t.rows]),
+            ("column", self.columns, [c for t in tables for c in t.columns]),
+        ):
+            for glob in globs:
+                if not fnmatch.filter(names, glob):
+                    tail = nearest(glob, set(names), what=f"{what}s are")
+                    raise UserError(
+                        f"--{what}s {glob}: no {what} of {', '.join(t.id for t in tables)} is called so.{tail}"
+                    )
+
+
+def _match(name: str, globs: Sequence[str]) -> bool:
+    return not globs or any(fnmatch.fnmatchcase(name, glob) for glob in globs)
+
+
+def repetition_seed(**axes: Any) -> int:
+    """A seed from the axes that are to share it: two methods on one dataset get the same seeds and can be paired."""
+    return int(hashlib.sha256(digest(axes).encode()).hexdigest()[:8], 16) & 0x7FFFFFFF
+
+
+@dataclass
+class Planner:
+    """Turns cells into jobs. `cache` remembers digests of code and data between commands."""
+
+    profile: Profile
+    repetitions: tuple[int, ...] = (0,)
+    data_dir: Path | None = None
+    cache: Path = Path("results/cache")
+    device: environment.Device = field(default_factory=environment.device)
+
+    def __post_init__(self) -> None:
+        self._code = Code(self.cache)
+        self._digests: dict[str, str] = {}
+        self._recipes: dict[tuple[str, Path], Recipe] = {}
+        self._closures: dict[tuple[str, ...], dict[str, str]] = {}
+
+    def plan(self, tables: Iterable[Table], selection: Selection | None = None) -> Plan:
+        """The plan for these tables; raises UserError when the selection matches nothing."""
+        tables, selection = list(tables), selection or Selection()
+        selection.check(tables)
+        plan = Plan(self.profile, self.repetitions)
+        for table in tables:
+            for row, column in selection.keys(table):
+                plan.cells.append(self._cell(plan, table, row, column, asked=bool(selection.columns)))
+        self._code.save()
+        return plan
+
+    def _cell(self, plan: Plan, table: Table, row_key: str, column_key: str, *, asked: bool) -> Cell:
+        row, column = table.rows[row_key], table.columns[column_key]
+        measure = table.measure_of(column_key)
+        if row.cited is not None:
+            return Cell(table, row_key, column_key, "cited", row.cited)
+        if row.awaits is not None:
+            return Cell(table, row_key, column_key, "awaits", row.awaits)
+        if row.method is None and measure.kind in ("train", "evaluate"):
+            return Cell(table, row_key, column_key, "awaits", "the row names a module to count and no method to train")
+        if measure.kind in ("complexity", "latency"):
+            jobs = (self._count_or_time(plan, table, row, column_key),)
+        else:
+            jobs = tuple(self._trained(plan, table, row, column_key, r) for r in self.repetitions)
+        if column.on_request and not asked:
+            return Cell(table, row_key, column_key, "on request", f"run with --columns {column_key}", jobs)
+        return Cell(table, row_key, column_key, jobs=jobs)
+
+    # ------------------------------------------------------------------------------------------------------- jobs
+
+    def _count_or_time(self, plan: Plan, table: Table, row: Row, column_key: str) -> Job:
+        shapes = table.input_of(column_key)
+        measure = table.measure_of(column_key)
+        recipe = self._recipe(table, column_key) if table.recipe_of(column_key) else None
+        if shapes is None:
+            assert recipe is not None
+            shapes = ((1, 3, *recipe.augmentation.crop),)
+        image = len(shapes) == 1 and shapes[0][1] == 3
+        if not image and self.profile.features_side:
+            side = self.profile.features_side
+            largest = max(s[-1] for s in shapes)
+            shapes = tuple((*s[:2], *(max(1, n * side // largest) for n in s[2:])) for s in shapes)
+        model = self._model(table, row, recipe, image=image)
+        if measure.kind == "complexity":
+            # parameters do not depend on the convention: count them with the table's FLOPs, in one job
+            named = [table.convention_of(c) for c in table.columns if table.convention_of(c)]
+            convention = table.convention_of(column_key) or (named or ["fvcore"])[0]
+            return self._job(plan, "complexity", ComplexityConfig(model=model, input=shapes, convention=convention))
+        threads = f", {environment.cpus()} threads" if self.device.kind == "cpu" else ""
+        repeats = {"repeats": self.profile.repeats} if self.profile.repeats else {}
+        config = LatencyConfig(model=model, input=shapes, device=f"{self.device}{threads}", **repeats)
+        return self._job(plan, "latency", config)
+
+    def _trained(self, plan: Plan, table: Table, row: Row, column_key: str, repetition: int) -> Job:
+        recipe = self._recipe(table, column_key)
+        data = Data(name=recipe.dataset, synthetic=self.profile.synthetic)
+        model = self._model(table, row, recipe, image=True)
+        common = {"profile": self.profile.name, "seed": repetition_seed(dataset=recipe.dataset, repetition=repetition)}
+        train_recipe = recipe.model_copy(update={"test": type(recipe.test)(), "source": "", "differs": {}})
+        config = TrainConfig(model=model, data=data, recipe=train_recipe, shorten=self.profile.shorten, **common)
+        train = self._job(plan, "train", config, data=data)
+        if table.measure_of(column_key).kind == "train":
+            return train
+        test = EvaluateConfig(model=model, data=data, protocol=recipe.test, **common)
+        return self._job(plan, "evaluate", test, data=data, needs=(train,))
+
+    def _model(self, table: Table, row: Row, recipe: Recipe | None, *, image: bool) -> Model:
+        from harness.data import catalog
+
+        classes = table.defaults.num_classes if recipe is None else catalog.find(recipe.dataset).num_classes
+        if classes is None:
+            raise UserError(f"{table.path}: defaults.num_classes is missing: the columns without a recipe need it")
+        if not image:
+            ref: Any = row.module or row.method
+            kind = "context" if isinstance(ref, ModuleRef) else "method"
+            return Model(kind=kind, name=ref.name, options=ref.options, num_classes=classes)
+        if row.method is None:
+            raise UserError(f"{table.path}: a row of {table.id} names a module but no method, and a column needs one")
+        defaults = table.defaults.model_dump(include={"backbone", "output_stride"}, exclude_none=True)
+        pretrained = {"pretrained": recipe.pretrained} if recipe is not None else {}
+        given = {**defaults, **pretrained, **row.model, **self.profile.model}
+        return Model(name=row.method.name, options=row.method.options, num_classes=classes, **given)
+
+    def _recipe(self, table: Table, column_key: str) -> Recipe:
+        name, near = table.recipe_of(column_key), Path(table.path).parent
+        assert name is not None
+        if (name, near) not in self._recipes:
+            found = find_recipe(name, near)
+            changed = merge(found.model_dump(), self.profile.recipe) if self.profile.recipe else None
+            self._recipes[name, near] = found if changed is None else Recipe.model_validate(changed)
+        return self._recipes[name, near]
+
+    def _job(
+        self, plan: Plan, kind: str, config: Spec, *, data: Data | None = None, needs: tuple[Job, ...] = ()
+    ) -> Job:
+        record = config.model_dump(mode="json")
+        model: Model = config.model  # type: ignore[attr-defined]
+        parts: dict[str, Any] = {"config": record, "code": self._closure(kind, model)}
+        blocked = None
+        if data is not None:
+            try:
+                parts["data"] = {data.name: self._data_digest(data)}
+            except MissingError as error:
+                blocked, parts["data"] = str(error), {data.name: "absent"}
+        if isinstance(model.pretrained, str):
+            parts["weights"] = {model.pretrained: _file_digest(Path(model.pretrained))}
+        elif model.pretrained:
+            parts["weights"] = {"timm": str(model.backbone)}
+        if needs:
+            parts["needs"] = {job.kind: job.key for job in needs}
+        identity = digest({"kind": kind, "config": record, "needs": [job.identity for job in needs]})
+        job = Job(kind, record, digest({"kind": kind, **parts}), identity, parts, tuple(j.key for j in needs))
+        if blocked is not None:
+            plan.blocked[job.key] = blocked
+        return plan.jobs.setdefault(job.key, job)
+
+    def _closure(self, kind: str, model: Model) -> dict[str, str]:
+        from methods import registry
+
+        entries = [registry.find(model.name, model.kind)]
+        # an option may name another entry, which is then built by name and never imported: IDRNet around `ppm`
+        for value in model.options.values():
+            entries += [e for (_, name), e in registry.entries().items() if name == value]
+        modules = tuple(sorted({KINDS[kind].module, *(e.module for e in entries)}))
+        if modules not in self._closures:
+            self._closures[modules] = self._code.closure(modules, {e.module: e.file for e in entries})
+        return self._closures[modules]
+
+    def _data_digest(self, data: Data) -> str:
+        from harness.data import files
+
+        name = digest(data.model_dump(mode="json"))
+        if name not in self._digests:
+            self._digests[name] = files.digest(data, data_dir=self.data_dir, cache=self.cache)
+        return self._digests[name]
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise MissingError(f"weights {path}: {error.strerror}") from error
+
+
+# --------------------------------------------------------------------------------------------------------- durations
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long the pending jobs will take: `seconds` of work for `known` jobs; nothing like the `unknown` ones ever ran."""
+
+    seconds: float
+    known: int
+    unknown: int
+
+    def wall(self, slots: int) -> float:
+        """Seconds on `slots` parallel slots, if the work divides evenly."""
+        return self.seconds / max(1, slots)
+
+
+def estimate(jobs: Sequence[Job], store: Store) -> Estimate:
+    """From stored durations of the most similar finished jobs; a job like no other is counted as unknown."""
+    finished: dict[str, list[Result]] = {}
+    for kind in {job.kind for job in jobs}:
+        finished[kind] = list(store.results(kind))
+    total, known = 0.0, 0
+    for job in jobs:
+        like = _similar(job, finished[job.kind])
+        if like:
+            total, known = total + median(r.seconds for r in like), known + 1
+    return Estimate(total, known, len(jobs) - known)
+
+
+def _similar(job: Job, results: Sequence[Result]) -> list[Result]:
+    def traits(config: Mapping[str, Any]) -> list[Any]:
+        model, data = config["model"], config.get("data") or {}
+        return [
+            config.get("profile"),
+            config.get("convention"),
+            config.get("input"),
+            data,
+            model["name"],
+            model["options"],
+        ]
+
+    same = [r for r in results if r.job.identity == job.identity]
+    wanted = traits(job.config)
+    for depth in (6, 5, 4):
+        if same:
+            return same
+        same = [r for r in results if traits(r.job.config)[:depth] == wanted[:depth]]
+    return same

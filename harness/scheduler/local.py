@@ -1,0 +1,166 @@
+"""This machine: a bounded queue with device slots, one isolated process per job, forked from a warm server."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from harness import environment
+from harness.errors import Exit
+from harness.job import KINDS, Job
+from harness.scheduler import Event
+from harness.scheduler.worker import Request, execute
+from harness.store import Failure, Store
+
+_GRACE = 30.0  # seconds a job may take to save and stop before it is killed
+
+
+@dataclass
+class _Running:
+    job: Job
+    process: BaseProcess
+    slots: list[int]
+
+
+class Local:
+    """Runs up to `slots` jobs at once (default: one per GPU, or per CPU); an exclusive job runs alone.
+
+    The CPUs are divided between the slots as threads; on GPUs each job sees only its own.
+    """
+
+    def __init__(
+        self, store: Store, *, data_dir: Path | None, device: environment.Device, slots: int | None = None
+    ) -> None:
+        self._store, self._data_dir, self._device = store, data_dir, device
+        self.slots = slots or device.slots
+        self._free = list(range(self.slots))
+        self._waiting: list[Job] = []
+        self._running: list[_Running] = []
+        self._jobs: dict[str, Job] = {}
+        self._failed: set[str] = set()
+        self._events: list[Event] = []
+        self._deadline: float | None = None
+        self._server = multiprocessing.get_context("forkserver")
+        self._server.set_forkserver_preload(["harness.scheduler.warm"])
+
+    def start(self, jobs: Sequence[Job], among: Mapping[str, Job]) -> None:
+        self._jobs.update(among)
+        self._waiting += jobs
+        self._fill()
+
+    def active(self) -> bool:
+        return bool(self._waiting or self._running or self._events)
+
+    def events(self, timeout: float) -> list[Event]:
+        if not self._events and self._running:
+            wait([r.process.sentinel for r in self._running], timeout)
+        for running in [r for r in self._running if not r.process.is_alive()]:
+            self._ended(running)
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            for running in self._running:
+                running.process.kill()
+        self._fill()
+        events, self._events = self._events, []
+        return events
+
+    def stop(self) -> None:
+        self._waiting.clear()
+        self._deadline = time.monotonic() + _GRACE
+        for running in self._running:
+            running.process.terminate()
+
+    def close(self) -> None:
+        for running in self._running:
+            running.process.kill()
+            running.process.join()
+
+    # -------------------------------------------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        """Starts what can start: ordinary jobs while a slot is free, an exclusive one when nothing else is left to."""
+        for job in list(self._waiting):
+            if any(key in self._failed for key in job.needs):
+                self._waiting.remove(job)
+                self._failed.add(job.key)
+                self._events.append(Event(job, "skipped", Failure("skipped", "a job that it needs did not finish")))
+        ready = [job for job in self._waiting if not self._blocked(job)]
+        ready.sort(key=lambda job: KINDS[job.kind].exclusive)  # stable: plan order within each
+        for job in ready:
+            exclusive = KINDS[job.kind].exclusive
+            if not self._free or (exclusive and self._running):
+                return
+            self._waiting.remove(job)
+            self._launch(job, self._free[:] if exclusive else self._free[:1])
+            if exclusive:
+                return
+
+    def _blocked(self, job: Job) -> bool:
+        unfinished = {r.job.key for r in self._running} | {j.key for j in self._waiting}
+        return any(key in unfinished for key in job.needs)
+
+    def _launch(self, job: Job, slots: list[int]) -> None:
+        self._free = [s for s in self._free if s not in slots]
+        folder = self._store.folder(job)
+        threads = max(1, environment.cpus() * len(slots) // self.slots)
+        needed = [self._jobs[key] for key in job.needs]
+        needs = {n.kind: str(self._store.folder(n)) for n in needed}
+        data_dir = str(self._data_dir) if self._data_dir else None
+        request = Request(job, str(self._store.root), data_dir, self._device.kind, threads, needs)
+        (folder / "progress.json").unlink(missing_ok=True)
+        request.write(folder)
+        environ = {"CUDA_VISIBLE_DEVICES": self._gpu(slots[0])} if self._device.kind == "cuda" else {}
+        process = self._server.Process(target=_child, args=(str(folder), environ), daemon=False)
+        process.start()
+        self._running.append(_Running(job, process, slots))
+        self._events.append(Event(job, "started"))
+
+    def _gpu(self, slot: int) -> str:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        listed = visible.split(",") if visible else [str(i) for i in range(self._device.slots)]
+        return listed[slot % len(listed)].strip()
+
+    def _ended(self, running: _Running) -> None:
+        running.process.join()
+        self._running.remove(running)
+        self._free = sorted(self._free + running.slots)
+        job, code = running.job, running.process.exitcode or 0
+        if code == 0 and self._store.result(job) is not None:
+            self._events.append(Event(job, "done"))
+        elif code == Exit.RESUMABLE or self._deadline is not None:
+            self._failed.add(job.key)
+            self._events.append(Event(job, "interrupted"))
+        else:
+            failure = (None if code < 0 else self._store.failure(job)) or self._died(job, code)
+            self._failed.add(job.key)
+            self._events.append(Event(job, "failed", failure))
+
+    def _died(self, job: Job, code: int) -> Failure:
+        """The record of a job that ended without a word."""
+        if code < 0:
+            name = signal.Signals(-code).name
+            hint = " (often the kernel's answer to too little memory; try --jobs 1)" if -code == signal.SIGKILL else ""
+            failure = Failure(
+                "killed", f"killed by {name}{hint}", 1, time.time(), str(self._store.folder(job) / "log.txt")
+            )
+        else:
+            message = f"its process ended with exit code {code} and left no result"
+            failure = Failure("died", message, 1, time.time(), str(self._store.folder(job) / "log.txt"))
+        self._store.fail(job, failure)
+        return failure
+
+
+def _child(folder: str, environ: dict[str, str]) -> None:
+    """Runs in the forked process."""
+    os.setpgrp()  # Ctrl-C in a terminal must not reach it
+    code = execute(Path(folder), environ)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # no clean-up of what belongs to the server

@@ -1,0 +1,140 @@
+"""One job in a process of its own: `python -m harness.scheduler.worker FOLDER` runs the job described in FOLDER/job.json.
+
+Everything the job prints goes to FOLDER/log.txt, where it stands to progress.json, what it measured to result.json or
+why it could not to failure.json. SIGTERM, SIGUSR1 and SIGUSR2 ask it to save and stop (exit code 75: run it again).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from harness import environment
+from harness.errors import Exit, Interrupted, OutputError, UserError
+from harness.job import KINDS, Context, Job, Progress
+from harness.store import Failure, Store, read_json, write_json
+
+_STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A job and the circumstances it runs under; JSON in the job's folder."""
+
+    job: Job
+    results: str
+    data_dir: str | None
+    device: str
+    threads: int
+    needs: Mapping[str, str] = field(default_factory=dict)  # folders of the jobs it needs, by kind
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / "job.json", {**asdict(self), "job": self.job.to_json(), "needs": dict(self.needs)})
+
+    @classmethod
+    def read(cls, folder: Path) -> Request:
+        record = read_json(folder / "job.json")
+        if record is None:
+            raise UserError(
+                f"{folder / 'job.json'} is not there or not whole; start the job with python -m harness run"
+            )
+        return cls(**{**record, "job": Job.from_json(record["job"])})
+
+
+def execute(folder: Path, environ: Mapping[str, str] | None = None) -> int:
+    """Runs the job in `folder` in this process and returns its exit code. Never raises."""
+    os.environ.update(environ or {})
+    log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    stopping: list[int] = []
+    for number in _STOPPING:
+        signal.signal(number, lambda number, frame: stopping.append(number))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the front end, which asks jobs to stop
+    request = Request.read(folder)
+    store = Store(Path(request.results))
+    lock = (folder / "lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)  # another run of the same job: wait for it, then find its result
+    if store.result(request.job) is not None:
+        return Exit.OK
+    try:
+        _run(request, folder, store, stopping)
+        return Exit.OK
+    except Interrupted:
+        return Exit.RESUMABLE
+    except BaseException as error:
+        traceback.print_exc()
+        sys.stderr.flush()
+        failure = explain(error, log=str(folder / "log.txt"))
+        try:
+            store.fail(request.job, failure)
+        except OutputError:
+            print("the failure itself could not be written", file=sys.stderr)
+        return failure.exit
+
+
+def _run(request: Request, folder: Path, store: Store, stopping: list[int]) -> None:
+    import cv2
+    import torch
+
+    torch.set_num_threads(request.threads)
+    cv2.setNumThreads(request.threads)
+    started, last = time.time(), [0.0]
+
+    def progress(step: Progress) -> None:
+        now = time.monotonic()
+        if now - last[0] >= 0.3 or step.done >= step.total:
+            last[0] = now
+            write_json(folder / "progress.json", {**asdict(step), "time": time.time()})
+
+    context = Context(
+        folder=folder,
+        cache=store.cache,
+        data_dir=Path(request.data_dir) if request.data_dir else None,
+        device=request.device,
+        threads=request.threads,
+        needs={kind: Path(path) for kind, path in request.needs.items()},
+        progress=progress,
+        should_stop=lambda: bool(stopping),
+    )
+    measurements = KINDS[request.job.kind].run(request.job.config, context)
+    store.finish(request.job, measurements, environment.describe(request.device, request.threads), started)
+
+
+def explain(error: BaseException, log: str) -> Failure:
+    """The failure record of an exception: its cause in a word, its message in a line, and the exit code of its kind."""
+    message = str(error).strip() or type(error).__name__
+    cause, code = "exception", int(Exit.FAILED)
+    if isinstance(error, UserError):
+        cause, code = "error", int(error.exit)
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        cause, code, message = "error", int(Exit.OUTPUT), "the disk is full; make room and repeat with --retry-failed"
+    elif isinstance(error, MemoryError) or "out of memory" in message.lower() or "can't allocate memory" in message:
+        cause = "out of memory"
+    else:
+        message = f"{type(error).__name__}: {message}"
+    return Failure(cause, message, code, time.time(), log)
+
+
+def main(arguments: list[str]) -> int:
+    """`python -m harness.scheduler.worker FOLDER`"""
+    if len(arguments) != 1:
+        print("usage: python -m harness.scheduler.worker FOLDER", file=sys.stderr)
+        return Exit.INPUT
+    try:
+        return execute(Path(arguments[0]))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return error.exit
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
