@@ -29,6 +29,7 @@ class Curve:
     def __init__(self, folder: Path, iteration: int) -> None:
         self.path = Path(folder) / FILE
         with output_errors(folder, _THEN):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             kept = [record for record in read(folder) if record["iteration"] <= iteration]
             aside = self.path.with_suffix(".aside")
             aside.write_text("".join(map(_line, kept)), encoding="utf-8")

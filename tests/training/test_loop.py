@@ -1,0 +1,106 @@
+"""The loop itself: against a loop written out by hand, and where it stops."""
+
+import json
+
+import pytest
+import torch
+
+from harness.errors import Exit
+from harness.recipe import Optimizer, Schedule
+from harness.training import checkpoint, curve
+from harness.training.journal import NonFiniteLoss
+from harness.training.random_state import seed_everything
+
+from . import tiny
+
+
+def test_equals_a_loop_written_out(tmp_path):
+    """Same weights as torch's optimiser driven by hand with the same losses and rates."""
+    recipe = Optimizer(lr=0.05, momentum=0.9, weight_decay=1e-3)
+    tiny.training(tmp_path, 6, optimizer=recipe, schedule=Schedule(power=1.0)).run()
+    seed_everything(0)
+    model = tiny.TinySegmentor().train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-3)
+    for t, batch in enumerate(tiny.batches(0, 6)):
+        optimizer.param_groups[0]["lr"] = 0.05 * (1 - t / 6)
+        optimizer.zero_grad()
+        losses = model.losses(batch.images, batch.targets)
+        sum(losses.values()).backward()
+        optimizer.step()
+        record = curve.read(tmp_path)[t]
+        assert record["terms"] == {name: loss.item() for name, loss in losses.items()}
+        assert record["lr"] == optimizer.param_groups[0]["lr"]
+    for name, weight in checkpoint.load_weights(tmp_path).items():
+        assert torch.equal(weight, model.state_dict()[name]), name
+
+
+def test_curve_is_the_same_however_seldom_the_losses_are_read(tmp_path):
+    def lines(folder, **options):
+        tiny.training(folder, **options).run()
+        return [{k: v for k, v in record.items() if k != "images_per_s"} for record in curve.read(folder)]
+
+    assert lines(tmp_path / "seldom", read_every=5) == lines(tmp_path / "always")
+
+
+@pytest.mark.parametrize("read_every", [1, 20])
+def test_non_finite_loss_names_iteration_and_images(tmp_path, read_every):
+    def batches(start, stop):
+        for t, batch in zip(range(start, stop), tiny.batches(start, stop)):
+            if t == 7:
+                batch.images[1] = float("nan")
+            yield batch
+
+    with pytest.raises(
+        NonFiniteLoss, match=r"not finite in iteration 8 .*image7_0, image7_1.*nonfinite\.json"
+    ) as caught:
+        tiny.training(tmp_path, batches=batches, read_every=read_every).run()
+    assert caught.value.exit == Exit.FAILED
+    report = json.loads((tmp_path / "nonfinite.json").read_text())
+    assert report["iteration"] == 8
+    assert report["images"] == [f"image7_{i}" for i in range(4)]
+    assert report["losses"]["main"] == "nan"
+    assert [record["iteration"] for record in curve.read(tmp_path)] == list(range(1, 8))
+    saved = checkpoint.listing(tmp_path)
+    assert saved[-1].iteration == 6
+    assert all(weight.isfinite().all() for weight in saved[-1].read()["model"].values())
+
+
+def test_clipping_bounds_the_step(tmp_path):
+    plain = Optimizer(lr=1.0, momentum=0.0, weight_decay=0.0)
+    training = tiny.training(tmp_path, 1, optimizer=plain, schedule=Schedule(), clip_norm=1e-3)
+    before = [p.detach().clone() for p in training.model.parameters()]
+    training.run()
+    moved = torch.stack([(a - b).norm() for a, b in zip(training.model.parameters(), before)]).norm().item()
+    assert moved == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_accumulation_averages_over_parts(tmp_path):
+    """Without normalisation over the batch and dropout, a batch in two parts is the same step."""
+
+    def train(folder, accumulate):
+        training = tiny.training(folder, 3, accumulate=accumulate, model=tiny.PlainSegmentor)
+        training.run()
+        return checkpoint.load_weights(folder), [record["loss"] for record in curve.read(folder)]
+
+    whole, losses = train(tmp_path / "1", 1)
+    parts, same_losses = train(tmp_path / "2", 2)
+    assert losses == pytest.approx(same_losses, rel=1e-5)
+    for name, weight in whole.items():
+        torch.testing.assert_close(parts[name], weight)
+
+
+def test_progress_is_seldom_and_ends_at_the_end(tmp_path):
+    seen = []
+    tally = tiny.training(tmp_path, 40).run(progress=seen.append)
+    assert (seen[-1].done, seen[-1].total) == (40, 40)
+    assert "loss" in seen[-1].text
+    assert "main" in seen[-1].text
+    assert len(seen) <= 2 + tally.total_seconds / 0.5
+    assert tally.images == 4 * 37  # three iterations warm up
+    assert 0 <= tally.waited < tally.seconds <= tally.total_seconds
+    assert tally.peak_memory > 1
+
+
+def test_a_source_that_ends_early_is_a_bug(tmp_path):
+    with pytest.raises(AssertionError, match="ended early"):
+        tiny.training(tmp_path, 6, batches=lambda start, stop: tiny.batches(start, stop - 1)).run()
