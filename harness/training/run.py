@@ -10,8 +10,7 @@ from torch import Tensor
 
 from harness.data.catalog import find as find_dataset
 from harness.data.files import locate
-from harness.data.loader import Batch, TrainingBatches
-from harness.data.transforms import normalise
+from harness.data.loader import Batch, TrainingBatches, normalise
 from harness.job import Context, Measurement, TrainConfig
 from harness.key import Code
 from harness.training import curve
@@ -42,13 +41,13 @@ def train(config: TrainConfig, context: Context) -> list[Measurement]:
     data = TrainingBatches(
         root, recipe.train_split, recipe.augmentation, recipe.batch_size, config.seed, workers=workers
     )
-    iterations = max(1, round(recipe.total_iterations(len(data.images)) * (config.shorten or 1)))
+    iterations = max(1, round(recipe.total_iterations(len(data)) * (config.shorten or 1)))
 
     seed_everything(config.seed)
     model: Segmentor = build_model(config.model).to(device)
 
     def prepare(batch: Batch) -> tuple[Tensor, Tensor]:
-        images = normalise(batch.images.to(device, non_blocking=True), batch.areas)
+        images = normalise(batch.images.to(device, non_blocking=True), batch.valid)
         return images, batch.targets.to(device, non_blocking=True).long()
 
     training = Training(
