@@ -67,16 +67,36 @@ class Augmentation(Spec):
 class TestProtocol(Spec):
     """How a trained model is tested. Labels are never resized; logits go straight to the label's size, then argmax.
 
-    `resize` as in Augmentation (None: the image's own size).
+    `resize` as in Augmentation (None: the image's own size). `slide` cuts the resized image into windows of `window`
+    (height, width), `stride` apart, and averages where they overlap: logits, or with `softmax_before_merge` the
+    probabilities. Every image is seen at each of `scales` (factors on `resize`) and, with `flip`, mirrored as well;
+    the views are averaged at the label's size, as logits or probabilities (`average`). `via_input` resizes logits to the
+    input's size before the label's, as mmsegmentation does; where both sizes differ, the numbers do too.
     """
 
     __test__ = False  # not a pytest class
 
     split: str = "val"
-    mode: Literal["whole"] = "whole"
+    mode: Literal["whole", "slide"] = "whole"
     resize: tuple[Positive, Positive] | None = None
     keep_ratio: bool = True
+    window: Size | None = None
+    stride: Size | None = None
+    softmax_before_merge: bool = False
+    scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.0,)
+    flip: bool = False
+    average: Literal["logits", "probabilities"] = "logits"
+    via_input: bool = False
     max_images: Positive | None = None
+
+    @model_validator(mode="after")
+    def _windows(self) -> TestProtocol:
+        given = self.window is not None and self.stride is not None
+        if (self.mode == "slide") != given:
+            raise ValueError("mode 'slide' needs 'window' and 'stride'; mode 'whole' takes neither")
+        if given and any(s < 1 or s > w for s, w in zip(self.stride, self.window)):
+            raise ValueError("'stride' must be at least 1 and at most 'window' in both directions")
+        return self
 
 
 class Recipe(Spec):

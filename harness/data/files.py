@@ -1,0 +1,253 @@
+"""Where the files of a dataset are, which belong together, and a digest of what they hold. Standard library only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.data import catalog
+from harness.data.layout import Dataset, Layout
+from harness.errors import DataError, MissingError
+from harness.job import Data
+from harness.recipe import Synthetic
+
+
+@dataclass(frozen=True)
+class Root:
+    """A dataset found on disk: `path` is the folder that the layout's paths are relative to."""
+
+    dataset: Dataset
+    layout: Layout
+    path: Path
+
+
+class Pair(NamedTuple):
+    """One image and its label map."""
+
+    id: str
+    image: str
+    label: str
+
+
+def locate(data: Data, *, data_dir: Path | None, cache: Path) -> Root:
+    """The folder and layout of `data`; embedded scenes are written to `cache` first where they are not there yet.
+
+    Raises MissingError when the dataset is not there, DataError when it is half there.
+    """
+    dataset = catalog.find(data.name)
+    synthetic = scenes_of(data)
+    if synthetic is not None:
+        from harness.data.synthetic import write_once
+
+        return Root(dataset, dataset.layouts[0], write_once(dataset, synthetic, cache))
+    if data_dir is None:
+        raise MissingError(f"dataset '{dataset.name}': no data folder is set. {_help(dataset)}")
+    folder = Path(data_dir) / dataset.folder
+    if not folder.is_dir():
+        raise MissingError(f"dataset '{dataset.name}' is not there: looked at {folder}. {_help(dataset)}")
+    return _recognise(dataset, folder)
+
+
+def scenes_of(data: Data) -> Synthetic | None:
+    """The embedded scenes that `data` asks for; None where it means files under the data folder."""
+    if data.synthetic is None and data.name == "synthetic":
+        return Synthetic()
+    return data.synthetic
+
+
+def _help(dataset: Dataset) -> str:
+    split = next(iter(dataset.splits))
+    expected = dataset.expects(split).replace("\n", "\n    or ")
+    return (
+        f"It must contain, e.g. for split '{split}':\n       {expected}\n"
+        f"Get it from {dataset.source}. --data DIR or HARNESS_DATA names the folder that holds one folder per dataset; "
+        "--profile smoke needs none."
+    )
+
+
+def _recognise(dataset: Dataset, folder: Path) -> Root:
+    half: list[str] = []
+    for layout in dataset.layouts:
+        for path in (folder / layout.top, folder) if layout.top else (folder,):
+            found, absent = [], []
+            for split in dataset.splits:
+                for pattern in (layout.image_path(split, "{id}"), layout.label_path(split, "{id}")):
+                    base = path / _base(pattern)
+                    (found if base.is_dir() else absent).append(base)
+            if any(_complete(layout, path, split) for split in dataset.splits):
+                return Root(dataset, layout, path)
+            if found and absent:
+                half.append(f"layout '{layout.name}': {found[0]} is there, but {absent[0]} is not")
+    if half:
+        reasons = "; ".join(dict.fromkeys(half))
+        raise DataError(f"dataset '{dataset.name}' is only half there. {reasons}. {_help(dataset)}")
+    raise MissingError(f"dataset '{dataset.name}': {folder} has none of its known layouts. {_help(dataset)}")
+
+
+def _complete(layout: Layout, path: Path, split: str) -> bool:
+    patterns = (layout.image_path(split, "{id}"), layout.label_path(split, "{id}"))
+    listed = not layout.listing or (path / layout.listing_path(split)).is_file()
+    return listed and all(_has_file(path / _base(p), _suffix(p)) for p in patterns)
+
+
+def _base(pattern: str) -> str:
+    return pattern.partition("{id}")[0].rstrip("/")
+
+
+def _suffix(pattern: str) -> str:
+    return pattern.partition("{id}")[2]
+
+
+def _walk(folder: Path, suffix: str) -> Iterator[str]:
+    """Ids (paths below `folder` without `suffix`) of the files that end in `suffix`, in no particular order."""
+    start = len(str(folder)) + 1
+    for directory, _, files in os.walk(folder, followlinks=True):
+        inner = directory[start:].replace(os.sep, "/")
+        for name in files:
+            if name.endswith(suffix) and not name.startswith("."):
+                id = name[: -len(suffix)]
+                yield f"{inner}/{id}" if inner else id
+
+
+def _has_file(folder: Path, suffix: str) -> bool:
+    return next(_walk(folder, suffix), None) is not None
+
+
+def pairs(root: Root, split: str) -> list[Pair]:
+    """Images of `split` with their label maps, sorted by id. Raises DataError naming every missing file."""
+    found, problems = scan(root, split)
+    if problems:
+        shown = "\n  ".join(problems[:50]) + (f"\n  … and {len(problems) - 50} more" if len(problems) > 50 else "")
+        raise DataError(f"dataset '{root.dataset.name}', split '{split}': {len(problems)} files missing\n  {shown}")
+    if not found:
+        raise DataError(f"dataset '{root.dataset.name}', split '{split}': no image under {root.path}")
+    return found
+
+
+def scan(root: Root, split: str) -> tuple[list[Pair], list[str]]:
+    """Complete pairs of `split` sorted by id, and a line per image, label or listed id that lacks its counterpart."""
+    root.dataset.check_split(split)
+    layout, path = root.layout, root.path
+    image, label = layout.image_path(split, "{id}"), layout.label_path(split, "{id}")
+    images = set(_walk(path / _base(image), _suffix(image)))
+    labels = set(_walk(path / _base(label), _suffix(label)))
+    wanted = images
+    problems = []
+    if layout.listing:
+        listing = path / layout.listing_path(split)
+        if not listing.is_file():
+            return [], [f"{listing}: the list of the split's images is not there"]
+        wanted = set(listing.read_text(encoding="utf-8").split())
+        problems += [
+            f"{path / image.format(id=id)}: image listed in {listing.name} is not there" for id in wanted - images
+        ]
+    problems += [
+        f"{path / label.format(id=id)}: label map of an image is not there" for id in (wanted & images) - labels
+    ]
+    if not layout.listing:
+        problems += [f"{path / image.format(id=id)}: image of a label map is not there" for id in labels - images]
+    prefix = f"{path}/"
+    complete = sorted(wanted & images & labels)
+    found = [Pair(id, prefix + image.replace("{id}", id), prefix + label.replace("{id}", id)) for id in complete]
+    return found, sorted(problems)
+
+
+def digest(data: Data, *, data_dir: Path | None, cache: Path) -> str:
+    """A digest of what the dataset holds: of every file's content, or of the parameters of embedded scenes.
+
+    Contents are read once; later calls compare size and modification time (kept under `cache`/manifests).
+    """
+    dataset = catalog.find(data.name)
+    synthetic = scenes_of(data)
+    if synthetic is not None:
+        facts = {
+            "scenes": synthetic.model_dump(mode="json"),
+            "classes": dataset.classes,
+            "splits": list(dataset.splits),
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+    return manifest(locate(data, data_dir=data_dir, cache=cache), cache).digest
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Content digests of a dataset's files: {path below the root: (size, modification time in ns, sha-256)}."""
+
+    files: dict[str, tuple[int, int, str]]
+
+    @property
+    def digest(self) -> str:
+        whole = hashlib.sha256()
+        for name, (_, _, content) in sorted(self.files.items()):
+            whole.update(f"{name}\0{content}\n".encode())
+        return whole.hexdigest()[:32]
+
+
+def manifest(root: Root, cache: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> Manifest:
+    """The manifest of all files that the layout's splits use; reads only files that changed since the last time."""
+    kept_at = manifest_path(root, cache)
+    known = read_manifest(kept_at).files if kept_at.is_file() else {}
+    files: dict[str, tuple[int, int, str]] = {}
+    stale: list[tuple[str, int, int]] = []
+    for name in _files(root):
+        status = os.stat(root.path / name)
+        entry = known.get(name)
+        if entry is not None and entry[:2] == (status.st_size, status.st_mtime_ns):
+            files[name] = entry
+        else:
+            stale.append((name, status.st_size, status.st_mtime_ns))
+    with ThreadPoolExecutor() as pool:
+        contents = pool.map(_sha256, (root.path / name for name, _, _ in stale))
+        for done, ((name, size, modified), content) in enumerate(zip(stale, contents), start=1):
+            files[name] = (size, modified, content)
+            progress(done, len(stale))
+    made = Manifest(files)
+    if stale or len(files) != len(known):
+        _write_aside(kept_at, json.dumps({"root": str(root.path), "files": files}))
+    return made
+
+
+def manifest_path(root: Root, cache: Path) -> Path:
+    """Where the manifest of this copy of the dataset is kept."""
+    place = hashlib.sha256(str(root.path.resolve()).encode()).hexdigest()[:12]
+    return Path(cache) / "manifests" / f"{root.dataset.name}-{root.layout.name}-{place}.json"
+
+
+def read_manifest(path: Path) -> Manifest:
+    """A manifest as it was written; an unreadable one counts as empty (its digests are then made again)."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))["files"]
+        return Manifest({name: (int(size), int(time), str(sha)) for name, (size, time, sha) in record.items()})
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Manifest({})
+
+
+def _files(root: Root) -> list[str]:
+    names: set[str] = set()
+    for split in root.dataset.splits:
+        for pattern in (root.layout.image_path(split, "{id}"), root.layout.label_path(split, "{id}")):
+            base = root.path / _base(pattern)
+            names |= {pattern.replace("{id}", id) for id in _walk(base, _suffix(pattern))}
+        if root.layout.listing and (root.path / root.layout.listing_path(split)).is_file():
+            names.add(root.layout.listing_path(split))
+    return sorted(names)
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_aside(path: Path, text: str) -> None:
+    """Writes a file so that a reader sees the old one or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:
+        file.write(text)
+    os.replace(file.name, path)

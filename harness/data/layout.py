@@ -1,0 +1,89 @@
+"""What a declaration of a dataset consists of: its classes and splits (Dataset), its files and raw values (Layout)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from harness.errors import UserError, nearest
+
+IGNORE = 255
+"""The training id of pixels that count neither in a loss nor in a score."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the files of a split lie below the dataset's folder, and what the values in its label files mean.
+
+    `image` and `label` are paths with `{split}` (renamed by `folders`) and `{id}`; an id may contain `/`. `listing`
+    names the text file with the ids of a split, where the folders do not say it. `top` is the folder that the
+    official archive makes; it may be left out. `labels` maps every raw value that may occur to a training id or IGNORE.
+    `ids` is the form of an id where scenes are written in this layout.
+    """
+
+    name: str
+    image: str
+    label: str
+    labels: Mapping[int, int]
+    folders: Mapping[str, str] = field(default_factory=dict)
+    listing: str = ""
+    top: str = ""
+    ids: str = "{split}_{number:06d}"
+
+    def image_path(self, split: str, id: str) -> str:
+        return self.image.format(split=self.folders.get(split, split), id=id)
+
+    def label_path(self, split: str, id: str) -> str:
+        return self.label.format(split=self.folders.get(split, split), id=id)
+
+    def listing_path(self, split: str) -> str:
+        return self.listing.format(split=self.folders.get(split, split))
+
+    def allowed(self) -> str:
+        """The raw label values that may occur, for people: `0..33, 255`."""
+        runs: list[list[int]] = []
+        for value in sorted(self.labels):
+            if runs and value == runs[-1][1] + 1:
+                runs[-1][1] = value
+            else:
+                runs.append([value, value])
+        return ", ".join(str(a) if a == b else f"{a}..{b}" for a, b in runs)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One dataset. `splits` gives published numbers of images; `folder` is its place under the data folder;
+    `mirror_pairs` are training ids that a horizontal flip exchanges (left and right arm)."""
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    splits: Mapping[str, int | None]
+    layouts: tuple[Layout, ...]
+    folder: str
+    licence: str
+    source: str
+    note: str = ""
+    mirror_pairs: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    def expects(self, split: str) -> str:
+        """What the dataset's folder must contain for `split`, one line per known layout."""
+        self.check_split(split)
+        lines = []
+        for layout in self.layouts:
+            paths = [layout.image_path(split, "ID"), layout.label_path(split, "ID")]
+            if layout.listing:
+                paths.append(layout.listing_path(split))
+            top = f"{layout.top}/" if layout.top else ""
+            lines.append(f"{layout.name}: " + ", ".join(f"{self.folder}/{top}{path}" for path in paths))
+        return "\n".join(lines)
+
+    def check_split(self, split: str) -> None:
+        if split not in self.splits:
+            tail = nearest(split, self.splits, what="splits are")
+            raise UserError(f"dataset '{self.name}' has no split '{split}'.{tail}")

@@ -1,0 +1,160 @@
+"""Batches for training and images for testing, uint8 until they are on the device.
+
+A sample follows from (seed, epoch, place in the epoch) alone, so that a training can start at any iteration and any
+number of workers gives the same batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.data.files import Root, pairs
+from harness.data.reading import LabelReader, read_pair
+from harness.data.transforms import augment, resize_image, target_size, to_planes
+from harness.errors import DataError
+from harness.recipe import Augmentation, TestProtocol
+
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+"""ImageNet's, in grey levels, red, green, blue."""
+_SHUFFLE, _SAMPLE = 0, 1  # which of the two independent streams of draws
+
+
+class Batch(NamedTuple):
+    """What a training step takes."""
+
+    images: Tensor  # uint8 [B, 3, H, W], red, green, blue
+    targets: Tensor  # uint8 [B, H, W], training ids, 255 where ignored or padded
+    valid: Tensor  # int32 [B, 4]: top, left, height, width of the image in its frame; the rest is padding
+    ids: list[str]
+
+
+class TestImage(NamedTuple):
+    """One image to test on. `views` are its sizes under the protocol, one per scale; `image` is the first."""
+
+    __test__ = False  # not a pytest class
+
+    id: str
+    views: list[Tensor]  # uint8 [3, h, w] each
+    label: Tensor  # uint8 [H, W] at the label's own size
+
+    @property
+    def image(self) -> Tensor:
+        return self.views[0]
+
+
+def normalise(images: Tensor, valid: Tensor | None = None) -> Tensor:
+    """uint8 [B, 3, H, W] -> float32, (x - mean) / std per channel, 0 outside `valid` [B, 4]; on the images' device."""
+    mean = torch.tensor(MEAN, device=images.device).view(1, 3, 1, 1)
+    std = torch.tensor(STD, device=images.device).view(1, 3, 1, 1)
+    x = images.float().sub_(mean).div_(std)
+    if valid is None:
+        return x
+    top, left, height, width = valid.to(images.device).long().T[..., None]
+    rows = torch.arange(x.shape[-2], device=x.device)
+    columns = torch.arange(x.shape[-1], device=x.device)
+    in_rows = (rows >= top) & (rows < top + height)
+    in_columns = (columns >= left) & (columns < left + width)
+    return x.mul_(in_rows[:, None, :, None] & in_columns[:, None, None, :])
+
+
+class TrainingBatches:
+    """An endless, seeded sequence of training batches of one split.
+
+    An epoch is a permutation of the images cut into whole batches; the incomplete last one is dropped. `len()` is the
+    number of images. Raises DataError when the split has fewer images than a batch.
+    """
+
+    def __init__(
+        self, root: Root, split: str, augmentation: Augmentation, batch_size: int, seed: int, workers: int = 0
+    ) -> None:
+        self.pairs = pairs(root, split)
+        self.augmentation = augmentation
+        self.batch_size = batch_size
+        self.seed = seed
+        self.workers = workers
+        self.labels = LabelReader(root.layout)
+        self.mirror_pairs = root.dataset.mirror_pairs
+        if len(self.pairs) < batch_size:
+            raise DataError(
+                f"dataset '{root.dataset.name}', split '{split}': {len(self.pairs)} images are fewer than one batch of "
+                f"{batch_size} (the incomplete last batch of an epoch is dropped); lower the batch size"
+            )
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @property
+    def iterations_per_epoch(self) -> int:
+        return len(self.pairs) // self.batch_size
+
+    def batches(self, start_iteration: int, end_iteration: int) -> Iterator[Batch]:
+        """Batches of the iterations `start_iteration` … `end_iteration` - 1."""
+        iterations = range(start_iteration, end_iteration)
+        if not self.workers:
+            yield from map(self.batch, iterations)
+            return
+        from torch.utils.data import DataLoader
+
+        pin = torch.cuda.is_available()
+        yield from DataLoader(
+            _ByIteration(self), sampler=iterations, batch_size=None, num_workers=self.workers, pin_memory=pin
+        )
+
+    def batch(self, iteration: int) -> Batch:
+        """The batch of one iteration."""
+        epoch, place = divmod(iteration, self.iterations_per_epoch)
+        order = np.random.default_rng([self.seed, epoch, _SHUFFLE]).permutation(len(self.pairs))
+        height, width = self.augmentation.crop
+        images = torch.empty((self.batch_size, 3, height, width), dtype=torch.uint8)
+        targets = torch.empty((self.batch_size, height, width), dtype=torch.uint8)
+        valid, ids = [], []
+        for i in range(self.batch_size):
+            index = place * self.batch_size + i
+            pair = self.pairs[order[index]]
+            rng = np.random.default_rng([self.seed, epoch, _SAMPLE, index])
+            sample = augment(*read_pair(pair, self.labels), self.augmentation, rng, self.mirror_pairs)
+            images[i] = torch.from_numpy(sample.image)
+            targets[i] = torch.from_numpy(sample.target)
+            valid.append(sample.valid)
+            ids.append(pair.id)
+        return Batch(images, targets, torch.tensor(valid, dtype=torch.int32), ids)
+
+
+class _ByIteration:
+    """What torch's DataLoader asks for: item i is the batch of iteration i."""
+
+    def __init__(self, source: TrainingBatches) -> None:
+        self.source = source
+
+    def __getitem__(self, iteration: int) -> Batch:
+        return self.source.batch(iteration)
+
+
+def test_images(root: Root, split: str, protocol: TestProtocol) -> Iterator[TestImage]:
+    """Images of `split` in order of their ids, resized as the protocol says, with labels at their own size."""
+    labels = LabelReader(root.layout)
+    for pair in pairs(root, split)[: protocol.max_images]:
+        image, label = read_pair(pair, labels)
+        sizes = view_sizes(label.shape, protocol)
+        views = [torch.from_numpy(to_planes(resize_image(image, size))) for size in sizes]
+        yield TestImage(pair.id, views, torch.from_numpy(label))
+
+
+test_images.__test__ = False  # type: ignore[attr-defined]  # not a pytest function
+
+
+def view_sizes(size: Sequence[int], protocol: TestProtocol) -> list[tuple[int, int]]:
+    """(height, width) of an image of `size` under each scale of the protocol."""
+    sizes = []
+    for scale in protocol.scales:
+        if protocol.resize is not None:
+            view = target_size(size, protocol.resize, keep_ratio=protocol.keep_ratio, factor=scale)
+        else:
+            view = (max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5)))
+        sizes.append(view)
+    return sizes

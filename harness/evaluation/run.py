@@ -1,0 +1,81 @@
+"""The job `evaluate`: a trained model's scores on a split, and the confusion matrix they come from."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from harness.data.files import Root, locate, pairs
+from harness.data.loader import test_images
+from harness.errors import Interrupted, UserError
+from harness.evaluation.metrics import Confusion, scores
+from harness.evaluation.protocols import predict
+from harness.job import Context, EvaluateConfig, Measurement, Progress
+from harness.recipe import TestProtocol
+
+
+def evaluate(config: EvaluateConfig, context: Context) -> list[Measurement]:
+    """Tests the checkpoint of the training this job needs. Writes confusion.npy (int64 [K + 1, K]) to the folder.
+
+    Measures miou, aacc, macc, fwiou, iou/CLASS and acc/CLASS in % (a class without a value is left out), and images.
+    """
+    root = locate(config.data, data_dir=context.data_dir, cache=context.cache)
+    classes = root.dataset.classes
+    if config.model.num_classes != len(classes):
+        raise UserError(
+            f"the model has {config.model.num_classes} classes, dataset '{root.dataset.name}' has {len(classes)}; "
+            "it can only be tested on data with the classes it was trained for"
+        )
+    torch.set_num_threads(context.threads)
+    model = trained_model(config, context.needs["train"], context.device)
+    matrix, images = confusion_of(model, root, config.protocol, context)
+    _save(context.folder / "confusion.npy", matrix)
+    result = scores(matrix)
+    overall = {"miou": result.miou, "aacc": result.aacc, "macc": result.macc, "fwiou": result.fwiou}
+    values = [*overall.items(), *_by_class("iou", classes, result.iou), *_by_class("acc", classes, result.accuracy)]
+    measured = [Measurement(name, 100 * value, "%") for name, value in values if not math.isnan(value)]
+    return [*measured, Measurement("images", images)]
+
+
+def _by_class(name: str, classes: tuple[str, ...], values: np.ndarray) -> Iterator[tuple[str, float]]:
+    return ((f"{name}/{label}", float(value)) for label, value in zip(classes, values))
+
+
+def trained_model(config: EvaluateConfig, checkpoint: Path, device: str) -> nn.Module:
+    """The model of `config` with the weights of a training's folder, in evaluation mode."""
+    from harness.training.checkpoint import load_weights
+    from methods.build import build_model
+
+    model = build_model(config.model.model_copy(update={"pretrained": False}))  # the checkpoint holds every weight
+    model.load_state_dict(load_weights(checkpoint))
+    return model.to(device).eval()
+
+
+def confusion_of(model: nn.Module, root: Root, protocol: TestProtocol, context: Context) -> tuple[np.ndarray, int]:
+    """Confusion matrix (int64 [K + 1, K]) and number of images of a split; memory does not grow with that number."""
+    total = len(pairs(root, protocol.split)[: protocol.max_images])
+    confusion = Confusion(root.dataset.num_classes, context.device)
+    mirror_pairs = root.dataset.mirror_pairs
+    started = time.perf_counter()
+    for done, item in enumerate(test_images(root, protocol.split, protocol), start=1):
+        size = item.label.shape
+        prediction = predict(model, item.views, size, protocol, device=context.device, mirror_pairs=mirror_pairs)
+        confusion.update(prediction, item.label.to(context.device, non_blocking=True))
+        context.progress(Progress(done, total, done / (time.perf_counter() - started)))
+        if done < total and context.should_stop():
+            raise Interrupted(f"stopped after {done} of {total} images; an evaluation starts over when it is run again")
+    return confusion.matrix(), total
+
+
+def _save(path: Path, matrix: np.ndarray) -> None:
+    """Writes aside, then renames: the file is there in full or not at all."""
+    aside = path.with_suffix(".tmp")
+    with open(aside, "wb") as file:
+        np.save(file, matrix, allow_pickle=False)
+    aside.replace(path)
