@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 _VERBS = {"train": "train", "evaluate": "test", "complexity": "count", "latency": "time"}
+_NOUNS = {"train": "training", "evaluate": "evaluation", "complexity": "count", "latency": "timing"}
 _PLAIN_EVERY = 15.0  # seconds between progress lines of one job when not on a terminal
 
 
@@ -63,7 +64,7 @@ def plan_lines(plan: Plan, todo: Queue, estimate: Estimate, slots: int) -> list[
     jobs = {j.key: j for cell in wanted for j in cell.jobs}
     jobs |= {k: plan.jobs[k] for j in list(jobs.values()) for k in j.needs}
     shown = sum(len(cell.jobs) for cell in wanted)
-    kinds = [plural(n, k) for k in _VERBS if (n := sum(j.kind == k for j in jobs.values()))]
+    kinds = [plural(n, noun) for k, noun in _NOUNS.items() if (n := sum(j.kind == k for j in jobs.values()))]
     pending = {job.key for job in todo.run} | set(todo.blocked) | set(todo.failed)
     measured = len(jobs) - len(pending & set(jobs))
     lines.append(

@@ -19,7 +19,7 @@ from harness.library import recipe as find_recipe
 from harness.measures import Measure
 from harness.recipe import Profile, Recipe, Spec
 from harness.store import Result, Store
-from harness.table import ModuleRef, Row, Table
+from harness.table import Table
 
 
 @dataclass(frozen=True)
@@ -162,16 +162,16 @@ class Planner:
         if row.method is None and measure.kind in ("train", "evaluate"):
             return Cell(table, row_key, column_key, "awaits", "the row names a module to count and no method to train")
         if measure.kind in ("complexity", "latency"):
-            jobs = (self._count_or_time(plan, table, row, column_key),)
+            jobs = (self._count_or_time(plan, table, row_key, column_key),)
         else:
-            jobs = tuple(self._trained(plan, table, row, column_key, r) for r in self.repetitions)
+            jobs = tuple(self._trained(plan, table, row_key, column_key, r) for r in self.repetitions)
         if column.on_request and not asked:
             return Cell(table, row_key, column_key, "on request", f"run with --columns {column_key}", jobs)
         return Cell(table, row_key, column_key, jobs=jobs)
 
     # ------------------------------------------------------------------------------------------------------- jobs
 
-    def _count_or_time(self, plan: Plan, table: Table, row: Row, column_key: str) -> Job:
+    def _count_or_time(self, plan: Plan, table: Table, row: str, column_key: str) -> Job:
         shapes = table.input_of(column_key)
         measure = table.measure_of(column_key)
         recipe = self._recipe(table, column_key) if table.recipe_of(column_key) else None
@@ -183,7 +183,7 @@ class Planner:
             side = self.profile.features_side
             largest = max(s[-1] for s in shapes)
             shapes = tuple((*s[:2], *(max(1, n * side // largest) for n in s[2:])) for s in shapes)
-        model = self._model(table, row, recipe, image=image)
+        model = self._model(table, row, column_key, recipe, image=image)
         if measure.kind == "complexity":
             # parameters do not depend on the convention: count them with the table's FLOPs, in one job
             named = [table.convention_of(c) for c in table.columns if table.convention_of(c)]
@@ -194,10 +194,10 @@ class Planner:
         config = LatencyConfig(model=model, input=shapes, device=f"{self.device}{threads}", **repeats)
         return self._job(plan, "latency", config)
 
-    def _trained(self, plan: Plan, table: Table, row: Row, column_key: str, repetition: int) -> Job:
+    def _trained(self, plan: Plan, table: Table, row: str, column_key: str, repetition: int) -> Job:
         recipe = self._recipe(table, column_key)
         data = Data(name=recipe.dataset, synthetic=self.profile.synthetic)
-        model = self._model(table, row, recipe, image=True)
+        model = self._model(table, row, column_key, recipe, image=True)
         common = {"profile": self.profile.name, "seed": repetition_seed(dataset=recipe.dataset, repetition=repetition)}
         train_recipe = recipe.model_copy(update={"test": type(recipe.test)(), "source": "", "differs": {}})
         config = TrainConfig(model=model, data=data, recipe=train_recipe, shorten=self.profile.shorten, **common)
@@ -207,22 +207,26 @@ class Planner:
         test = EvaluateConfig(model=model, data=data, protocol=recipe.test, **common)
         return self._job(plan, "evaluate", test, data=data, needs=(train,))
 
-    def _model(self, table: Table, row: Row, recipe: Recipe | None, *, image: bool) -> Model:
+    def _model(self, table: Table, row_key: str, column: str, recipe: Recipe | None, *, image: bool) -> Model:
         from harness.data import catalog
 
+        row = table.rows[row_key]
         classes = table.defaults.num_classes if recipe is None else catalog.find(recipe.dataset).num_classes
         if classes is None:
             raise UserError(f"{table.path}: defaults.num_classes is missing: the columns without a recipe need it")
-        if not image:
-            ref: Any = row.module or row.method
-            kind = "context" if isinstance(ref, ModuleRef) else "method"
-            return Model(kind=kind, name=ref.name, options=ref.options, num_classes=classes)
+        if not image and row.module is not None:
+            return Model(kind="context", name=row.module.name, options=row.module.options, num_classes=classes)
         if row.method is None:
-            raise UserError(f"{table.path}: a row of {table.id} names a module but no method, and a column needs one")
+            raise UserError(
+                f"{table.path}: row '{row_key}' names a module but no method, and column '{column}' needs one"
+            )
+        options = table.options_of(row_key, column)
+        if not image:
+            return Model(name=row.method.name, options=options, num_classes=classes)
         defaults = table.defaults.model_dump(include={"backbone", "output_stride"}, exclude_none=True)
         pretrained = {"pretrained": recipe.pretrained} if recipe is not None else {}
         given = {**defaults, **pretrained, **row.model, **self.profile.model}
-        return Model(name=row.method.name, options=row.method.options, num_classes=classes, **given)
+        return Model(name=row.method.name, options=options, num_classes=classes, **given)
 
     def _recipe(self, table: Table, column_key: str) -> Recipe:
         name, near = table.recipe_of(column_key), Path(table.path).parent

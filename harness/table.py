@@ -78,6 +78,12 @@ class Column(Spec):
     note: str = ""
 
 
+class CellSpec(Spec):
+    """What one cell does differently from its row: released configurations often differ between datasets."""
+
+    options: dict[str, Any] = {}
+
+
 class Row(Spec):
     """One line of the table. `cited`: quoted from there, never run; `awaits`: why there is no method for it yet."""
 
@@ -88,6 +94,7 @@ class Row(Spec):
     model: dict[str, Any] = {}
     cited: str | None = None
     awaits: str | None = None
+    cells: dict[str, CellSpec] = {}
     compared_with: str | None = None
     extra: bool = False  # not in the paper's table; ours, printed below it
     notes: tuple[str, ...] = ()
@@ -112,7 +119,7 @@ class Value(Spec):
 
     value: float
     text: str
-    printed_gain: float | None = None
+    gain: float | None = None  # the `(+x)` printed beside it
 
     @model_validator(mode="before")
     @classmethod
@@ -215,6 +222,11 @@ class Table(Spec):
             "rounding": self.published.rounding,
             "evidence": module.evidence if counted and module is not None else "",
         }
+
+    def options_of(self, row: str, column: str) -> dict[str, Any]:
+        """Options of the row's method in this cell."""
+        method, cell = self.rows[row].method, self.rows[row].cells.get(column)
+        return {**(method.options if method is not None else {}), **(cell.options if cell is not None else {})}
 
     def cells(self) -> Iterator[tuple[str, str]]:
         for row in self.rows:
@@ -342,18 +354,30 @@ def _rows(table: Table) -> Iterator[tuple[Path_, str]]:
         if row.compared_with is not None and row.compared_with not in table.published.values:
             tail = nearest(row.compared_with, table.published.values, what="published rows are")
             yield (*path, "compared_with"), f"'{row.compared_with}' has no published values.{tail}"
-        for kind, where, ref in (("method", "method", row.method), ("context", "module", row.module)):
-            if ref is None:
-                continue
+        for column in row.cells:
+            if column not in table.columns:
+                tail = nearest(column, table.columns, what="columns are")
+                yield (*path, "cells", column), f"no such column.{tail}"
+        for ref_path, kind, ref in _references(path, row):
             try:
                 entry = registry.find(ref.name, kind)
             except UserError as error:
-                yield (*path, where), str(error)
+                yield ref_path[: len(path) + 1], str(error)
                 continue
-            given = {"num_classes": 0, **ref.options} if kind == "context" else ref.options
-            known = {k: v for k, v in given.items() if k in ref.options or k in (entry.options or {})}
-            for option, message in registry.check_options(entry, known):
-                yield (*path, where, option), message
+            own = {"num_classes": 0} if kind == "context" and "num_classes" in (entry.options or {}) else {}
+            for option, message in registry.check_options(entry, {**own, **ref.options}):
+                yield (*ref_path, option), message
         unknown = set(row.model) - {"backbone", "output_stride", "pretrained"}
         for name in sorted(unknown):
             yield (*path, "model", name), f"unknown key '{name}'. Allowed here: backbone, output_stride, pretrained"
+
+
+def _references(path: Path_, row: Row) -> Iterator[tuple[Path_, str, MethodRef | ModuleRef]]:
+    """What a row names in the registry: (where, kind, reference with its options)."""
+    if row.module is not None:
+        yield (*path, "module"), "context", row.module
+    if row.method is not None:
+        yield (*path, "method"), "method", row.method
+        for column, cell in row.cells.items():
+            own = MethodRef(name=row.method.name, options={**row.method.options, **cell.options})
+            yield (*path, "cells", column, "options"), "method", own

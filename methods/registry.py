@@ -87,13 +87,17 @@ def _scan(file: Path, module: str) -> list[Entry]:
     if "@register" not in text:
         return []
     entries = []
-    for node in ast.parse(text, filename=str(file)).body:
+    try:
+        tree = ast.parse(text, filename=str(file))
+    except SyntaxError as error:
+        raise UserError(f"{file}:{error.lineno}: not Python: {error.msg}") from None
+    for node in tree.body:
         if not isinstance(node, ast.FunctionDef | ast.ClassDef):
             continue
         for mark in node.decorator_list:
             known = isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id in _DECORATORS
             if known and mark.args and isinstance(mark.args[0], ast.Constant):
-                summary = (ast.get_docstring(node) or ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+                summary = (ast.get_docstring(node) or ast.get_docstring(tree) or "").partition("\n")[0]
                 kind = _DECORATORS[mark.func.id]
                 entries.append(Entry(mark.args[0].value, kind, module, node.name, file, _options(node), summary))
     return entries

@@ -1,0 +1,115 @@
+"""The command line: parse, call, print. What the commands do is in `harness.commands`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from harness.errors import Exit, UserError
+
+_EXITS = """exit codes:
+  0 everything selected is measured   1 a cell failed             2 a file or argument is wrong
+  3 a dataset or weights are missing  4 results cannot be written 5 nothing to measure
+  130 interrupted, the same command resumes"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of `python -m harness`; every command's help ends with an example."""
+    top = argparse.ArgumentParser(
+        prog="python -m harness",
+        description="Run a published table and get the same table back, measured, beside the published one.",
+        epilog=f"example:\n  python -m harness run tables/idrnet_table2.yaml --profile smoke\n\n{_EXITS}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(name: str, about: str, example: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=about,
+            description=about[0].upper() + about[1:] + ".",
+            epilog=f"example:\n  python -m harness {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    run = add("run", "measure tables and report them", "run tables/idrnet_table5.yaml --rows 'ppm*' --columns flops")
+    _selection(run)
+    _place(run)
+    run.add_argument("--retry-failed", action="store_true", help="repeat jobs that failed before")
+    run.add_argument("--jobs", type=_positive, metavar="N", help="jobs at once (default: one per GPU, or per CPU)")
+    run.add_argument("--no-figures", action="store_true", help="write the report without figures")
+
+    plan = add("plan", "show what a run would do, without doing it", "plan tables/idrnet_table2.yaml --seeds 3")
+    _selection(plan)
+    _place(plan)
+    plan.add_argument("--jobs", type=_positive, metavar="N", help="jobs at once, for the time estimate")
+
+    status = add("status", "show how every cell stands", "status tables/idrnet_table2.yaml --profile smoke")
+    _selection(status)
+    _place(status)
+
+    report = add("report", "report what is measured", "report tables/idrnet_table5.yaml --format csv")
+    _selection(report)
+    _place(report)
+    formats = ("markdown", "csv", "text")
+    report.add_argument("--format", choices=formats, default="markdown", help="markdown writes files, the others print")
+    report.add_argument("--no-figures", action="store_true", help="write the report without figures")
+
+    why = add("why", "explain why a cell is or is not measured", "why idrnet_table2/fcn_idrnet/ade20k --profile smoke")
+    why.add_argument("cell", metavar="TABLE/ROW/COLUMN")
+    _profile(why)
+    _place(why)
+
+    things = ("tables", "methods", "contexts", "datasets", "recipes", "profiles", "measures", "conventions")
+    listing = add("list", "list what there is", "list methods")
+    listing.add_argument("what", nargs="?", choices=things, help="default: all of them")
+
+    doctor = add("doctor", "check this machine: packages, devices, datasets, folders", "doctor --data ~/datasets")
+    _place(doctor)
+    return top
+
+
+def _selection(command: argparse.ArgumentParser) -> None:
+    command.add_argument("tables", nargs="+", metavar="TABLE", help="a table file, e.g. tables/idrnet_table2.yaml")
+    command.add_argument("--rows", action="append", default=[], metavar="GLOB", help="only these rows; repeats")
+    command.add_argument("--columns", action="append", default=[], metavar="GLOB", help="only these columns; repeats")
+    _profile(command)
+
+
+def _profile(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--profile", default="paper", metavar="NAME", help="paper (default), short or smoke")
+    command.add_argument("--seeds", type=_positive, default=1, metavar="N", help="repetitions of each training (1)")
+
+
+def _place(command: argparse.ArgumentParser) -> None:
+    data, results = os.environ.get("HARNESS_DATA"), os.environ.get("HARNESS_RESULTS", "results")
+    command.add_argument("--data", default=data, metavar="DIR", help="one folder per dataset (or HARNESS_DATA)")
+    command.add_argument("--results", default=results, metavar="DIR", help="all state (results, or HARNESS_RESULTS)")
+    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where jobs run (auto)")
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.isdigit() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
+    return number
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code; see `Exit`. Bad input never ends in a traceback."""
+    options = parser().parse_args(arguments)
+    from harness import commands
+
+    try:
+        return int(getattr(commands, options.command)(options))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return int(error.exit)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return int(Exit.INTERRUPTED)
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(Exit.OK)

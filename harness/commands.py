@@ -1,0 +1,188 @@
+"""What each command does. Heavy imports stay inside the functions that need them."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from harness.errors import Exit, MissingError, OutputError, Problems, UserError, nearest
+
+
+def run(options: Namespace) -> Exit:
+    """`run`: plan, measure, report."""
+    from harness import console
+    from harness.plan import estimate
+    from harness.run import queue
+    from harness.run import run as measure
+    from harness.scheduler.local import Local
+
+    plan, store = _plan(options)
+    store.prepare()
+    todo = queue(plan, store, retry_failed=options.retry_failed)
+    transport = Local(store, data_dir=_data(options), device=_device(options), slots=options.jobs)
+    _print(console.plan_lines(plan, todo, estimate(todo.run, store), transport.slots))
+    if not plan.wanted():
+        return Exit.NOTHING
+    if todo.blocked and not todo.run and len(todo.blocked) == len(plan.pending(store)):
+        raise MissingError("nothing can be measured until the above is there")
+    with console.Console(plan, store, todo) as listener:
+        outcome = measure(plan, store, transport, listener, retry_failed=options.retry_failed)
+    _print(["", *console.closing(plan, store, outcome)])
+    _report(plan, store, figures=not options.no_figures, text=True)
+    return outcome.exit(plan, store)
+
+
+def plan(options: Namespace) -> Exit:
+    """`plan`: what `run` would do."""
+    from harness import console
+    from harness.environment import device
+    from harness.plan import estimate
+    from harness.run import queue
+
+    plan, store = _plan(options)
+    todo = queue(plan, store)
+    _print(console.plan_lines(plan, todo, estimate(todo.run, store), options.jobs or device(options.device).slots))
+    named = console.names(plan)
+    _print(f"   {named[job.key]}" for job in todo.run)
+    return Exit.OK if plan.wanted() else Exit.NOTHING
+
+
+def status(options: Namespace) -> Exit:
+    """`status`: one line per cell."""
+    from harness import inspection
+
+    plan, store = _plan(options)
+    lines, left = inspection.status_lines(plan, store)
+    _print(lines)
+    return Exit.FAILED if left else Exit.OK
+
+
+def report(options: Namespace) -> Exit:
+    """`report`: the tables as measured so far."""
+    plan, store = _plan(options)
+    if options.format == "markdown":
+        _report(plan, store, figures=not options.no_figures, text=False)
+    else:
+        from reports import csvfile, sheet, terminal
+
+        sheets = [sheet.build(plan, table, store) for table in plan.tables]
+        render = csvfile.render if options.format == "csv" else terminal.render
+        sys.stdout.write(
+            "".join(render(s, header=i == 0) if options.format == "csv" else render(s) for i, s in enumerate(sheets))
+        )
+    measured = any(store.result(job) is not None for cell in plan.cells for job in cell.jobs)
+    return Exit.OK if measured else Exit.NOTHING
+
+
+def why(options: Namespace) -> Exit:
+    """`why`: whether a cell is measured, and what changed if it no longer is."""
+    from harness import inspection
+    from harness.plan import Selection
+
+    table, row, column = _cell(options.cell)
+    options.tables, options.rows, options.columns = [str(table)], [], []
+    plan, store = _plan(options, Selection((_literal(row),), (_literal(column),)))
+    _print(inspection.why_lines(plan, store))
+    return Exit.OK
+
+
+def list(options: Namespace) -> Exit:  # the command's name
+    """`list`: names, without importing what they name."""
+    from harness import inspection
+
+    _print(inspection.list_lines(options.what))
+    return Exit.OK
+
+
+def doctor(options: Namespace) -> Exit:
+    """`doctor`: what this machine can do, and what is missing."""
+    from harness import inspection
+
+    lines, sound = inspection.doctor_lines(_data(options), Path(options.results), options.device)
+    _print(lines)
+    return Exit.OK if sound else Exit.MISSING
+
+
+# -------------------------------------------------------------------------------------------------------------------
+
+
+def _plan(options: Namespace, selection=None):
+    """(plan, store) of the tables on the command line; Problems with the errors of all of them at once."""
+    from harness import environment, library, table
+    from harness.plan import Planner, Selection
+    from harness.store import Store
+
+    tables, problems = [], []
+    for path in dict.fromkeys(options.tables):
+        try:
+            tables.append(table.load(path))
+        except Problems as error:
+            problems += error.problems
+    if problems:
+        raise Problems(problems)
+    store = Store(Path(options.results))
+    profile = library.profile(options.profile, near=Path(options.tables[0]).parent)
+    planner = Planner(
+        profile,
+        tuple(range(options.seeds)),
+        data_dir=_data(options),
+        cache=store.cache,
+        device=environment.device(options.device),
+    )
+    chosen = selection or Selection(tuple(options.rows), tuple(options.columns))
+    return planner.plan(tables, chosen), store
+
+
+def _report(plan, store, *, figures: bool, text: bool) -> None:
+    from reports import sheet, terminal, write
+
+    for table in plan.tables:
+        made = sheet.build(plan, table, store)
+        if text:
+            sys.stdout.write("\n" + terminal.render(made))
+        try:
+            print(f"report: {write.write(made, store.reports, figures=figures)}")
+        except OSError as error:
+            raise OutputError(f"the report cannot be written to {store.reports}: {error.strerror}") from error
+
+
+def _data(options: Namespace) -> Path | None:
+    return Path(options.data).expanduser() if options.data else None
+
+
+def _device(options: Namespace):
+    from harness import environment
+
+    return environment.device(options.device)
+
+
+def _cell(name: str) -> tuple[Path, str, str]:
+    """The table file, row and column of `TABLE/ROW/COLUMN`."""
+    from harness import library, table
+
+    parts = name.rsplit("/", 2)
+    if len(parts) != 3:
+        raise UserError(f"'{name}' is not a cell; write TABLE/ROW/COLUMN, e.g. idrnet_table2/fcn_idrnet/ade20k")
+    stem, row, column = parts
+    known = {file.stem: file for file in library.table_files()}
+    file = Path(stem) if stem.endswith(".yaml") else known.get(stem)
+    if file is None:
+        raise UserError(f"unknown table '{stem}'.{nearest(stem, known)}")
+    loaded = table.load(file)
+    for what, key, names in (("row", row, loaded.rows), ("column", column, loaded.columns)):
+        if key not in names:
+            raise UserError(f"{loaded.id} has no {what} '{key}'.{nearest(key, names, what=f'{what}s are')}")
+    return file, row, column
+
+
+def _literal(name: str) -> str:
+    """A glob that matches just this name."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+
+
+def _print(lines: Iterable[str] | Sequence[str]) -> None:
+    for line in lines:
+        print(line)
+    sys.stdout.flush()
