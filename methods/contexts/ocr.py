@@ -7,10 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from harness.errors import UserError, nearest
 from methods.contexts.attention import Attention
 from methods.layers import conv_bn_relu, resize
 from methods.registry import register, register_context
 from methods.segmentor import Backbone, EncoderDecoder, FCNHead, Segmentor, pixel_loss
+
+_COARSE = ("linear", "fcn")
 
 
 def gather_regions(features: Tensor, coarse: Tensor) -> Tensor:
@@ -41,8 +44,8 @@ class ObjectContext(nn.Module):
         coarse: str = "linear",
     ) -> None:
         super().__init__()
-        if coarse not in ("linear", "fcn"):
-            raise ValueError(f"coarse must be linear or fcn, not '{coarse}'")
+        if coarse not in _COARSE:
+            raise UserError(f"ocr: unknown coarse classifier '{coarse}'.{nearest(coarse, _COARSE)}")
         self.channels = channels
         self.source = -1 if coarse == "linear" or len(in_channels) < 2 else -2
         width = in_channels[self.source]

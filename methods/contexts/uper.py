@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from harness.errors import UserError, nearest
 from methods.contexts.aspp import AtrousPyramid
 from methods.contexts.ppm import PyramidPooling
 from methods.layers import conv_bn_relu, resize
@@ -46,7 +47,7 @@ class UnifiedPyramid(nn.Module):
     def __init__(self, in_channels: Sequence[int], *, channels: int = 512, context: str = "ppm") -> None:
         super().__init__()
         if context not in _TOPS:
-            raise ValueError(f"context must be one of {', '.join(_TOPS)}, not '{context}'")
+            raise UserError(f"uper: unknown context '{context}'.{nearest(context, _TOPS)}")
         self.channels = channels
         self.top = _TOPS[context](in_channels, channels=channels)
         self.pyramid = FeaturePyramid(in_channels[:-1], channels)

@@ -41,8 +41,8 @@ def test_row_prints_the_published_digits(row):
     convention = conventions.find("mmcv-hooks")
     flops = convention.count(module, ([torch.empty(1, 2048, 128, 128, device="meta")],))
     assert (parameters(module), flops) == (exact_parameters, exact_flops)
-    assert f"{parameters(module) / convention.mega:.2f}" == printed_m
-    assert f"{flops / convention.giga:.2f}" == printed_g
+    assert f"{parameters(module) / 1e6:.2f}" == printed_m
+    assert f"{flops / 1e9:.2f}" == printed_g
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,56 @@
+"""Makes attention countable: every fused attention becomes two matrix products and a softmax."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+
+def explicit_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """`scaled_dot_product_attention` in eval mode, written out; the scale is applied to the queries."""
+    assert not is_causal
+    assert not enable_gqa
+    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    affinity = torch.matmul(query * factor, key.transpose(-2, -1))
+    if attn_mask is not None:
+        affinity = (
+            affinity.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else affinity + attn_mask
+        )
+    return torch.matmul(affinity.softmax(dim=-1), value)
+
+
+class _Explicit(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is F.scaled_dot_product_attention:
+            return explicit_attention(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def attention_as_products() -> Iterator[None]:
+    """Within, no attention runs as a fused operator, whatever kernel the machine would choose."""
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with _Explicit():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)

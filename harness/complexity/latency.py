@@ -1,0 +1,96 @@
+"""How long a forward pass takes and how much memory it needs beyond its input and weights."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds of single passes, in the order they ran."""
+
+    milliseconds: tuple[float, ...]
+
+    def quantile(self, q: float) -> float:
+        """Linear interpolation between the sorted times."""
+        return float(torch.tensor(self.milliseconds, dtype=torch.float64).quantile(q))
+
+
+@contextmanager
+def plain_fp32() -> Iterator[None]:
+    """Within, fp32 products on a GPU use no TF32."""
+    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+
+
+def timed(forward: Callable[[], object], device: str, repeats: int, *, after: Callable[[int], None]) -> Timing:
+    """Times `repeats` passes: CUDA events around each on a GPU, the monotonic clock on a CPU. No warm-up of its own.
+
+    `after(i)` runs, untimed, when i passes are done.
+    """
+    times = []
+    for i in range(repeats):
+        times.append(_cuda_pass(forward) if device == "cuda" else _cpu_pass(forward))
+        after(i + 1)
+    return Timing(tuple(times))
+
+
+def _cpu_pass(forward: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    forward()
+    return (time.perf_counter() - start) * 1e3
+
+
+def _cuda_pass(forward: Callable[[], object]) -> float:
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    torch.cuda.synchronize()
+    start.record()
+    forward()
+    end.record()
+    torch.cuda.synchronize()
+    return start.elapsed_time(end)
+
+
+def peak_bytes(forward: Callable[[], object], device: str) -> int:
+    """Most bytes that PyTorch held at once during one pass, beyond what it held before (input and weights).
+
+    On a GPU from the allocator's own peak; on a CPU by adding up every allocation and release that the allocator
+    reports to the profiler, scratch memory of its kernels included. Memory that a library takes past PyTorch's
+    allocator is not seen.
+    """
+    gc.collect()
+    return _peak_cuda(forward) if device == "cuda" else _peak_cpu(forward)
+
+
+def _peak_cuda(forward: Callable[[], object]) -> int:
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    forward()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
+def _peak_cpu(forward: Callable[[], object]) -> int:
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it writes about absent GPUs to stderr otherwise
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        forward()
+    assert profiler.profiler is not None
+    events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
