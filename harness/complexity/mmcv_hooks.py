@@ -25,7 +25,7 @@ Rule = Callable[[Any, Tensor, Tensor], int]
 
 def _convolution(module: Any, x: Tensor, y: Tensor) -> int:
     per_position = math.prod(module.kernel_size) * module.in_channels * (module.out_channels // module.groups)
-    return per_position * x.shape[0] * math.prod(y.shape[2:]) + (y.numel() if module.bias is not None else 0)
+    return per_position * y.shape[0] * math.prod(y.shape[2:]) + (y.numel() if module.bias is not None else 0)
 
 
 def _transposed_convolution(module: Any, x: Tensor, y: Tensor) -> int:
