@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 
 def explicit_attention(
@@ -35,22 +33,17 @@ def explicit_attention(
     return torch.matmul(affinity.softmax(dim=-1), value)
 
 
-class _Explicit(TorchFunctionMode):
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is F.scaled_dot_product_attention:
-            return explicit_attention(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
-
-
 @contextmanager
 def attention_as_products() -> Iterator[None]:
-    """Within, no attention runs as a fused operator, whatever kernel the machine would choose."""
-    fast_path = torch.backends.mha.get_fastpath_enabled()
+    """Within, `torch.nn.functional`'s attention is written out, whatever kernel the machine would choose.
+
+    A TorchFunctionMode would not do: it does not reach inside `nn.MultiheadAttention`.
+    """
+    fast_path, fused = torch.backends.mha.get_fastpath_enabled(), F.scaled_dot_product_attention
     torch.backends.mha.set_fastpath_enabled(False)
+    F.scaled_dot_product_attention = explicit_attention
     try:
-        with _Explicit():
-            yield
+        yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
+        F.scaled_dot_product_attention = fused

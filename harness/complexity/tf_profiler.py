@@ -78,7 +78,11 @@ _RULES: dict[Any, Rule] = {
     **{op: lambda a, y: y.numel() for op in _ONE_PER_ELEMENT},
 }
 # These are several operators in TensorFlow, and no published number here says which: refuse rather than guess.
-_UNKNOWN = (aten.native_layer_norm, aten.native_group_norm, aten.gelu, aten.silu)
+_UNKNOWN = (
+    aten.native_layer_norm, aten.native_group_norm, aten.gelu, aten.silu,
+    aten._scaled_dot_product_flash_attention_for_cpu, aten._scaled_dot_product_flash_attention,
+    aten._scaled_dot_product_efficient_attention, aten._scaled_dot_product_cudnn_attention,
+)  # fmt: skip
 
 
 class _Counter(TorchDispatchMode):
