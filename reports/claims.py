@@ -1,0 +1,171 @@
+"""What the paper concludes from its table, judged on what was measured: `A beats B`, and the order of the rows.
+
+A claim can hold where absolute numbers differ. It is judged per column: two trainings under one seed share their data
+order and their backbone's initial weights, so differences are taken per seed and tested with a one-sided t-test; counts
+are simply compared, and times by whether their quartiles overlap.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from harness.table import Claim
+from reports.sheet import Sheet, Shown
+from reports.student import deviation, mean, t_quantile
+from reports.verdict import ALPHA
+
+HOLDS = "holds"
+FAILS = "does not hold"
+UNDECIDED = "undecided"
+UNMEASURED = "not measured"
+NOT_JUDGED = "not judged"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A claim on one column. Differences are in favour of the claim: above 0 means `better` is better, whatever the unit."""
+
+    column: str
+    outcome: str
+    reason: str = ""
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    published: float | None = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A claim of the table with how it stands on each of its columns, and in all."""
+
+    claim: Claim
+    outcome: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Whether the rows of a column come in the paper's order: Kendall's τ between measured and published values.
+
+    `interval` is the 90 % interval over seeds, where there are at least two.
+    """
+
+    column: str
+    rows: int
+    tau: float
+    interval: tuple[float, float] | None
+
+
+def judge(sheet: Sheet) -> list[Judgement]:
+    """All claims of the sheet's table, in the table's order."""
+    judged = sheet.comparable or sheet.profile.claims_only
+    judgements = []
+    for claim in sheet.table.claims:
+        columns = tuple(sheet.table.columns) if claim.on == "all" else claim.on
+        selected = [c for c in columns if c in sheet.columns]
+        parts = tuple(_part(sheet, claim, column, judged) for column in selected)
+        judgements.append(Judgement(claim, _overall([p.outcome for p in parts], len(columns) - len(parts)), parts))
+    return judgements
+
+
+def _overall(outcomes: Sequence[str], left_out: int) -> str:
+    """A claim holds when it holds on every column it names, and does not when it fails on one."""
+    if not outcomes:
+        return UNMEASURED
+    for outcome in (NOT_JUDGED, FAILS):
+        if outcome in outcomes:
+            return outcome
+    if set(outcomes) == {HOLDS} and not left_out:
+        return HOLDS
+    return UNMEASURED if set(outcomes) == {UNMEASURED} else UNDECIDED
+
+
+def _part(sheet: Sheet, claim: Claim, column: str, judged: bool) -> Part:
+    better, than = (sheet.cells.get((row, column)) for row in (claim.better, claim.than))
+    sign = 1 if sheet.table.measure_of(column).better == "higher" else -1
+    ours, theirs = (sheet.table.value_of(row, column) for row in (claim.better, claim.than))
+    published = sign * (ours.value - theirs.value) if ours is not None and theirs is not None else None
+    if better is None or than is None or not better.measured or not than.measured:
+        missing = [row for row, s in ((claim.better, better), (claim.than, than)) if s is None or not s.measured]
+        return Part(column, UNMEASURED, f"without {' and '.join(missing)}", published=published)
+    difference = sign * (better.mean - than.mean)
+    if not judged:
+        return Part(column, NOT_JUDGED, f"profile {sheet.profile.name}", difference, published=published)
+    by = claim.by or 0.0
+    if not math.isfinite(difference):
+        return Part(column, UNDECIDED, "a value is not a finite number", None, published=published)
+    if better.measure.exact:
+        holds = difference >= by if claim.by else difference > 0
+        return Part(column, HOLDS if holds else FAILS, "a count, without noise", difference, published=published)
+    if better.measure.kind == "latency":
+        return _timed(column, better, than, by, published)
+    return _paired(column, better, than, sign, by, published)
+
+
+def _timed(column: str, better: Shown, than: Shown, by: float, published: float | None) -> Part:
+    difference = than.mean - better.mean
+    if better.quartiles is None or than.quartiles is None:
+        return Part(column, UNDECIDED, "one measurement on this machine, without a spread", difference, None, published)
+    interval = (than.quartiles[0] - better.quartiles[1], than.quartiles[1] - better.quartiles[0])
+    outcome = HOLDS if interval[0] > by else FAILS if interval[1] < by else UNDECIDED
+    return Part(column, outcome, "on this machine, quartile against quartile", difference, interval, published)
+
+
+def _paired(column: str, better: Shown, than: Shown, sign: int, by: float, published: float | None) -> Part:
+    ours, theirs = dict(zip(better.seeds, better.values)), dict(zip(than.seeds, than.values))
+    differences = [sign * (ours[seed] - theirs[seed]) for seed in ours if seed in theirs]
+    n, spread = len(differences), deviation(differences)
+    if not differences:
+        return Part(column, UNDECIDED, "no seed in common", sign * (better.mean - than.mean), None, published)
+    centre = mean(differences)
+    if n < 2 or spread == 0:
+        reason = "one seed" if n == 1 else f"{n} seeds with one and the same difference"
+        return Part(column, UNDECIDED, f"{reason}: how much it varies is unknown", centre, None, published)
+    half = t_quantile(1 - ALPHA, n - 1) * spread / math.sqrt(n)
+    interval = (centre - half, centre + half)
+    outcome = HOLDS if interval[0] > by else FAILS if interval[1] < by else UNDECIDED
+    return Part(column, outcome, f"{n} seeds, paired", centre, interval, published)
+
+
+# --------------------------------------------------------------------------------------------------------- rankings
+
+
+def rankings(sheet: Sheet) -> list[Ranking]:
+    """For every column in which three or more rows are measured and published: do they come in the paper's order?"""
+    if not (sheet.comparable or sheet.profile.claims_only):
+        return []
+    found = []
+    for column in sheet.columns:
+        cells = [sheet.cells[row, column] for row in sheet.rows if (row, column) in sheet.cells]
+        both = [c for c in cells if c.measured and c.published is not None and not c.another and math.isfinite(c.mean)]
+        if len(both) < 3:
+            continue
+        published = [c.published.value for c in both if c.published is not None]
+        tau = kendall([c.mean for c in both], published)
+        if tau is not None:
+            found.append(Ranking(column, len(both), tau, _over_seeds(both, published)))
+    return found
+
+
+def kendall(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Kendall's τ-b of two rankings, ties taken into account; None where one of them ties everything."""
+    agree = ties_first = ties_second = pairs = 0
+    for (a, b), (c, d) in combinations(zip(first, second), 2):
+        pairs += 1
+        ties_first += a == c
+        ties_second += b == d
+        agree += ((a > c) - (a < c)) * ((b > d) - (b < d))
+    scale = math.sqrt((pairs - ties_first) * (pairs - ties_second))
+    return agree / scale if scale else None
+
+
+def _over_seeds(cells: Sequence[Shown], published: Sequence[float]) -> tuple[float, float] | None:
+    shared = set.intersection(*(set(c.seeds) for c in cells))
+    by_seed = [dict(zip(c.seeds, c.values)) for c in cells]
+    taus = [t for s in sorted(shared) if (t := kendall([v[s] for v in by_seed], published)) is not None]
+    if len(taus) < 2:
+        return None
+    half = t_quantile(1 - ALPHA, len(taus) - 1) * deviation(taus) / math.sqrt(len(taus))
+    return max(-1.0, mean(taus) - half), min(1.0, mean(taus) + half)

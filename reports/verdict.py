@@ -1,0 +1,208 @@
+"""Does a measured cell agree with the published one? Pure functions of numbers; nothing here reads or writes.
+
+Counts (parameters, FLOPs) have no noise: they agree when they print the published digits. Everything else is judged by
+equivalence testing (two one-sided tests, TOST; Schuirmann 1987): `reproduced` when the 90 % interval of measured minus
+published lies inside ± margin, `not reproduced` when it lies wholly outside, and `inconclusive` between. So each of the
+two is wrong at most one time in twenty. The margin is widened by half a printed digit; where the paper's value is a
+single run its own noise widens the interval (a prediction interval), and where it is the best of several runs the
+difference is corrected for that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
+from fractions import Fraction
+
+from reports.student import best_of, deviation, mean, t_quantile
+
+REPRODUCED = "reproduced"
+INFERRED = "reproduced (inferred module)"
+FITTED = "fitted"
+NOT_REPRODUCED = "not reproduced"
+INCONCLUSIVE = "inconclusive"
+NOT_COMPARABLE = "not comparable"
+OTHER_MACHINE = "other machine"
+INVALID = "not a number"
+UNPUBLISHED = "nothing published"
+
+ALPHA = 0.05
+"""How often each one-sided test may be wrong."""
+
+BEST_OF = 3
+"""Runs assumed behind a value that a paper calls its best without saying of how many; the usual number in this field."""
+
+TYPICAL_SPREAD = 0.3
+"""Standard deviation between seeds, in points of mIoU, that is assumed to say how many seeds are needed while one was run."""
+
+MARGINS = {"miou": 0.5, "fwiou": 0.5, "macc": 1.0, "aacc": 0.3}
+"""Differences too small to matter, in points: below the gains that the field's papers report as such. Class accuracy
+varies about twice as much as IoU, pixel accuracy about half as much."""
+
+_DATASET_MARGINS = {("miou", "camvid"): 1.0, ("macc", "camvid"): 2.0}  # 101 validation images: every image weighs a lot
+_DEFAULT_MARGIN = 0.01  # of the published value, for a measure that has no margin of its own
+_MOST_SEEDS = 100  # beyond this many, "more seeds" is no advice
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`word` and why; `interval` is the 90 % interval of measured minus published that was compared with ± `margin`.
+
+    `more` is how many further repetitions would decide an inconclusive cell if mean and spread stay; None if none would.
+    """
+
+    word: str
+    reason: str = ""
+    interval: tuple[float, float] | None = None
+    margin: float | None = None
+    more: int | None = None
+
+
+NONE = Verdict("")
+"""The verdict on a cell without a measurement."""
+
+
+def margin(measure: str, dataset: str, published: float) -> float:
+    """The difference below which two values of a measure on a dataset count as equal."""
+    found = _DATASET_MARGINS.get((measure, dataset), MARGINS.get(measure))
+    return found if found is not None else _DEFAULT_MARGIN * abs(published)
+
+
+# ------------------------------------------------------------------------------------------------------- exact cells
+
+
+def printed(value: float, decimals: int, rounding: str = "round") -> str:
+    """A value with so many decimals, rounded (ties to even) or truncated as the paper does; `NaN`, `∞` or `−∞`."""
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "∞" if value > 0 else "−∞"
+    mode = ROUND_DOWN if rounding == "truncate" else ROUND_HALF_EVEN
+    return f"{Decimal(repr(value)).quantize(Decimal(1).scaleb(-decimals), mode):f}"
+
+
+def exact(value: float, text: str, rounding: str = "round", evidence: str = "", another: str = "") -> Verdict:
+    """The verdict on a count in the printed unit against the published `text`.
+
+    `evidence` says how it is known that this module is the paper's; `another` names the row whose published value this
+    row, a different module, is compared with.
+    """
+    if not math.isfinite(value):
+        return Verdict(INVALID, f"the count is {printed(value, 0)}")
+    decimals = len(text.partition(".")[2])
+    if not _prints(value, text, decimals, rounding):
+        reason = f"prints {printed(value, decimals, rounding)}, not {text}"
+        if another:
+            reason = f"another module than the one behind the published value of {another}; {reason}"
+        return Verdict(NOT_REPRODUCED, reason)
+    if evidence == "fitted":
+        return Verdict(FITTED, "the module was reconstructed to meet this number; that it does is no evidence")
+    if evidence == "inferred":
+        return Verdict(
+            INFERRED, "prints the published digits; part of the module is inferred, not stated by any source"
+        )
+    if another:
+        return Verdict(REPRODUCED, f"another module that prints the published digits of {another}")
+    return Verdict(REPRODUCED, "prints the published digits")
+
+
+def _prints(value: float, text: str, decimals: int, rounding: str) -> bool:
+    # through the shortest decimal text: 42.215 means 42.215 here, not the binary number just below; a tie rounds either way
+    distance = Fraction(repr(value)) - Fraction(text)
+    step = Fraction(1, 10**decimals)
+    if rounding == "truncate":
+        return 0 <= (distance if not text.startswith("-") else -distance) < step
+    return abs(distance) <= step / 2
+
+
+# ----------------------------------------------------------------------------------------------- cells with noise
+
+
+def equivalence(
+    values: Sequence[float],
+    text: str,
+    *,
+    margin: float,
+    statistic: str = "unknown",
+    rounding: str = "round",
+    best: int = BEST_OF,
+) -> Verdict:
+    """The verdict on repetitions (in the printed unit, one per seed) against the published `text`.
+
+    `statistic` is what the paper's value is: `mean` or `median` of several runs is taken as exact, `single` and `unknown`
+    as one run with the spread of ours, `best` as the best of `best` such runs.
+    """
+    step = 10.0 ** -len(text.partition(".")[2])
+    published = float(text) + (math.copysign(step / 2, float(text)) if rounding == "truncate" else 0.0)
+    wide = margin + step / 2
+    bad = sum(not math.isfinite(v) for v in values)
+    if bad:
+        return Verdict(INVALID, f"{bad} of {len(values)} repetitions gave no finite number", margin=wide)
+    offset, noise = paper_noise(statistic, best)
+    n, gap, spread = len(values), mean(values) - published, deviation(values)
+    if n < 2 or spread == 0:
+        return _one_repetition(n, gap, offset, noise, wide)
+    gap += offset * spread
+    half = half_width(spread, n, offset, noise)
+    interval = (gap - half, gap + half)
+    basis = f"90 % interval of the difference {_interval(interval)}, margin ± {wide:.3g}{_REMARKS[statistic]}"
+    if -wide < interval[0] and interval[1] < wide:
+        return Verdict(REPRODUCED, basis, interval, wide)
+    if interval[0] > wide or interval[1] < -wide:
+        return Verdict(NOT_REPRODUCED, basis, interval, wide)
+    more = _further(gap, spread, n, offset, noise, wide)
+    if more is not None:
+        advice = f"{more} more {'seed' if more == 1 else 'seeds'} would decide if mean and spread stay"
+    else:
+        advice = f"no number of seeds up to {_MOST_SEEDS} would decide{': the paper has one run' if noise else ''}"
+    return Verdict(INCONCLUSIVE, f"{basis}; {advice}", interval, wide, more)
+
+
+_REMARKS = {
+    "mean": "",
+    "median": "",
+    "single": ", widened for the paper's value being one run",
+    "unknown": ", widened as if the paper's value were one run (it does not say)",
+    "best": f", corrected for the paper's value being a best run (of {BEST_OF} assumed)",
+}
+
+
+def paper_noise(statistic: str, best: int = BEST_OF) -> tuple[float, float]:
+    """(offset, variance) of the paper's value around its own mean, in units of the spread between runs."""
+    if statistic == "best":
+        expected, variance = best_of(best)
+        return expected, variance
+    return 0.0, 0.0 if statistic in ("mean", "median") else 1.0
+
+
+def half_width(spread: float, n: int, offset: float, noise: float) -> float:
+    """Half of the 90 % interval of (our mean − the paper's value), for `n` ≥ 2 repetitions with that spread.
+
+    The variance is that of our mean, of the paper's value, and of the estimated correction `offset`·s
+    (var s ≈ σ² / 2(n − 1)).
+    """
+    variance = 1 / n + noise + offset**2 / (2 * (n - 1))
+    return t_quantile(1 - ALPHA, n - 1) * spread * math.sqrt(variance)
+
+
+def _one_repetition(n: int, gap: float, offset: float, noise: float, wide: float) -> Verdict:
+    why = "one repetition" if n == 1 else f"{n} identical repetitions"
+    needed = _further(gap + offset * TYPICAL_SPREAD, TYPICAL_SPREAD, 1, offset, noise, wide)
+    if needed is not None:
+        advice = f"about {needed} more would decide if seeds differ by {TYPICAL_SPREAD} points"
+    else:
+        advice = "more seeds alone would hardly decide: the paper's value is as uncertain as one run"
+    reason = f"{why}: how much seeds differ is unknown, so {gap:+.2f} may be chance; {advice}"
+    return Verdict(INCONCLUSIVE, reason, None, wide, needed)
+
+
+def _further(gap: float, spread: float, n: int, offset: float, noise: float, wide: float) -> int | None:
+    for total in range(max(n + 1, 2), _MOST_SEEDS + 1):
+        half = half_width(spread, total, offset, noise)
+        if abs(gap) + half < wide or abs(gap) - half > wide:
+            return total - n
+    return None
+
+
+def _interval(interval: tuple[float, float]) -> str:
+    return f"{interval[0]:+.2f} … {interval[1]:+.2f}"
