@@ -22,16 +22,24 @@ class Spec(BaseModel):
 
 
 class Optimizer(Spec):
-    """`lr` is the base rate at the recipe's batch size; `multipliers` scale it per parameter group (backbone, head)."""
+    """`lr` is the base rate at the recipe's batch size; `multipliers` scale it per parameter group (backbone, head).
+
+    `layer_decay` multiplies the backbone's rates once more per layer of depth, counted from the head down (BEiT's rule).
+    `decay_norm_and_bias: false` exempts norms, biases and position parameters from weight decay. `fused`: torch's one-kernel
+    step, equal up to rounding.
+    """
 
     name: Literal["sgd", "adamw"] = "sgd"
     lr: float = Field(0.01, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(5e-4, ge=0)
     decay_norm_and_bias: bool = True
     multipliers: dict[str, float] = {}
+    layer_decay: float | None = Field(None, gt=0, le=1)
     clip_norm: float | None = Field(None, gt=0)
+    fused: bool = False
 
 
 class Schedule(Spec):
@@ -44,8 +52,28 @@ class Schedule(Spec):
     warmup_ratio: float = Field(1e-6, ge=0, le=1)
 
 
+class Loss(Spec):
+    """The pixel loss of every head, where a method leaves it to the recipe.
+
+    `mean`: over the valid pixels, or over all of them, ignored ones counting as zero (as HFGD's authors train).
+    `class_weights`: one factor per class. `ohem`: pixels whose true class has a probability below `threshold` count, at
+    least `keep` of the valid ones. `focal`: per-class sigmoid with `alpha` and `gamma`. `dice` and `lovasz` are added to the
+    cross-entropy with `region_weight`, or replace it at weight 1 with `pixel_weight` 0.
+    """
+
+    name: Literal["cross_entropy", "ohem", "focal", "dice", "lovasz"] = "cross_entropy"
+    mean: Literal["valid", "all"] = "valid"
+    class_weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
+    threshold: Fraction = 0.7
+    keep: Fraction = 0.0625
+    alpha: Fraction = 0.25
+    gamma: float = Field(2.0, ge=0)
+    pixel_weight: float = Field(1.0, ge=0)
+    region_weight: float = Field(1.0, gt=0)
+
+
 class Augmentation(Spec):
-    """Training-time transforms in the order they are applied: resize, rotate, crop, flip, photometric, pad.
+    """Training-time transforms in the order they are applied: resize, crop, flip, rotate, photometric, pad.
 
     `resize` is the base size (long, short) for `keep_ratio`, else (height, width); it is scaled by a factor drawn
     uniformly from `ratio`. `crop` is (height, width); a crop in which one class holds more than `cat_max_ratio` of the
@@ -112,7 +140,14 @@ class Recipe(Spec):
     augmentation: Augmentation
     test: TestProtocol = TestProtocol()
     pretrained: bool | str = False
-    precision: Literal["fp32"] = "fp32"
+    loss: Loss = Loss()
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    accumulate: Positive = 1  # a batch passes in so many parts: less memory, but batch norm sees one part at a time
+    # statistics over the whole batch; over each process's part of it; the backbone's fixed and the heads' synchronised
+    batch_norm: Literal["synchronised", "local", "frozen"] = "synchronised"
+    channels_last: bool = False
+    compile: bool = False
+    deterministic: bool = False  # only algorithms that repeat bit for bit on a GPU; on a CPU they always do
     checkpoint_every: Positive = 500
     source: str = ""  # where the values come from: paper section, released configuration
     differs: dict[str, str] = {}  # what the paper's text says where the recipe follows another source
@@ -121,6 +156,8 @@ class Recipe(Spec):
     def _one_length(self) -> Recipe:
         if (self.epochs is None) == (self.iterations is None):
             raise ValueError("say either 'epochs' or 'iterations'")
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"'accumulate' {self.accumulate} does not divide 'batch_size' {self.batch_size}")
         return self
 
     def total_iterations(self, images: int) -> int:

@@ -1,0 +1,37 @@
+"""Small synthetic copies of datasets, written the way `locate` writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.data.files import Root, locate
+from harness.job import Data
+from harness.recipe import Synthetic
+
+SCENES = Synthetic(train_images=5, test_images=3, size=(48, 64))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def synthetic_root(cache: Path) -> Callable[[str], Root]:
+    """A dataset's synthetic copy; shared between tests, so do not write to it."""
+    return lambda name: locate(Data(name=name, synthetic=SCENES), data_dir=None, cache=cache)
+
+
+@pytest.fixture
+def own_root(tmp_path: Path) -> Callable[[str], Root]:
+    """A dataset's synthetic copy that the test may damage."""
+    return lambda name: locate(Data(name=name, synthetic=SCENES), data_dir=None, cache=tmp_path)
