@@ -1,0 +1,132 @@
+"""The jobs `complexity` and `latency`, and the measure of peak memory."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from harness import job, measures
+from harness.complexity import conventions, latency, run
+from harness.errors import Interrupted, UserError
+from methods import registry
+from methods.build import build_model
+
+
+def context(folder, **changes):
+    given = {"cache": folder, "data_dir": None, "device": "cpu", "threads": 1, **changes}
+    return job.Context(folder=folder, **given)
+
+
+def values(measurements):
+    return {m.name: m.value for m in measurements}
+
+
+def test_every_convention_of_the_tables_has_a_counter():
+    assert set(conventions.COUNTERS) == set(measures.CONVENTIONS)
+
+
+def test_an_unknown_convention_is_named_with_the_nearest():
+    with pytest.raises(UserError, match="Did you mean 'fvcore'"):
+        conventions.find("fvcor")
+
+
+def test_peak_memory_is_what_is_alive_at_once():
+    x = torch.zeros(64, 1024)  # 256 KiB
+    unit = x.numel() * x.element_size()
+    out = []
+    assert latency.peak_bytes(lambda: out.append(torch.zeros_like(x)), "cpu") == unit
+    # relu(x) lives while its double is made, and is released after: two at once, never three
+    assert latency.peak_bytes(lambda: out.append(torch.relu(torch.add(torch.relu(x), x))), "cpu") == 2 * unit
+    assert latency.peak_bytes(lambda: x.add_(x), "cpu") == 0
+
+
+def test_peak_memory_of_a_layer_leaves_out_input_and_weights():
+    layer, x = nn.Linear(256, 64, bias=False), torch.zeros(128, 256)
+    with torch.no_grad():
+        assert latency.peak_bytes(lambda: layer(x), "cpu") == 128 * 64 * 4
+
+
+def test_timed_runs_as_often_as_asked_and_interpolates_quantiles():
+    calls, done = [], []
+    timing = latency.timed(lambda: calls.append(1), "cpu", 5, after=done.append)
+    assert (len(calls), done, len(timing.milliseconds)) == (5, [1, 2, 3, 4, 5], 5)
+    assert latency.Timing((4.0, 1.0, 2.0)).quantile(0.5) == 2.0
+    assert latency.Timing((4.0, 1.0, 2.0)).quantile(0.25) == 1.5
+
+
+@pytest.mark.parametrize("convention", sorted(conventions.COUNTERS))
+def test_count_of_a_context(convention, tmp_path):
+    config = job.ComplexityConfig(
+        model=job.Model(kind="context", name="fcn", options={"channels": 8}, num_classes=5),
+        input=((1, 16, 10, 10),),
+        convention=convention,
+    )
+    counted = values(run.count(config, context(tmp_path)))
+    macs = 16 * 8 * 9 * 100
+    normalised = {"mmcv-hooks": 2 * 800 + 800, "fvcore": 2 * 800, "tf-profiler": (800 + 5 * 8) / 2}[convention]
+    assert counted == {"parameters": 16 * 8 * 9 + 16, "flops": macs + normalised}
+
+
+def test_count_of_a_whole_model_leaves_the_auxiliary_head_out(tmp_path):
+    model = job.Model(
+        name="fcn", options={"channels": 8}, num_classes=5, backbone="resnet18", output_stride=8, pretrained=True
+    )
+    config = job.ComplexityConfig(model=model, input=((1, 3, 64, 64),), convention="mmcv-hooks")
+    counted = values(run.count(config, context(tmp_path)))
+    head = 512 * 8 * 9 + 16 + 8 * 5 + 5
+    assert counted["parameters"] == 11_176_512 + head
+    assert counted["flops"] > 64 * head
+
+
+def test_time_measures_and_reports_progress(tmp_path):
+    seen = []
+    model = job.Model(kind="context", name="ppm", options={"channels": 4}, num_classes=5)
+    config = job.LatencyConfig(model=model, input=((1, 8, 12, 12),), device="cpu: any", repeats=3)
+    measured = run.time(config, context(tmp_path, progress=seen.append))
+    found = values(measured)
+    assert 0 < found["latency_q25"] <= found["latency"] <= found["latency_q75"]
+    assert found["peak_memory"] > 0
+    assert "1 thread," in measured[0].convention
+    assert [p.done for p in seen] == [1, 2, 3, 4]
+
+
+def test_time_stops_when_asked(tmp_path):
+    model = job.Model(kind="context", name="fcn", options={"channels": 4}, num_classes=5)
+    config = job.LatencyConfig(model=model, input=((1, 8, 12, 12),), device="cpu: any")
+    with pytest.raises(Interrupted):
+        run.time(config, context(tmp_path, should_stop=lambda: True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "pspnet", "options": {"chanels": 3}}, "no option 'chanels'"),
+        ({"name": "pspnt"}, "Did you mean 'pspnet'"),
+        ({"name": "fcn"}, "needs a backbone"),
+        ({"kind": "context", "name": "ppm", "backbone": "resnet18"}, "is no segmentor"),
+        ({"name": "fcn", "backbone": "resnet19"}, "Did you mean 'resnet18'"),
+        ({"name": "fcn", "backbone": "resnet18", "output_stride": 4}, "not one of 8, 16, 32"),
+    ],
+)
+def test_a_model_that_cannot_be_built_says_why(changes, message):
+    with pytest.raises(UserError, match=message):
+        build_model(job.Model(**{"num_classes": 5, **changes}))
+
+
+def test_the_backbone_is_built_first():
+    """Under one seed, two methods start from the same backbone weights."""
+    models = []
+    for name in ("fcn", "pspnet"):
+        torch.manual_seed(0)
+        models.append(
+            build_model(job.Model(name=name, options={"channels": 4}, num_classes=3, backbone="resnet18")).backbone
+        )
+    for a, b in zip(models[0].parameters(), models[1].parameters()):
+        assert torch.equal(a, b)
+
+
+def test_a_context_that_needs_classes_is_given_them():
+    module = build_model(job.Model(kind="context", name="ocr", num_classes=7), feature_channels=[16])
+    assert module.coarse.out_channels == 7
+    assert "num_classes" in registry.find("ocr", "context").options
