@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.layers import conv_bn_relu, resize
+from methods.ranks import average_over_ranks
 
 IGNORE = 255
 """The training id of pixels that count neither in a loss nor in a score."""
@@ -36,14 +37,27 @@ class GivenFeatures(Backbone):
         return list(features)
 
 
+def pixel_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy at the targets' resolution, mean over valid pixels; zero (with a gradient) when there is none.
+
+    Where several processes train together the divisor is their mean number of valid pixels, so that the gradients which
+    data-parallel training averages are those of the whole batch.
+    """
+    logits = resize(logits, targets.shape[-2:]).float()
+    valid = average_over_ranks((targets != IGNORE).sum().float()).clamp(min=1)
+    return F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum") / valid
+
+
 class Segmentor(nn.Module):
     """What the machine trains, tests and counts.
 
     `forward(images [B, 3, H, W]) -> logits [B, K, h, w]` (h, w of the method's own output stride);
-    `losses(images, targets [B, H, W] int64, IGNORE = 255) -> {name: scalar}`, whose sum is minimised.
+    `losses(images, targets [B, H, W] int64, IGNORE = 255) -> {name: scalar}`, whose sum is minimised. A method that computes
+    the loss of logits as `self.criterion(logits, targets)` leaves the choice of the pixel loss to the recipe.
     """
 
     backbone: Backbone
+    criterion: Callable[[Tensor, Tensor], Tensor] = staticmethod(pixel_loss)
 
     def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         raise AssertionError(f"{type(self).__name__} must define losses()")
@@ -60,13 +74,6 @@ class Segmentor(nn.Module):
     def measurements(self) -> dict[str, list[float]]:
         """What the method has counted during training (IDRNet: deletions per class), stored beside the losses."""
         return {}
-
-
-def pixel_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy at the targets' resolution, mean over valid pixels; zero (with a gradient) when there is none."""
-    logits = resize(logits, targets.shape[-2:]).float()
-    valid = (targets != IGNORE).sum().clamp(min=1)
-    return F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum") / valid
 
 
 class FCNHead(nn.Module):
@@ -115,7 +122,7 @@ class EncoderDecoder(Segmentor):
 
     def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         features = self.backbone(images)
-        losses = {"main": pixel_loss(self.classifier(self.context(features)), targets)}
+        losses = {"main": self.criterion(self.classifier(self.context(features)), targets)}
         if self.auxiliary is not None:
-            losses["auxiliary"] = self.auxiliary_weight * pixel_loss(self.auxiliary(features[-2]), targets)
+            losses["auxiliary"] = self.auxiliary_weight * self.criterion(self.auxiliary(features[-2]), targets)
         return losses

@@ -18,6 +18,8 @@ from harness.errors import Exit, UserError
 from harness.job import Progress
 from harness.training.checkpoint import output_errors
 from harness.training.curve import Curve
+from harness.training.distributed import gather_texts
+from methods.ranks import average_over_ranks, rank, world_size
 
 WARM_UP = 3
 """Iterations after each start that do not count for throughput: allocators, caches and data workers fill up."""
@@ -67,7 +69,7 @@ class Journal:
         self.iterations = iterations
         self.progress = progress
         self.read_every = read_every
-        self.curve = Curve(folder, tally.iteration)
+        self.curve = Curve(folder, tally.iteration) if rank() == 0 else None
         self.timed_from = tally.iteration + min(WARM_UP, iterations - tally.iteration - 1)
         self.pending: list[tuple[dict[str, Any], dict[str, Tensor], Batch]] = []
         self.waited = 0.0  # since the last read
@@ -101,21 +103,25 @@ class Journal:
         for (record, _, batch), terms in zip(self.pending, losses):
             total = sum(terms.values())
             if not math.isfinite(total):
-                self.curve.append(records)
+                self._write(records)
                 self._stop(record["iteration"], terms, batch)
             records.append({**record, "loss": total, "terms": terms, "images_per_s": images / seconds})
-        self.curve.append(records)
+        self._write(records)
         self.pending.clear()
         self._show(records[-1])
 
+    def _write(self, records: list[dict[str, Any]]) -> None:
+        if self.curve is not None:
+            self.curve.append(records)
+
     def _values(self) -> list[dict[str, float]]:
         flat = torch.stack([loss.float() for _, terms, _ in self.pending for loss in terms.values()])
-        values = iter(flat.tolist())
+        values = iter(average_over_ranks(flat).tolist())
         return [{name: next(values) for name in terms} for _, terms, _ in self.pending]
 
     def _count_time(self) -> tuple[int, float]:
         tally, now = self.tally, time.perf_counter()
-        images, seconds = sum(len(batch.ids) for _, _, batch in self.pending), now - self.clock
+        images, seconds = world_size() * sum(len(batch.ids) for _, _, batch in self.pending), now - self.clock
         tally.total_seconds += seconds
         if tally.iteration > self.timed_from:
             tally.images += images
@@ -128,12 +134,13 @@ class Journal:
 
     def _stop(self, iteration: int, losses: dict[str, float], batch: Batch) -> None:
         file = self.folder / "nonfinite.json"
-        report = {"iteration": iteration, "losses": {k: str(v) for k, v in losses.items()}, "images": list(batch.ids)}
+        ids = [id for part in gather_texts(json.dumps(list(batch.ids))) for id in json.loads(part)]
+        report = {"iteration": iteration, "losses": {k: str(v) for k, v in losses.items()}, "images": ids}
         with output_errors(self.folder, "It could not be noted which batch gave a non-finite loss."):
             file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         terms = ", ".join(f"{name} {value}" for name, value in losses.items())
         raise NonFiniteLoss(
-            f"the loss is not finite in iteration {iteration} ({terms}). Images of that batch: {', '.join(batch.ids)} "
+            f"the loss is not finite in iteration {iteration} ({terms}). Images of that batch: {', '.join(ids)} "
             f"(also in {file}). Look at their labels, lower recipe.optimizer.lr or set recipe.optimizer.clip_norm"
         )
 
@@ -155,7 +162,8 @@ class Journal:
         self.clock = now
 
     def close(self) -> None:
-        self.curve.close()
+        if self.curve is not None:
+            self.curve.close()
 
 
 def peak_memory(device: torch.device) -> float:

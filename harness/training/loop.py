@@ -7,6 +7,7 @@ the state to save is the model, the optimiser, the random generators and what ha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from torch import Tensor, nn
 
 from harness.errors import Interrupted
 from harness.job import Progress
-from harness.training import checkpoint, random_state
+from harness.training import checkpoint, distributed, random_state
 from harness.training.journal import Batch, Journal, Tally
 from harness.training.optim import set_learning_rate
+from harness.training.precision import Precision
+from methods.ranks import rank
 
 
 @dataclass
@@ -27,7 +30,8 @@ class Training:
 
     `batches(start, stop)` yields the batches of iterations start … stop - 1; `prepare` turns one into images
     [B, 3, H, W] float, normalised, and targets [B, H, W] int64, both on the model's device. `factor(t)` is what the base
-    learning rates are multiplied by in iteration t. `identity` says what is trained; a checkpoint of anything else is refused.
+    learning rates are multiplied by in iteration t. `identity` says what is trained; a checkpoint of anything else is
+    refused. On several processes each has its own `batches`, its part of every batch, and the same everything else.
     """
 
     model: nn.Module  # a Segmentor
@@ -37,6 +41,8 @@ class Training:
     prepare: Callable[[Any], tuple[Tensor, Tensor]]
     iterations: int
     folder: Path
+    losses: distributed.Losses | None = None  # the model's, wrapped: compiled, data-parallel
+    precision: Precision = field(default_factory=Precision)
     checkpoint_every: int = 500
     accumulate: int = 1  # a batch goes through the model in so many equal parts, which saves memory
     clip_norm: float | None = None
@@ -60,11 +66,12 @@ class Training:
         journal = Journal(self.folder, tally, self.iterations, progress, read_every=self.read_every)
         try:
             for batch in journal.timed(self.batches(tally.iteration, self.iterations)):
-                terms = self._step(batch, self.factor(tally.iteration))
+                factor = self.factor(tally.iteration)
+                terms = self._step(batch, factor)
                 tally.iteration += 1
-                journal.note(terms, batch, self.optimizer.defaults["lr"] * self.factor(tally.iteration - 1))
+                journal.note(terms, batch, self.optimizer.defaults["lr"] * factor)
                 last = tally.iteration == self.iterations
-                stop = should_stop() and not last
+                stop = distributed.any_rank(should_stop()) and not last
                 if last or stop or tally.iteration % self.checkpoint_every == 0:
                     journal.read()  # nothing is saved before its loss is known to be finite
                     self._save(tally, final=last)
@@ -77,36 +84,51 @@ class Training:
         return tally
 
     def _step(self, batch: Any, factor: float) -> dict[str, Tensor]:
+        """One step of the optimiser; gives the loss terms, whose sum was minimised, still on their device."""
         images, targets = self.prepare(batch)
+        compute, scaler = self.losses or self.model.losses, self.precision.scaler
         set_learning_rate(self.optimizer, factor)
         self.optimizer.zero_grad(set_to_none=True)
-        terms: dict[str, Tensor] = {}
         parts = list(zip(images.chunk(self.accumulate), targets.chunk(self.accumulate)))
-        for part_images, part_targets in parts:
-            losses = self.model.losses(part_images, part_targets)
-            (sum(losses.values()) / len(parts)).backward()
-            for name, loss in losses.items():
-                terms[name] = terms.get(name, 0.0) + loss.detach() / len(parts)
+        seen = []
+        for i, (part_images, part_targets) in enumerate(parts):
+            with distributed.no_sync(compute) if i + 1 < len(parts) else nullcontext():
+                with self.precision.autocast():
+                    losses = compute(part_images, part_targets)
+                scaler.scale(sum(losses.values()) / len(parts)).backward()
+            seen.append(losses)
         if self.clip_norm is not None:
+            scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
-        self.optimizer.step()
-        return terms
+        scaler.step(self.optimizer)
+        scaler.update()
+        return {name: sum(losses[name].detach() for losses in seen) / len(parts) for name in seen[0]}
 
     def _save(self, tally: Tally, *, final: bool) -> None:
-        state = {"identity": dict(self.identity), "tally": asdict(tally), "model": self.model.state_dict()}
-        if final:
-            checkpoint.save_final(self.folder, state, tally.iteration)
-        else:
-            state |= {"optimizer": self.optimizer.state_dict(), "random": random_state.capture()}
-            checkpoint.save(self.folder, state, tally.iteration)
+        """Rank 0 writes; the random generators of every rank go along."""
+        random = distributed.gather_texts(random_state.capture())
+        if rank() == 0:
+            state = {"identity": dict(self.identity), "tally": asdict(tally), "model": self.model.state_dict()}
+            if final:
+                checkpoint.save_final(self.folder, state, tally.iteration)
+            else:
+                state |= {"optimizer": self.optimizer.state_dict(), "scaler": self.precision.scaler.state_dict()}
+                checkpoint.save(self.folder, {**state, "random": random}, tally.iteration)
+        distributed.barrier()
 
     def _resume(self) -> Tally:
+        """Takes up the newest intact checkpoint; a rank that is not 0 waits until 0 has put corrupt ones aside."""
+        if rank() > 0:
+            distributed.barrier()
         state = checkpoint.load(self.folder)
+        if rank() == 0:
+            distributed.barrier()
         if state is None:
             return Tally()
         checkpoint.check_identity(self.folder, state["identity"], self.identity)
         self.model.load_state_dict(state["model"])
         if "optimizer" in state:
             self.optimizer.load_state_dict(state["optimizer"])
-            random_state.restore(state["random"])
+            self.precision.scaler.load_state_dict(state["scaler"])
+            random_state.restore(state["random"][rank()])
         return Tally(**state["tally"])

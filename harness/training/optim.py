@@ -53,13 +53,40 @@ def parameter_groups(model: Segmentor, optimizer: Optimizer) -> Iterator[dict[st
         )
     _check_partition(model, groups)
     exempt = set() if optimizer.decay_norm_and_bias else _no_decay(model)
+    depth = {} if optimizer.layer_decay is None else _layers_from_head(model)
     for name, parameters in groups.items():
-        rate = optimizer.lr * optimizer.multipliers.get(name, 1.0)
-        for decays in (True, False):
-            chosen = [p for p in parameters if (id(p) not in exempt) == decays]
-            if chosen:
-                decay = optimizer.weight_decay if decays else 0.0
-                yield {"name": name, "params": chosen, "lr": rate, "initial_lr": rate, "weight_decay": decay}
+        kinds: dict[tuple[int, bool], list[nn.Parameter]] = {}
+        for p in parameters:
+            kinds.setdefault((depth.get(id(p), 0), id(p) not in exempt), []).append(p)
+        for (layers, decays), chosen in sorted(kinds.items(), key=lambda kind: (kind[0][0], not kind[0][1])):
+            rate = optimizer.lr * optimizer.multipliers.get(name, 1.0) * (optimizer.layer_decay or 1.0) ** layers
+            decay = optimizer.weight_decay if decays else 0.0
+            yield {"name": name, "params": chosen, "lr": rate, "initial_lr": rate, "weight_decay": decay}
+
+
+def _layers_from_head(model: Segmentor) -> dict[int, int]:
+    """How many layers lie between a backbone parameter and the head: 1 for the last layer, most for the stem.
+
+    A layer is one block: a numbered module with modules of its own, as `layer3.5` and `layers_2.blocks.17` in timm. What
+    comes before the first block (stem, patch embedding) is the deepest layer; what lies between or after blocks belongs to
+    the block before it.
+    """
+    names = [name for name, _ in model.backbone.named_parameters()]
+    blocks = list(dict.fromkeys(block for block in map(_block, names) if block))
+    place: dict[int, int] = {}
+    current = -1
+    for name, parameter in model.backbone.named_parameters():
+        inside = next((i for i, block in enumerate(blocks) if name.startswith(f"{block}.")), None)
+        current = current if inside is None else inside
+        place[id(parameter)] = len(blocks) - current
+    return place
+
+
+def _block(name: str) -> str | None:
+    """The block that a parameter's name tells of: `layer3.5` of `layer3.5.conv1.weight`; None where it tells of none."""
+    parts = name.split(".")
+    number = next((i for i, part in enumerate(parts) if part.isdigit()), len(parts))
+    return ".".join(parts[: number + 1]) if number + 2 < len(parts) else None
 
 
 def _check_partition(model: nn.Module, groups: Mapping[str, list[nn.Parameter]]) -> None:
@@ -74,8 +101,8 @@ def build_optimizer(model: Segmentor, optimizer: Optimizer) -> torch.optim.Optim
     """The recipe's optimiser over the model's parameter groups."""
     groups = list(parameter_groups(model, optimizer))
     if optimizer.name == "sgd":
-        return torch.optim.SGD(groups, lr=optimizer.lr, momentum=optimizer.momentum)
-    return torch.optim.AdamW(groups, lr=optimizer.lr, betas=optimizer.betas)
+        return torch.optim.SGD(groups, lr=optimizer.lr, momentum=optimizer.momentum, fused=optimizer.fused)
+    return torch.optim.AdamW(groups, lr=optimizer.lr, betas=optimizer.betas, eps=optimizer.eps, fused=optimizer.fused)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import random
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,22 +16,25 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def capture() -> dict[str, Any]:
-    """The state of every generator, as tensors and plain values (so that a weights-only load can read it)."""
+def capture() -> str:
+    """The state of this process's generators, on a GPU of the current device's too, as JSON."""
     name, keys, position, has_gauss, gauss = np.random.get_state()
-    return {
+    state = {
         "python": random.getstate(),
-        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "numpy": [name, keys.tolist(), position, has_gauss, gauss],
+        "torch": torch.get_rng_state().tolist(),
+        "cuda": torch.cuda.get_rng_state().tolist() if torch.cuda.is_initialized() else None,
     }
+    return json.dumps(state, separators=(",", ":"))
 
 
-def restore(state: dict[str, Any]) -> None:
+def restore(state: str) -> None:
     """Puts every generator back where `capture` found it."""
-    random.setstate(state["python"])
-    name, keys, position, has_gauss, gauss = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
-    torch.set_rng_state(state["torch"])
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
+    saved = json.loads(state)
+    version, internal, gauss_next = saved["python"]
+    random.setstate((version, tuple(internal), gauss_next))
+    name, keys, *rest = saved["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+    torch.set_rng_state(torch.tensor(saved["torch"], dtype=torch.uint8))
+    if saved["cuda"] is not None:
+        torch.cuda.set_rng_state(torch.tensor(saved["cuda"], dtype=torch.uint8))

@@ -1,0 +1,143 @@
+"""One training on several processes: who this process is, the group it joins, and data-parallel losses."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from harness.errors import UserError
+from methods.ranks import world_size
+
+Losses = Callable[[Tensor, Tensor], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which of how many processes this is, on this machine and in all."""
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+
+
+def place(environment: Mapping[str, str] = os.environ) -> Place:
+    """From the variables of torchrun (RANK, WORLD_SIZE, LOCAL_RANK), else of Slurm's tasks (srun, submitit)."""
+    if "RANK" in environment and "WORLD_SIZE" in environment:
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    elif int(environment.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in environment:
+        names = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
+    else:
+        return Place()
+    return Place(*(int(environment.get(name, "0")) for name in names))
+
+
+def rendezvous(environment: Mapping[str, str] = os.environ) -> tuple[str, int]:
+    """Address and port at which the processes meet: MASTER_ADDR and MASTER_PORT, else from the Slurm job.
+
+    The port follows from the job's number, so that all its tasks agree on it and two jobs on a node hardly meet.
+    """
+    address, port = environment.get("MASTER_ADDR"), environment.get("MASTER_PORT")
+    if address is None:
+        nodes = environment.get("SLURM_JOB_NODELIST", "")
+        if not nodes or environment.get("SLURM_JOB_NUM_NODES", "1") == "1":
+            address = "127.0.0.1"
+        else:
+            listed = subprocess.run(
+                ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True
+            )
+            address = listed.stdout.split()[0]
+    return address, int(port) if port else 20000 + int(environment.get("SLURM_JOB_ID", "9500")) % 20000
+
+
+@contextlib.contextmanager
+def process_group(device: str) -> Iterator[Place]:
+    """Joins the other processes of this training, if there are any: NCCL between GPUs, gloo between CPUs."""
+    here = place()
+    if here.world == 1 or (dist.is_available() and dist.is_initialized()):
+        yield here
+        return
+    address, port = rendezvous()
+    backend = "nccl" if device == "cuda" else "gloo"
+    if device == "cuda":
+        torch.cuda.set_device(here.local_rank)
+    dist.init_process_group(backend, init_method=f"tcp://{address}:{port}", rank=here.rank, world_size=here.world)
+    try:
+        yield here
+    finally:
+        dist.destroy_process_group()
+
+
+def local_batch(batch_size: int, accumulate: int) -> int:
+    """Images per process of a batch over all of them. Raises UserError where it does not come out even."""
+    if batch_size % (world_size() * accumulate):
+        raise UserError(
+            f"recipe.batch_size {batch_size} cannot be shared evenly by {world_size()} processes in {accumulate} parts each; "
+            "the batch is over all processes together"
+        )
+    return batch_size // world_size()
+
+
+class _LossModule(nn.Module):
+    """What DistributedDataParallel wraps: its forward is the method's losses."""
+
+    def __init__(self, model: nn.Module, losses: Losses) -> None:
+        super().__init__()
+        self.model = model
+        self._losses = losses
+
+    def forward(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        return self._losses(images, targets)
+
+
+def data_parallel(model: nn.Module, losses: Losses) -> Losses:
+    """`losses` with gradients averaged over all processes in their backward pass; as it is where there is one process.
+
+    Buffers are not broadcast: batch statistics are synchronised where they arise, and methods reduce what they learn.
+    """
+    if world_size() == 1:
+        return losses
+    device = next(model.parameters()).device
+    ids = [device.index] if device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(_LossModule(model, losses), device_ids=ids, broadcast_buffers=False)
+
+
+def no_sync(losses: Losses) -> contextlib.AbstractContextManager[None]:
+    """Gradients stay local: for all but the last part of an accumulated batch."""
+    wrapped = isinstance(losses, nn.parallel.DistributedDataParallel)
+    return losses.no_sync() if wrapped else contextlib.nullcontext()
+
+
+def any_rank(flag: bool) -> bool:
+    """Whether any process says so; every process gets the same answer."""
+    if world_size() == 1:
+        return flag
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    votes = torch.tensor(float(flag), device=device)
+    dist.all_reduce(votes)
+    return bool(votes.item())
+
+
+def gather_texts(text: str) -> list[str]:
+    """One text of every rank, in order, on every rank."""
+    if world_size() == 1:
+        return [text]
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    own = torch.tensor(list(text.encode()), dtype=torch.uint8, device=device)
+    lengths = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(world_size())]
+    dist.all_gather(lengths, torch.tensor([len(own)], device=device))
+    padded = nn.functional.pad(own, (0, max(map(int, lengths)) - len(own)))
+    parts = [torch.empty_like(padded) for _ in lengths]
+    dist.all_gather(parts, padded)
+    return [bytes(part[:length].tolist()).decode() for part, length in zip(parts, lengths)]
+
+
+def barrier() -> None:
+    if world_size() > 1:
+        dist.barrier()

@@ -1,0 +1,88 @@
+"""Batch normalisation over several processes, on any device, and with fixed statistics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from harness.errors import UserError
+from methods.ranks import world_size
+from methods.segmentor import Segmentor
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """The sum over all ranks; its gradient is summed over all ranks too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
+class SynchronisedBatchNorm(nn.BatchNorm2d):
+    """Batch statistics over all processes; torch's own runs on GPUs alone. Mean first, then squared distances from it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or world_size() == 1:
+            return super().forward(x)
+        wide = x.float()
+        size = _SumOverRanks.apply(wide.new_tensor([wide.numel() / wide.shape[1]]))
+        mean = _SumOverRanks.apply(wide.sum(dim=(0, 2, 3))) / size
+        centred = wide - mean[:, None, None]
+        variance = _SumOverRanks.apply(centred.square().sum(dim=(0, 2, 3))) / size
+        if self.track_running_stats:
+            with torch.no_grad():
+                self.num_batches_tracked += 1
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_var.lerp_(variance * size / (size - 1), self.momentum)
+        scale = (variance + self.eps).rsqrt() * self.weight
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+
+class FrozenBatchNorm(nn.BatchNorm2d):
+    """Always normalises with the stored statistics, and learns nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
+def set_batch_norm(model: Segmentor, how: str) -> None:
+    """Replaces batch norms in place, under the same names and with the same weights.
+
+    `synchronised`: by their synchronised form where several processes train; `frozen`: the backbone's by fixed ones, the
+    rest synchronised; `local`: left as they are. Raises UserError for a kind of batch norm that cannot be replaced.
+    """
+    if how == "frozen":
+        _replace(model.backbone, FrozenBatchNorm)
+        for module in model.backbone.modules():
+            if isinstance(module, FrozenBatchNorm):
+                module.requires_grad_(False)
+    if how != "local" and world_size() > 1:
+        _replace(model, SynchronisedBatchNorm)
+
+
+def _replace(root: nn.Module, kind: type[nn.BatchNorm2d]) -> None:
+    for module in list(root.modules()):
+        for name, child in module.named_children():
+            if not isinstance(child, nn.BatchNorm2d) or isinstance(child, FrozenBatchNorm | kind):
+                continue
+            if type(child).forward is not nn.BatchNorm2d.forward:
+                raise UserError(
+                    f"recipe.batch_norm: the model's {type(child).__name__} does more than batch normalisation and cannot be "
+                    "replaced; use batch_norm: local and one process"
+                )
+            fresh = kind(child.num_features, child.eps, child.momentum)
+            fresh.load_state_dict(child.state_dict())
+            fresh.weight, fresh.bias = child.weight, child.bias
+            setattr(module, name, fresh.to(child.weight.device).train(child.training))

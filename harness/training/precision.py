@@ -1,0 +1,36 @@
+"""Number formats of training: what is computed in which, and the loss scaling that fp16 needs."""
+
+from __future__ import annotations
+
+import torch
+
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Precision:
+    """`fp32`; `tf32` (products of float32 with 10-bit mantissas, on GPUs that can); `bf16` and `fp16` by autocast.
+
+    On a CPU `tf32` is `fp32`. Weights stay float32 in all of them. `scaler` scales losses up in fp16 and does nothing otherwise.
+    """
+
+    def __init__(self, name: str = "fp32", device: str = "cpu") -> None:
+        self.name = name
+        self.device = device
+        self.scaler = torch.amp.GradScaler(device, enabled=name == "fp16")
+
+    def autocast(self) -> torch.autocast:
+        dtype = _AUTOCAST.get(self.name)
+        return torch.autocast(self.device, dtype=dtype, enabled=dtype is not None)
+
+    def apply(self) -> None:
+        """Sets torch's switches for float32 products, which would otherwise silently be TF32 in convolutions."""
+        how = "tf32" if self.name == "tf32" else "ieee"
+        torch.backends.cuda.matmul.fp32_precision = how
+        torch.backends.cudnn.conv.fp32_precision = how
+        torch.backends.cudnn.rnn.fp32_precision = how
+
+
+def only_repeatable_algorithms() -> None:
+    """Makes a GPU repeat bit for bit, at some cost in speed; an operation that cannot raises torch's own error."""
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
