@@ -133,13 +133,17 @@ def _paired(column: str, better: Shown, than: Shown, sign: int, by: float, publi
 
 
 def rankings(sheet: Sheet) -> list[Ranking]:
-    """For every column in which three or more rows are measured and published: do they come in the paper's order?"""
+    """For every column in which three or more rows are measured and published: do they come in the paper's order?
+
+    Rows that are another module, or were reconstructed to meet the published numbers, are left out.
+    """
     if not (sheet.comparable or sheet.profile.claims_only):
         return []
     found = []
     for column in sheet.columns:
         cells = [sheet.cells[row, column] for row in sheet.rows if (row, column) in sheet.cells]
-        both = [c for c in cells if c.measured and c.published is not None and not c.another and math.isfinite(c.mean)]
+        both = [c for c in cells if c.measured and c.published is not None and math.isfinite(c.mean)]
+        both = [c for c in both if not c.another and c.provenance.get("evidence") != "fitted"]
         if len(both) < 3:
             continue
         published = [c.published.value for c in both if c.published is not None]

@@ -315,6 +315,11 @@ def _footnotes(shown: Shown, table: Table) -> tuple[str, ...]:
     notes: list[str] = []
     if shown.verdict.word in (judge.FITTED, judge.INFERRED, judge.INVALID):
         notes.append(shown.verdict.reason)
+    fitted = shown.provenance.get("evidence") == "fitted"
+    if shown.verdict.word == judge.OTHER_MACHINE and fitted:
+        notes.append(
+            "measured on the reconstruction, which met the published counts and need not be the paper's module"
+        )
     if shown.another and shown.measured and shown.published is not None:
         row = table.rows[shown.row]
         notes.append(" ".join((f"Another module, compared with the published value of {shown.another}.", *row.notes)))

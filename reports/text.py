@@ -8,8 +8,10 @@ import unicodedata
 
 from reports.verdict import printed
 
-_SPECIAL = re.compile(r"""[\\`*_{}\[\]<>&#|~$@!"'^]|:(?=//|\w+:)|(?<=www)\.""", re.IGNORECASE)
-_BLOCK = re.compile(r"^(?:[-+=]|\d+[.)])")
+_SPECIAL = re.compile(r"[\\`*\[\]<>&#|~$@]|(?<!\w)_|_(?!\w)|:(?=//|\w+:)|(?<=www)\.", re.IGNORECASE)
+_BLOCK = re.compile(
+    r"^(?:[-+](?=\s|$)|[-=](?=[-=\s]*$)|\d+[.)](?=\s|$))"
+)  # what would start a list, a rule or a heading
 _BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c"
 
 
@@ -33,6 +35,12 @@ def markdown(text: str) -> str:
     """
     escaped = _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", line(text))
     return _BLOCK.sub(lambda match: f"{match[0][:-1]}&#{ord(match[0][-1])};", escaped)
+
+
+def sentence(text: str) -> str:
+    """The text with a capital first letter and a full stop."""
+    text = line(text)
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "…", "?", "!")) else ".")
 
 
 def shorten(text: str, length: int) -> str:

@@ -1,0 +1,41 @@
+"""Writes a sheet's report: TABLE.md, TABLE.csv and, with figures, the folder TABLE/. Each file aside, then renamed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from reports import csvfile, markdown
+from reports.sheet import Sheet
+
+
+def write(sheet: Sheet, folder: Path, *, figures: bool = True) -> Path:
+    """Writes the report into `folder` and returns the Markdown file; OSError where the folder or the disk refuses.
+
+    The file of profile `paper` is TABLE.md, of any other TABLE.PROFILE.md, so that neither overwrites the other.
+    """
+    profile = sheet.profile.name
+    stem = sheet.table.id if profile == "paper" else f"{sheet.table.id}.{profile}"
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn: dict[str, str] = {}
+    if figures:
+        from reports.figures import draw  # loads matplotlib
+
+        for figure in draw(sheet):
+            _replace(folder / stem / figure.name, figure.svg)
+            drawn[figure.alternative] = f"{stem}/{figure.name}"
+    _replace(folder / f"{stem}.csv", csvfile.render(sheet))
+    path = folder / f"{stem}.md"
+    _replace(path, markdown.render(sheet, figures=drawn))
+    return path
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        aside.write_text(text, encoding="utf-8", newline="\n")
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
