@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -11,15 +11,22 @@ from torch import Tensor
 from harness.data.catalog import find as find_dataset
 from harness.data.files import locate
 from harness.data.loader import Batch, TrainingBatches, normalise
+from harness.errors import UserError
 from harness.job import Context, Measurement, TrainConfig
 from harness.key import Code
-from harness.training import curve
+from harness.recipe import Loss, Recipe
+from harness.training import curve, distributed
 from harness.training.journal import WARM_UP, Tally
 from harness.training.loop import Training
+from harness.training.losses import build_loss
+from harness.training.memory import explain_out_of_memory
+from harness.training.normalisation import set_batch_norm
 from harness.training.optim import build_optimizer, learning_rate_factor
+from harness.training.precision import Precision, only_repeatable_algorithms
 from harness.training.random_state import seed_everything
 from methods import registry
 from methods.build import build_model
+from methods.ranks import rank, world_size
 from methods.segmentor import Segmentor
 
 FINAL_LOSS_OVER = 50
@@ -32,52 +39,124 @@ def train(config: TrainConfig, context: Context) -> list[Measurement]:
     """Trains to the end, going on from a checkpoint in `context.folder` if there is one.
 
     Leaves the weights (harness.training.checkpoint.load_weights) and curve.jsonl in the folder. The seed decides weights,
-    data order and augmentation. Raises Interrupted when asked to stop, MissingError without the data, OutputError.
+    data order and augmentation. Started by torchrun or as several Slurm tasks, the processes train together; rank 0
+    writes. Raises Interrupted when asked to stop, MissingError without the data, OutputError, NonFiniteLoss.
     """
     torch.set_num_threads(context.threads)
+    with distributed.process_group(context.device):
+        training = build_training(config, context)
+        with explain_out_of_memory(training, config.recipe):
+            tally = training.run(context.progress, context.should_stop)
+        losses = [record["loss"] for record in curve.read(context.folder)]
+        classes = find_dataset(config.data.name).classes
+        return [*_measurements(tally, losses, context.device), *_counted(training.model, classes)]
+
+
+def build_training(config: TrainConfig, context: Context) -> Training:
+    """Everything that `config` says, on this process's device, with its part of every batch."""
     recipe, device = config.recipe, torch.device(context.device)
-    root = locate(config.data, data_dir=context.data_dir, cache=context.cache)
-    workers = 0 if device.type == "cpu" else min(8, context.threads)
-    data = TrainingBatches(
-        root, recipe.train_split, recipe.augmentation, recipe.batch_size, config.seed, workers=workers
-    )
+    precision = Precision(recipe.precision, device.type)
+    precision.apply()
+    if recipe.deterministic:
+        only_repeatable_algorithms()
+    data = _data(config, context)
     iterations = max(1, round(recipe.total_iterations(len(data)) * (config.shorten or 1)))
 
     seed_everything(config.seed)
     model: Segmentor = build_model(config.model).to(device)
+    model.criterion = build_loss(recipe.loss, config.model.num_classes)
+    set_batch_norm(model, recipe.batch_norm)
+    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    model = model.to(memory_format=layout)
+    if rank() > 0:  # the same weights everywhere, but dropout of its own on every process
+        seed_everything(config.seed + rank())
 
     def prepare(batch: Batch) -> tuple[Tensor, Tensor]:
         images = normalise(batch.images.to(device, non_blocking=True), batch.valid)
-        return images, batch.targets.to(device, non_blocking=True).long()
+        return images.contiguous(memory_format=layout), batch.targets.to(device, non_blocking=True).long()
 
-    training = Training(
+    return Training(
         model=model,
         optimizer=build_optimizer(model, recipe.optimizer),
         factor=lambda t: learning_rate_factor(recipe.schedule, t, iterations),
-        batches=data.batches,
+        batches=_own_part(data.batches, distributed.local_batch(recipe.batch_size, recipe.accumulate)),
         prepare=prepare,
         iterations=iterations,
         folder=context.folder,
+        losses=distributed.data_parallel(model, _losses(model, recipe)),
+        precision=precision,
         checkpoint_every=recipe.checkpoint_every,
+        accumulate=recipe.accumulate,
         clip_norm=recipe.optimizer.clip_norm,
         identity=_identity(config, iterations),
         read_every=1 if device.type == "cpu" else READ_EVERY_ON_GPU,
     )
-    tally = training.run(context.progress, context.should_stop)
-    losses = [record["loss"] for record in curve.read(context.folder)]
-    return [*_measurements(tally, losses, device), *_counted(model, find_dataset(config.data.name).classes)]
+
+
+def _data(config: TrainConfig, context: Context) -> TrainingBatches:
+    """The training split; rank 0 comes first, since it may have to write synthetic scenes."""
+    recipe = config.recipe
+    if rank() > 0:
+        distributed.barrier()
+    root = locate(config.data, data_dir=context.data_dir, cache=context.cache)
+    if rank() == 0:
+        distributed.barrier()
+    workers = 0 if context.device == "cpu" else min(8, context.threads)
+    return TrainingBatches(root, recipe.train_split, recipe.augmentation, recipe.batch_size, config.seed, workers)
+
+
+def _own_part(batches: Callable[[int, int], Iterator[Batch]], size: int) -> Callable[[int, int], Iterator[Batch]]:
+    """This process's `size` images of every batch."""
+    if world_size() == 1:
+        return batches
+    own = slice(rank() * size, (rank() + 1) * size)
+
+    def parts(start: int, stop: int) -> Iterator[Batch]:
+        for batch in batches(start, stop):
+            yield Batch(batch.images[own], batch.targets[own], batch.valid[own], batch.ids[own])
+
+    return parts
+
+
+def _losses(model: Segmentor, recipe: Recipe) -> distributed.Losses:
+    """The model's losses, compiled where the recipe says so. A recipe's loss that the method does not use is an error."""
+    losses = torch.compile(model.losses) if recipe.compile else model.losses
+    if recipe.loss == Loss():
+        return losses
+    chosen, used = model.criterion, []
+
+    def criterion(logits: Tensor, targets: Tensor) -> Tensor:
+        used.append(True)
+        return chosen(logits, targets)
+
+    def checked(images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        model.criterion = chosen if used else criterion
+        terms = losses(images, targets)
+        if not used:
+            raise UserError(
+                f"recipe.loss: {type(model).__name__} computes its losses itself and takes none from a recipe; "
+                "leave 'loss' out of the recipe"
+            )
+        return terms
+
+    return checked
 
 
 def _identity(config: TrainConfig, iterations: int) -> Mapping[str, Any]:
-    """What a checkpoint must agree in to be gone on from: configuration, length and code."""
+    """What a checkpoint must agree in to be gone on from: configuration, length, processes and code."""
     entry = registry.find(config.model.name, config.model.kind)
     code = Code().closure([__name__, entry.module], {entry.module: entry.file})
-    return {"config": config.model_dump(mode="json"), "iterations": iterations, "code": code}
+    return {
+        "config": config.model_dump(mode="json"),
+        "iterations": iterations,
+        "processes": world_size(),
+        "code": code,
+    }
 
 
-def _measurements(tally: Tally, losses: list[float], device: torch.device) -> list[Measurement]:
+def _measurements(tally: Tally, losses: list[float], device: str) -> list[Measurement]:
     last = losses[-FINAL_LOSS_OVER:]
-    memory = "torch allocator" if device.type == "cuda" else "resident memory of the process"
+    memory = "torch allocator" if device == "cuda" else "resident memory of the process"
     timed = f"wall time without checkpoints and the first {WARM_UP} iterations"
     return [
         Measurement("train_throughput", tally.images / tally.seconds, "images/s", timed),

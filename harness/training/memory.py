@@ -1,0 +1,66 @@
+"""When a training does not fit into memory: which batch would have."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from harness.errors import UserError
+from harness.recipe import Recipe
+from harness.training.loop import Training
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch could not get memory: from a GPU's allocator, or from the CPU's."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+@contextlib.contextmanager
+def explain_out_of_memory(training: Training, recipe: Recipe) -> Iterator[None]:
+    """Turns an out-of-memory error into a UserError that says which batch fits, found by trying half of it again and again."""
+    try:
+        yield
+        return
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    # outside the handler: its traceback would keep the tensors of the failed step alive
+    fits = _largest_fitting(training, recipe.batch_size // recipe.accumulate)
+    height, width = recipe.augmentation.crop
+    too_large = f"a batch of {recipe.batch_size} crops of {height} × {width} in {recipe.accumulate} part(s) does not fit into memory"
+    if not fits:
+        raise UserError(f"{too_large}, and neither does one crop alone: lower recipe.augmentation.crop")
+    size = recipe.batch_size
+    parts = next(parts for parts in range(1, size + 1) if size % parts == 0 and size // parts <= fits)
+    raise UserError(
+        f"{too_large}; {fits} at a time fit. Set recipe.batch_size: {fits}, or keep the batch and set recipe.accumulate: {parts} "
+        "(batch norm then sees one part at a time)"
+    )
+
+
+def _largest_fitting(training: Training, size: int) -> int:
+    """Images of one step that fits, at most half of `size`; 0 where not even one does. Spoils the model's state."""
+    (batch,) = training.batches(0, 1)
+    images, targets = training.prepare(batch)
+    while size > 1:
+        size //= 2
+        training.optimizer.zero_grad(set_to_none=True)
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        if _step_fits(training, images[:size], targets[:size]):
+            return size
+    return 0
+
+
+def _step_fits(training: Training, images: torch.Tensor, targets: torch.Tensor) -> bool:
+    try:
+        with training.precision.autocast():
+            losses = training.model.losses(images, targets)
+        sum(losses.values()).backward()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    return True

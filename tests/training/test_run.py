@@ -1,0 +1,154 @@
+"""The train job as the scheduler calls it: on embedded scenes, interrupted, resumed, and with what a recipe can ask for."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.errors import Interrupted, UserError
+from harness.job import Context, Data, Measurement, Model, TrainConfig
+from harness.recipe import Augmentation, Loss, Optimizer, Recipe, Synthetic
+from harness.training import checkpoint, curve
+from harness.training import run as train_job
+from harness.training.run import train
+
+TIMES = {"train_throughput", "train_seconds", "data_wait", "train_peak_memory"}
+
+
+def config(method: str = "fcn", *, seed: int = 3, options: dict | None = None, **recipe) -> TrainConfig:
+    defaults = {"batch_size": 2, "iterations": 4, "checkpoint_every": 2}
+    return TrainConfig(
+        model=Model(name=method, num_classes=11, backbone="timm/test_resnet", options=options or {"channels": 16}),
+        data=Data(name="camvid", synthetic=Synthetic(train_images=4, size=(64, 64))),
+        recipe=Recipe(
+            dataset="camvid", augmentation=Augmentation(resize=(64, 64), crop=(64, 64)), **{**defaults, **recipe}
+        ),
+        profile="smoke",
+        seed=seed,
+    )
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def context(folder: Path, cache: Path, **options) -> Context:
+    return Context(folder=folder, cache=cache, data_dir=None, device="cpu", threads=1, **options)
+
+
+def numbers(measured: list[Measurement]) -> dict[str, float]:
+    return {m.name: m.value for m in measured if m.name not in TIMES}
+
+
+def test_interrupted_at_every_iteration_and_resumed(tmp_path, cache):
+    options = {"channels": 16, "attention_channels": 8, "auxiliary_channels": 8}
+    job = config("idrnet", options=options)
+    whole = train(job, context(tmp_path / "whole", cache))
+    pieces = context(tmp_path / "pieces", cache, should_stop=lambda: True)
+    for done in (1, 2, 3):
+        with pytest.raises(Interrupted, match=f"after iteration {done} of 4"):
+            train(job, pieces)
+    resumed = train(job, pieces)
+    assert numbers(resumed) == numbers(whole)
+    assert "deletions/Sky" in numbers(whole)
+    assert sum(value for name, value in numbers(whole).items() if name.startswith("deletions/")) == 4 * 2
+    weights = checkpoint.load_weights(tmp_path / "whole")
+    assert all(torch.equal(w, checkpoint.load_weights(tmp_path / "pieces")[name]) for name, w in weights.items())
+    # asked for again, nothing is trained and the same is measured
+    assert numbers(train(job, pieces)) == numbers(whole)
+
+
+def test_seeds_pair_methods_and_differ(tmp_path, cache):
+    """Under one seed two methods start from the same backbone and see the same images; under another they do not."""
+
+    def start(name, seed):
+        training = train_job.build_training(config(name, seed=seed), context(tmp_path, cache))
+        batch = next(iter(training.batches(0, 1)))
+        return training.model.backbone.state_dict()["body.conv1.0.weight"], batch.ids, batch.images
+
+    first, same, other = start("fcn", 1), start("pspnet", 1), start("fcn", 2)
+    assert torch.equal(first[0], same[0])
+    assert first[1] == same[1]
+    assert torch.equal(first[2], same[2])
+    assert not torch.equal(first[0], other[0])
+    assert not torch.equal(first[2], other[2])
+
+
+def test_shortened(tmp_path, cache):
+    job = config(iterations=None, epochs=10).model_copy(update={"shorten": 0.15})
+    measured = numbers(train(job, context(tmp_path, cache)))
+    assert measured["iterations"] == 3  # 10 epochs of 2 iterations, times 0.15
+
+
+def test_what_is_measured(tmp_path, cache):
+    measured = {m.name: m for m in train(config(), context(tmp_path, cache))}
+    losses = [record["loss"] for record in curve.read(tmp_path)]
+    assert measured["final_loss"].value == pytest.approx(sum(losses) / 4)
+    assert measured["iterations"].value == 4
+    assert measured["train_throughput"].unit == "images/s"
+    assert measured["train_throughput"].value > 0
+    assert 0 <= measured["data_wait"].value <= 100
+    assert measured["train_peak_memory"].value > 100
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"precision": "bf16"},
+        {"precision": "fp16"},
+        {"precision": "tf32"},
+        {"channels_last": True},
+        {"batch_norm": "frozen"},
+        {"accumulate": 2},
+        {"optimizer": Optimizer(name="adamw", lr=1e-3, fused=True, layer_decay=0.9, decay_norm_and_bias=False)},
+        {"loss": Loss(name="lovasz")},
+        {"loss": Loss(mean="all", class_weights=(1.0,) * 11)},
+    ],
+    ids=lambda recipe: "-".join(map(str, recipe)),
+)
+def test_recipe_options_train_and_resume(tmp_path, cache, recipe):
+    job = config(iterations=3, **recipe)
+    whole = train(job, context(tmp_path / "whole", cache))
+    with pytest.raises(Interrupted):
+        train(job, context(tmp_path / "pieces", cache, should_stop=lambda: True))
+    assert numbers(train(job, context(tmp_path / "pieces", cache))) == numbers(whole)
+
+
+def test_frozen_batch_norm_keeps_the_backbones_statistics(tmp_path, cache):
+    training = train_job.build_training(config(batch_norm="frozen"), context(tmp_path, cache))
+    before = {name: value.clone() for name, value in training.model.state_dict().items()}
+    training.run()
+    moved = {name for name, value in training.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert not {name for name in moved if ".bn" in name}
+    assert any(name.endswith("running_mean") for name in moved)  # the head's
+    assert "backbone.body.conv1.0.weight" in moved
+
+
+def test_a_loss_the_method_does_not_take_is_refused(tmp_path, cache):
+    options = {"channels": 16, "attention_channels": 8, "auxiliary_weight": 0.0}
+    with pytest.raises(UserError, match=r"recipe\.loss: IDRNet computes its losses itself"):
+        train(config("idrnet", options=options, loss=Loss(name="ohem")), context(tmp_path, cache))
+
+
+def test_class_weights_must_fit(tmp_path, cache):
+    with pytest.raises(UserError, match="2 weights for 11 classes"):
+        train(config(loss=Loss(class_weights=(1.0, 2.0))), context(tmp_path, cache))
+
+
+@pytest.mark.parametrize(
+    ("limit", "advice"), [(2, "2 at a time fit.*accumulate: 2"), (0, "neither does one crop alone")]
+)
+def test_out_of_memory_says_which_batch_fits(tmp_path, cache, monkeypatch, limit, advice):
+    """The allocator refuses steps of more than `limit` images, with torch's own error."""
+    training = train_job.build_training(config(batch_size=4), context(tmp_path, cache))
+    real = type(training.model).losses
+
+    def losses(self, images, targets):
+        if len(images) > limit:
+            torch.empty(2**62, dtype=torch.uint8)
+        return real(self, images, targets)
+
+    monkeypatch.setattr(type(training.model), "losses", losses)
+    with pytest.raises(UserError, match=rf"4 crops of 64 × 64.*does not fit into memory.*{advice}"):
+        train(config(batch_size=4), context(tmp_path, cache))
