@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
@@ -122,6 +123,10 @@ def _plan(options: Namespace, selection=None):
             problems += error.problems
     if problems:
         raise Problems(problems)
+    paths: dict[str, str] = {}
+    for made in tables:
+        if paths.setdefault(made.id, made.path) != made.path:
+            raise UserError(f"{paths[made.id]} and {made.path} have the same name, which is what tells tables apart")
     store = Store(Path(options.results))
     profile = library.profile(options.profile, near=Path(options.tables[0]).parent)
     planner = Planner(
@@ -149,7 +154,7 @@ def _report(plan, store, *, figures: bool, text: bool) -> None:
 
 
 def _data(options: Namespace) -> Path | None:
-    return Path(options.data).expanduser() if options.data else None
+    return Path(os.path.expanduser(options.data)) if options.data else None
 
 
 def _device(options: Namespace):

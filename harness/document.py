@@ -6,6 +6,7 @@ always text and a duplicate key is an error. Only `true` and `false` are boolean
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,10 +19,14 @@ from harness.errors import Problem, Problems
 
 Path_ = tuple[str | int, ...]
 
-_INTEGER = re.compile(r"[-+]?\d+\Z")
-_NUMBER = re.compile(r"[-+]?(\d+\.\d*|\.\d+|\d+)([eE][-+]?\d+)?\Z")
+_INTEGER = re.compile(r"[-+]?[0-9]+\Z")
+_NUMBER = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)([eE][-+]?[0-9]+)?\Z")
 _WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
-_TAGS = ("tag:yaml.org,2002:",)
+# what plain values resolve to; written out, a tag such as !!set or !!python/object is refused
+_TAGS = {"!"} | {
+    f"tag:yaml.org,2002:{name}"
+    for name in ("str", "int", "float", "bool", "null", "seq", "map", "timestamp", "merge", "value")
+}
 _LIMIT = 200_000  # values in one file, aliases expanded: more is a mistake or an attack
 
 
@@ -114,7 +119,7 @@ class _Reader:
         if self._count > _LIMIT or id(node) in self._open or len(path) > 50:
             self._problem(line, path, "refers to itself, or is nested or repeated without end")
             return None
-        if not node.tag.startswith(_TAGS) and node.tag != "!":
+        if node.tag not in _TAGS:
             self._problem(line, path, f"the tag {node.tag} is not allowed; write plain values")
             return None
         self._open.add(id(node))
@@ -156,6 +161,6 @@ def _scalar(node: yaml.ScalarNode) -> Any:
         return _WORDS[text.lower()]
     if _INTEGER.match(text) and len(text) < 19:
         return int(text)
-    if _NUMBER.match(text):
+    if _NUMBER.match(text) and math.isfinite(float(text)):
         return Number(text)
     return text

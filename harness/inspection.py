@@ -19,12 +19,12 @@ from harness.store import Store, read_json
 
 def status_lines(plan: Plan, store: Store) -> tuple[list[str], int]:
     """One line per cell and a count per state; and how many wanted cells are not measured."""
-    states = {cell: cell_state(plan, store, cell) for cell in plan.cells}
+    states = [(cell, *cell_state(plan, store, cell)) for cell in plan.cells]
     width = max((len(cell.name) for cell in plan.cells), default=0)
-    lines = [f"{cell.name:<{width}}  {state}{f': {why}' if why else ''}" for cell, (state, why) in states.items()]
-    counts = Counter(state for state, _ in states.values())
+    lines = [f"{cell.name:<{width}}  {state}{f': {why}' if why else ''}" for cell, state, why in states]
+    counts = Counter(state for _, state, _ in states)
     lines.append(" · ".join(f"{count} {state}" for state, count in counts.most_common()))
-    return lines, sum(states[cell][0] != "measured" for cell in plan.wanted())
+    return lines, sum(cell.state == "run" and state != "measured" for cell, state, _ in states)
 
 
 def cell_state(plan: Plan, store: Store, cell: Cell) -> tuple[str, str]:

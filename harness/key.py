@@ -12,14 +12,17 @@ import hashlib
 import io
 import json
 import os
+import re
 import tokenize
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from harness import ROOT
+from harness.errors import UserError
 
 _ROOMS = ("harness", "methods")
+_BY_NAME = re.compile(rf"({'|'.join(_ROOMS)})(\.\w+)+(:\w+)?")
 _SILENT = {"harness", "harness.errors", "harness.job", "methods"}
 _LAYOUT = {tokenize.NL, tokenize.COMMENT, tokenize.ENCODING, tokenize.ENDMARKER}
 
@@ -35,7 +38,7 @@ def source_digest(text: str) -> str:
 
     The same on every Python version: an f-string counts as its source text, however it is tokenised.
     """
-    lines = text.splitlines(keepends=True)
+    lines = io.StringIO(text).readlines()
     significant: list[tuple[int, str]] = []
     nested, start = 0, (0, 0)
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -71,7 +74,10 @@ def _between(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> 
 
 
 def imported(text: str, module: str, is_package: bool) -> set[str]:
-    """Modules of this project that a module's source imports, at any depth of its functions, as dotted names."""
+    """Modules of this project that a module's source imports, at any depth of its functions, as dotted names.
+
+    A text that is a module's name, or `module:function`, counts as an import: what is imported by name is so written.
+    """
     package = module if is_package else module.rpartition(".")[0]
     names: set[str] = set()
     tree = ast.parse(text)
@@ -93,6 +99,8 @@ def imported(text: str, module: str, is_package: bool) -> set[str]:
                 parents = package.split(".")[: len(package.split(".")) - node.level + 1]
                 base = ".".join([*parents, *([base] if base else [])])
             names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _BY_NAME.fullmatch(node.value):
+            names.add(node.value.partition(":")[0])
     return {name for name in names if name.partition(".")[0] in _ROOMS}
 
 
@@ -104,12 +112,15 @@ class Code:
         self._cache = cache / "code.json" if cache is not None else None
         self._known: dict[str, list[Any]] = {}
         self._changed = False
+        own = Path(__file__).stat()  # what an older version of this file found does not count
+        self._by = [own.st_size, own.st_mtime_ns]
         self._seen: dict[str, tuple[str, set[str]] | None] = {}
         if self._cache is not None:
             try:
-                self._known = json.loads(self._cache.read_text(encoding="utf-8"))
+                known = json.loads(self._cache.read_text(encoding="utf-8"))
             except (OSError, ValueError):
-                self._known = {}  # only a cache: made anew
+                known = {}  # only a cache: made anew
+            self._known = known if isinstance(known, dict) else {}
 
     def closure(self, modules: Iterable[str], files: Mapping[str, Path] | None = None) -> dict[str, str]:
         """{module: digest} of everything reachable by import from `modules`; `files` places modules outside the checkout."""
@@ -149,11 +160,14 @@ class Code:
 
     def _read(self, module: str, place: Path) -> tuple[str, set[str]]:
         stat = place.stat()
-        stamp = [stat.st_size, stat.st_mtime_ns]
+        stamp = [*self._by, stat.st_size, stat.st_mtime_ns]
         known = self._known.get(str(place))
         if known is None or known[0] != stamp:
-            text = place.read_text(encoding="utf-8")
-            imports = sorted(imported(text, module, place.name == "__init__.py"))
+            try:
+                text = place.read_text(encoding="utf-8")
+                imports = sorted(imported(text, module, place.name == "__init__.py"))
+            except (SyntaxError, ValueError) as error:  # ValueError: not UTF-8, or a null byte
+                raise UserError(f"{place}:{getattr(error, 'lineno', None) or 1}: not Python: {error}") from None
             known = self._known[str(place)] = [stamp, source_digest(text), imports]
             self._changed = True
         return known[1], set(known[2])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from harness import ROOT
+from harness.data import catalog
 from harness.document import Document, Path_, merge, read
 from harness.errors import Problem, Problems, UserError, nearest
 from harness.recipe import Profile, Recipe, Spec
@@ -31,7 +32,14 @@ def table_files() -> list[Path]:
 
 def recipe_names(near: Path | None = None) -> list[str]:
     """All recipes, as `PAPER/ENTRY`."""
-    return [f"{stem}/{entry}" for stem, file in files("recipes", near).items() for entry in read(file).data or {}]
+    return [f"{stem}/{entry}" for stem, file in files("recipes", near).items() for entry in _entries(read(file))]
+
+
+def _entries(document: Document) -> dict[str, Any]:
+    """The recipes of a file by name; Problems where it is no mapping."""
+    if not isinstance(document.data, dict | None):
+        raise Problems([document.problem((), "a recipe file is a mapping from names to recipes")])
+    return document.data or {}
 
 
 def recipe(name: str, near: Path | None = None) -> Recipe:
@@ -39,21 +47,37 @@ def recipe(name: str, near: Path | None = None) -> Recipe:
     stem, _, entry = name.partition("/")
     file = files("recipes", near).get(stem)
     document = read(file) if file is not None else None
-    if document is None or not isinstance(document.data, dict) or entry not in document.data:
+    if document is None or entry not in _entries(document):
         raise UserError(f"unknown recipe '{name}'.{nearest(name, recipe_names(near))} (python -m harness list recipes)")
-    return validate(document, _extended(document, entry), Recipe, (entry,))
+    found: Recipe = validate(document, _extended(document, entry), Recipe, (entry,))
+    problems = [document.problem((entry, key), message) for key, message in _dataset_problems(found)]
+    if problems:
+        raise Problems(problems)
+    return found
+
+
+def _dataset_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    try:
+        dataset = catalog.find(recipe.dataset)
+    except UserError as error:
+        yield "dataset", str(error)
+        return
+    for key, split in (("train_split", recipe.train_split), ("test", recipe.test.split)):
+        try:
+            dataset.check_split(split)
+        except UserError as error:
+            yield key, str(error)
 
 
 def _extended(document: Document, entry: str) -> dict[str, Any]:
     chain: list[str] = []
     current: str | None = entry
     while current is not None:
-        content = document.data.get(current)
-        if current in chain or not isinstance(content, dict):
+        if not isinstance(current, str) or current in chain or not isinstance(document.data.get(current), dict):
             message = f"extends '{current}', which {'extends it again' if current in chain else 'is no recipe here'}"
             raise Problems([document.problem(((chain or [entry])[-1],), message)])
         chain.append(current)
-        current = content.get("extends")
+        current = document.data[current].get("extends")
     resolved: dict[str, Any] = {}
     for name in reversed(chain):
         resolved = merge(resolved, document.data[name])
@@ -66,7 +90,7 @@ def validate(document: Document, data: Any, model: type[Any], at: Path_ = ()) ->
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise Problems(validation_problems(error, document, model, at)) from None
+        raise Problems(validation_problems(error, document, model, data, at)) from None
 
 
 def profile(name: str, near: Path | None = None) -> Profile:
@@ -78,11 +102,13 @@ def profile(name: str, near: Path | None = None) -> Profile:
     return validate(document, document.data, Profile)
 
 
-def validation_problems(error: ValidationError, document: Document, model: type[Spec], at: Path_ = ()) -> list[Problem]:
+def validation_problems(
+    error: ValidationError, document: Document, model: type[Spec], data: Any, at: Path_ = ()
+) -> list[Problem]:
     """Pydantic's complaints as a person would put them, each with its line."""
     problems = []
     for issue in error.errors(include_url=False, include_context=False):
-        path = location(issue["loc"])
+        path = location(issue["loc"], data)
         message = issue["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
         if issue["type"] == "extra_forbidden":
             message = f"unknown key '{path[-1]}'.{nearest(path[-1], _fields(model, path[:-1]), what='allowed here')}"
@@ -118,6 +144,17 @@ def _unwrapped(annotation: Any) -> Any:
     return next((a for a in typing.get_args(annotation) if _is_spec(a)), annotation)
 
 
-def location(loc: tuple[str | int, ...]) -> Path_:
-    """Pydantic's location without the names of the union's branches that it tried."""
-    return tuple(p for p in loc if not (isinstance(p, str) and (p == "[key]" or p.startswith(("tuple[", "literal[")))))
+def location(loc: tuple[str | int, ...], data: Any) -> Path_:
+    """Pydantic's location in `data` without the names of the union's branches that it tried."""
+    path: list[str | int] = []
+    for part in loc:
+        if isinstance(part, str) and not isinstance(data, Mapping):
+            continue  # `literal['all']`, `int`: only a mapping has keys that are text
+        if part == "[key]":
+            continue
+        path.append(part)
+        if isinstance(data, Mapping):
+            data = data.get(part)
+        else:
+            data = data[part] if isinstance(data, list | tuple) and isinstance(part, int) and part < len(data) else None
+    return tuple(path)

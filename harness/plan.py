@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from pydantic import ValidationError
+
 from harness import environment
 from harness.document import merge
 from harness.errors import MissingError, UserError, nearest
@@ -225,7 +227,7 @@ class Planner:
             return Model(name=row.method.name, options=options, num_classes=classes)
         defaults = table.defaults.model_dump(include={"backbone", "output_stride"}, exclude_none=True)
         pretrained = {"pretrained": recipe.pretrained} if recipe is not None else {}
-        given = {**defaults, **pretrained, **row.model, **self.profile.model}
+        given = {**defaults, **pretrained, **row.model.given(), **self.profile.model}
         return Model(name=row.method.name, options=options, num_classes=classes, **given)
 
     def _recipe(self, table: Table, column_key: str) -> Recipe:
@@ -233,8 +235,7 @@ class Planner:
         assert name is not None
         if (name, near) not in self._recipes:
             found = find_recipe(name, near)
-            changed = merge(found.model_dump(), self.profile.recipe) if self.profile.recipe else None
-            self._recipes[name, near] = found if changed is None else Recipe.model_validate(changed)
+            self._recipes[name, near] = _changed(found, self.profile, name)
         return self._recipes[name, near]
 
     def _job(
@@ -265,9 +266,10 @@ class Planner:
         from methods import registry
 
         entries = [registry.find(model.name, model.kind)]
-        # an option may name another entry, which is then built by name and never imported: IDRNet around `ppm`
-        for value in model.options.values():
-            entries += [e for (_, name), e in registry.entries().items() if name == value]
+        options = {**(entries[0].options or {}), **model.options}
+        for entry in entries:  # grows: an option may name another entry, which is built by name and never imported
+            named = _texts((options if entry is entries[0] else entry.options or {}).values())
+            entries += [e for (_, name), e in registry.entries().items() if name in named and e not in entries]
         modules = tuple(sorted({KINDS[kind].module, *(e.module for e in entries)}))
         if modules not in self._closures:
             self._closures[modules] = self._code.closure(modules, {e.module: e.file for e in entries})
@@ -280,6 +282,30 @@ class Planner:
         if name not in self._digests:
             self._digests[name] = files.digest(data, data_dir=self.data_dir, cache=self.cache)
         return self._digests[name]
+
+
+def _changed(recipe: Recipe, profile: Profile, name: str) -> Recipe:
+    """The recipe as the profile changes it; UserError where the two do not go together."""
+    if not profile.recipe:
+        return recipe
+    try:
+        return Recipe.model_validate(merge(recipe.model_dump(), profile.recipe))
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, issue['loc'])) or 'recipe'}: {issue['msg']}" for issue in error.errors()]
+        raise UserError("\n".join([f"profile '{profile.name}' does not fit recipe '{name}':", *lines])) from None
+
+
+def _texts(values: Iterable[Any]) -> set[str]:
+    """The texts among option values, also inside lists and mappings."""
+    found: set[str] = set()
+    for value in values:
+        if isinstance(value, str):
+            found.add(value)
+        elif isinstance(value, Mapping):
+            found |= _texts(value.values())
+        elif isinstance(value, list | tuple):
+            found |= _texts(value)
+    return found
 
 
 def _file_digest(path: Path) -> str:

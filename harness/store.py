@@ -9,6 +9,7 @@ Files are written aside and renamed: a reader never sees half a result, and two 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -39,24 +40,26 @@ def write_json(path: Path, record: Any) -> None:
             os.fsync(file.fileno())
         aside.replace(path)
     except OSError as error:
-        aside.unlink(missing_ok=True) if error.errno == errno.ENOSPC else None
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
         raise OutputError(_refused(path, error)) from error
 
 
 def _refused(path: Path, error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
             f"the disk is full: {path} could not be written; make room and repeat the command, finished jobs are kept"
         )
     return f"{path} cannot be written ({error.strerror}); choose another folder with --results DIR or HARNESS_RESULTS"
 
 
-def read_json(path: Path) -> Any:
-    """The JSON in a file, or None where there is none or it is not whole."""
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file, or None where there is none or it is not whole."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return record if isinstance(record, dict) else None
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,10 @@ class Store:
     def failure(self, job: Job) -> Failure | None:
         """Why the job's last attempt failed, if it did and has not finished since."""
         record = read_json(self.folder(job) / "failure.json")
-        return Failure(**record) if record is not None else None
+        try:
+            return Failure(**record) if record is not None else None
+        except TypeError:  # not a record of ours
+            return None
 
     def stale(self, job: Job) -> Result | None:
         """The newest result of the same configuration under another key: other code, data or weights."""
@@ -163,7 +169,10 @@ class Store:
         record = read_json(folder / "result.json")
         if record is None or record.get("schema") != SCHEMA:
             return None
-        return Result.from_json(record, folder)
+        try:
+            return Result.from_json(record, folder)
+        except (KeyError, TypeError, AttributeError):  # damaged by hand or by the disk: measured again
+            return None
 
     # ------------------------------------------------------------------------------------------ the tidy frame
 
@@ -173,31 +182,44 @@ class Store:
         import pandas as pd
 
         path = self.root / "measurements.parquet"
-        try:
-            known = pd.read_parquet(path)
-        except (OSError, ValueError):
-            known = pd.DataFrame(columns=list(_COLUMNS)).astype(_COLUMNS)
-        have = set(known["folder"])
-        found = {str(p.parent.relative_to(self.root)): p.parent for p in self.root.glob("jobs/*/*/*/result.json")}
-        fresh = [r for name, f in found.items() if name not in have and (r := self._result(f)) is not None]
-        gone = have - set(found)
-        if not fresh and not gone:
+        known = self._compacted(path)
+        have = dict(zip(known["folder"], known["written"]))
+        found = {str(p.parent.relative_to(self.root)): p for p in self.root.glob("jobs/*/*/*/result.json")}
+        changed = {name for name, path in found.items() if have.get(name) != _written(path)}
+        fresh = [r for name in changed if (r := self._result(found[name].parent)) is not None]
+        outdated = {name for name in have if name in changed or name not in found}
+        if not fresh and not outdated:
             return known
         rows = pd.DataFrame(list(self._rows(fresh)), columns=list(_COLUMNS)).astype(_COLUMNS)
-        frame = pd.concat([known[~known["folder"].isin(gone)], rows], ignore_index=True)
+        frame = pd.concat([known[~known["folder"].isin(outdated)], rows], ignore_index=True)
         aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
         try:
             frame.to_parquet(aside, index=False)
             aside.replace(path)
         except OSError:
-            aside.unlink(missing_ok=True)  # the JSON files are the truth; the frame is complete without the copy
+            with contextlib.suppress(OSError):  # the JSON files are the truth; the frame is complete without the copy
+                aside.unlink(missing_ok=True)
         return frame
+
+    @staticmethod
+    def _compacted(path: Path) -> pd.DataFrame:
+        """The frame as it was kept; empty where there is none or it has other columns."""
+        import pandas as pd
+
+        try:
+            known = pd.read_parquet(path)
+            if list(known.columns) == list(_COLUMNS):
+                return known
+        except (OSError, ValueError):
+            pass  # derived data: made anew from the JSON files
+        return pd.DataFrame(columns=list(_COLUMNS)).astype(_COLUMNS)
 
     def _rows(self, results: Iterable[Result]) -> Iterator[dict[str, Any]]:
         for result in results:
             config = result.job.config
             common = {
                 "folder": str(result.folder.relative_to(self.root)),
+                "written": _written(result.folder / "result.json"),
                 "key": result.job.key,
                 "identity": result.job.identity,
                 "kind": result.job.kind,
@@ -214,8 +236,17 @@ class Store:
                 yield {**common, **asdict(m)}
 
 
+def _written(path: Path) -> int:
+    """When a result was written, in ns: a job that ran again has the same folder and another time."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return -1
+
+
 _COLUMNS = {
     "folder": "str",
+    "written": "int64",
     "key": "str",
     "identity": "str",
     "kind": "str",

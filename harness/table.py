@@ -21,7 +21,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -29,7 +29,7 @@ from harness.document import Document, Number, Path_, read
 from harness.errors import Problem, Problems, UserError, nearest
 from harness.library import location, recipe, validation_problems
 from harness.measures import CONVENTIONS, MEASURES, Measure
-from harness.recipe import Spec
+from harness.recipe import Positive, Spec
 
 Evidence = Literal["confirmed", "inferred", "fitted"]
 Statistic = Literal["single", "best", "median", "mean", "unknown"]
@@ -61,13 +61,29 @@ class ModuleRef(Spec):
     note: str = ""
 
 
+class ModelSpec(Spec):
+    """What a row builds differently from the table's defaults and its recipe."""
+
+    backbone: str | None = None
+    output_stride: int | None = Field(None, gt=0)
+    pretrained: bool | str = False
+
+    def given(self) -> dict[str, Any]:
+        """The fields that the file names."""
+        return self.model_dump(exclude_unset=True)
+
+
+Shape = Annotated[tuple[Positive, ...], Field(min_length=4, max_length=4)]
+Shapes = Annotated[tuple[Shape, ...], Field(min_length=1)]  # one image, or one or more feature maps: [B, C, H, W] each
+
+
 class Column(Spec):
     """One quantity. `on_request`: shown when measured, but run only when `--columns` names it."""
 
     label: str = ""
     measure: str | None = None
     recipe: str | None = None
-    input: tuple[tuple[int, ...], ...] | None = None
+    input: Shapes | None = None
     convention: str | None = None
     relative_to: str | None = None
     on_request: bool = False
@@ -91,7 +107,7 @@ class Row(Spec):
     group: str = ""
     method: MethodRef | None = None
     module: ModuleRef | None = None
-    model: dict[str, Any] = {}
+    model: ModelSpec = ModelSpec()
     cited: str | None = None
     awaits: str | None = None
     cells: dict[str, CellSpec] = {}
@@ -159,9 +175,9 @@ class Defaults(Spec):
     """What holds for every row or column that does not say otherwise."""
 
     backbone: str | None = None
-    output_stride: int | None = None
+    output_stride: int | None = Field(None, gt=0)
     num_classes: int | None = Field(None, gt=0)
-    input: tuple[tuple[int, ...], ...] | None = None
+    input: Shapes | None = None
     recipe: str | None = None
     measure: str | None = None
 
@@ -190,7 +206,7 @@ class Table(Spec):
     def recipe_of(self, column: str) -> str | None:
         return self.columns[column].recipe or self.defaults.recipe
 
-    def input_of(self, column: str) -> tuple[tuple[int, ...], ...] | None:
+    def input_of(self, column: str) -> Shapes | None:
         return self.columns[column].input or self.defaults.input
 
     def convention_of(self, column: str) -> str:
@@ -249,7 +265,7 @@ def check(document: Document) -> Table:
     try:
         table = Table.model_validate(data)
     except ValidationError as error:
-        problems += validation_problems(error, document, Table)
+        problems += validation_problems(error, document, Table, data)
         remainder = _without_errors(data, error)
         if remainder is not None:  # what is well formed may still name things that do not exist: say both at once
             problems += [document.problem(path, message) for path, message in _meaning(remainder)]
@@ -264,7 +280,7 @@ def _without_errors(data: Mapping[str, Any], error: ValidationError) -> Table | 
     """The table that is left when everything ill-formed is taken out, if that is a table."""
     left = copy.deepcopy(dict(data))
     for issue in error.errors(include_url=False, include_context=False, include_input=False):
-        path = location(issue["loc"])
+        path = location(issue["loc"], data)
         if issue["type"] == "missing" and path in (("title",), ("paper",)):
             left[str(path[0])] = ""
             continue
@@ -333,8 +349,8 @@ def _columns(table: Table) -> Iterator[tuple[Path_, str]]:
 def _recipe_problems(table: Table, name: str, path: Path_) -> Iterator[tuple[Path_, str]]:
     try:
         recipe(name, near=Path(table.path).parent)
-    except Problems:
-        raise
+    except Problems as error:  # of the recipe's own file: named with its own lines, beside what is wrong here
+        yield from ((path, str(problem)) for problem in error.problems)
     except UserError as error:
         yield path, str(error)
 
@@ -367,9 +383,6 @@ def _rows(table: Table) -> Iterator[tuple[Path_, str]]:
             own = {"num_classes": 0} if kind == "context" and "num_classes" in (entry.options or {}) else {}
             for option, message in registry.check_options(entry, {**own, **ref.options}):
                 yield (*ref_path, option), message
-        unknown = set(row.model) - {"backbone", "output_stride", "pretrained"}
-        for name in sorted(unknown):
-            yield (*path, "model", name), f"unknown key '{name}'. Allowed here: backbone, output_stride, pretrained"
 
 
 def _references(path: Path_, row: Row) -> Iterator[tuple[Path_, str, MethodRef | ModuleRef]]:

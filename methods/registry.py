@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import ast
 import functools
+import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -83,14 +85,16 @@ def _options(definition: ast.FunctionDef | ast.ClassDef) -> dict[str, Any] | Non
 
 
 def _scan(file: Path, module: str) -> list[Entry]:
-    text = file.read_text(encoding="utf-8")
-    if "@register" not in text:
-        return []
-    entries = []
     try:
+        text = file.read_text(encoding="utf-8")
+        if "@register" not in text:
+            return []
         tree = ast.parse(text, filename=str(file))
     except SyntaxError as error:
         raise UserError(f"{file}:{error.lineno}: not Python: {error.msg}") from None
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a null byte
+        raise UserError(f"{file}: cannot be read as Python: {error}") from None
+    entries = []
     for node in tree.body:
         if not isinstance(node, ast.FunctionDef | ast.ClassDef):
             continue
@@ -126,7 +130,9 @@ def _plugins() -> list[Entry]:
     for point in entry_points(group="harness.methods"):
         spec = importlib.util.find_spec(point.module)
         if spec is not None and spec.origin is not None:
-            plugins += [e for e in _scan(Path(spec.origin), point.module) if e.attribute == point.attr or not point.attr]
+            plugins += [
+                e for e in _scan(Path(spec.origin), point.module) if e.attribute == point.attr or not point.attr
+            ]
     return plugins
 
 
@@ -148,10 +154,11 @@ def find(name: str, kind: str = "method") -> Entry:
 
 def _external(name: str, kind: str) -> Entry:
     path, _, attribute = name.rpartition(":")
-    file = Path(path).expanduser().resolve()
-    if not file.is_file():
+    file = Path(os.path.abspath(os.path.expanduser(path)))
+    if not os.path.isfile(file):
         raise UserError(f"{kind} '{name}': there is no file {file}")
-    found = {e.name: e for e in _scan(file, f"external_method_{file.stem}") if e.kind == kind}
+    place = hashlib.sha256(str(file).encode()).hexdigest()[:8]  # two files may have one name
+    found = {e.name: e for e in _scan(file, f"external_method_{file.stem}_{place}") if e.kind == kind}
     if attribute not in found:
         raise UserError(f"{kind} '{name}': {file.name} registers no {kind} '{attribute}'.{nearest(attribute, found)}")
     return found[attribute]
