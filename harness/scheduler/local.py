@@ -114,8 +114,9 @@ class Local:
         needs = {n.kind: str(self._store.folder(n)) for n in needed}
         data_dir = str(self._data_dir) if self._data_dir else None
         request = Request(job, str(self._store.root), data_dir, self._device.kind, threads, needs)
-        (folder / "progress.json").unlink(missing_ok=True)
         request.write(folder)
+        for earlier in ("progress.json", "failure.json"):  # of an attempt that this one replaces
+            (folder / earlier).unlink(missing_ok=True)
         environ = {"CUDA_VISIBLE_DEVICES": self._gpu(slots[0])} if self._device.kind == "cuda" else {}
         process = self._server.Process(target=_child, args=(str(folder), environ), daemon=False)
         process.start()
@@ -134,7 +135,7 @@ class Local:
         job, code = running.job, running.process.exitcode or 0
         if code == 0 and self._store.result(job) is not None:
             self._events.append(Event(job, "done"))
-        elif code == Exit.RESUMABLE or self._deadline is not None:
+        elif code == Exit.RESUMABLE or (self._deadline is not None and code <= 0):
             self._failed.add(job.key)
             self._events.append(Event(job, "interrupted"))
         else:

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from harness import environment
 from harness.errors import Exit, Interrupted, OutputError, UserError
@@ -61,12 +62,11 @@ def execute(folder: Path, environ: Mapping[str, str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the front end, which asks jobs to stop
     request = Request.read(folder)
     store = Store(Path(request.results))
-    lock = (folder / "lock").open("w")
-    fcntl.flock(lock, fcntl.LOCK_EX)  # another run of the same job: wait for it, then find its result
-    if store.result(request.job) is not None:
-        return Exit.OK
     try:
-        _run(request, folder, store, stopping)
+        with (folder / "lock").open("w") as lock:
+            _acquire(lock, stopping)
+            if store.result(request.job) is None:
+                _run(request, folder, store, stopping)
         return Exit.OK
     except Interrupted:
         return Exit.RESUMABLE
@@ -79,6 +79,18 @@ def execute(folder: Path, environ: Mapping[str, str] | None = None) -> int:
         except OutputError:
             print("the failure itself could not be written", file=sys.stderr)
         return failure.exit
+
+
+def _acquire(lock: TextIO, stopping: list[int]) -> None:
+    """Waits while another run has the same job, whose result is then there; Interrupted when asked to stop meanwhile."""
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if stopping:
+                raise Interrupted from None
+            time.sleep(0.1)
 
 
 def _run(request: Request, folder: Path, store: Store, stopping: list[int]) -> None:
