@@ -119,10 +119,10 @@ class TestProtocol(Spec):
 
     @model_validator(mode="after")
     def _windows(self) -> TestProtocol:
-        given = self.window is not None and self.stride is not None
-        if (self.mode == "slide") != given:
+        given = [value for value in (self.window, self.stride) if value is not None]
+        if len(given) != (2 if self.mode == "slide" else 0):
             raise ValueError("mode 'slide' needs 'window' and 'stride'; mode 'whole' takes neither")
-        if given and any(s < 1 or s > w for s, w in zip(self.stride, self.window)):
+        if given and any(not 1 <= step <= side for side, step in zip(*given)):
             raise ValueError("'stride' must be at least 1 and at most 'window' in both directions")
         return self
 

@@ -110,19 +110,18 @@ class TrainingBatches:
         epoch, place = divmod(iteration, self.iterations_per_epoch)
         order = np.random.default_rng([self.seed, epoch, _SHUFFLE]).permutation(len(self.pairs))
         height, width = self.augmentation.crop
-        images = torch.empty((self.batch_size, 3, height, width), dtype=torch.uint8)
-        targets = torch.empty((self.batch_size, height, width), dtype=torch.uint8)
+        images = np.empty((self.batch_size, 3, height, width), np.uint8)
+        targets = np.empty((self.batch_size, height, width), np.uint8)
         valid, ids = [], []
         for i in range(self.batch_size):
             index = place * self.batch_size + i
             pair = self.pairs[order[index]]
             rng = np.random.default_rng([self.seed, epoch, _SAMPLE, index])
             sample = augment(*read_pair(pair, self.labels), self.augmentation, rng, self.mirror_pairs)
-            images[i] = torch.from_numpy(sample.image)
-            targets[i] = torch.from_numpy(sample.target)
+            images[i], targets[i] = sample.image, sample.target
             valid.append(sample.valid)
             ids.append(pair.id)
-        return Batch(images, targets, torch.tensor(valid, dtype=torch.int32), ids)
+        return Batch(torch.from_numpy(images), torch.from_numpy(targets), torch.tensor(valid, dtype=torch.int32), ids)
 
 
 class _ByIteration:

@@ -79,9 +79,8 @@ def test_bad_file_stops_training_and_testing(own_root: Callable[[str], Root]) ->
     root = own_root("camvid")
     victim = Path(pairs(root, "train")[2].image)
     victim.write_bytes(victim.read_bytes()[:200])
-    for workers in (0, 1):
-        with pytest.raises(Exception, match=victim.name):
-            list(TrainingBatches(root, "train", HOW, 5, seed=0, workers=workers).batches(0, 1))
+    with pytest.raises(DataError, match=victim.name):
+        TrainingBatches(root, "train", HOW, 5, seed=0).batch(0)
     with pytest.raises(DataError, match=victim.name):
         list(test_images(root, "train", TestProtocol()))
 

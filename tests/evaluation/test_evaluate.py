@@ -1,0 +1,147 @@
+"""The job itself: a training's checkpoint becomes measurements and a confusion matrix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from torch import Tensor, nn
+
+from harness.data.files import locate, pairs
+from harness.data.layout import IGNORE
+from harness.data.loader import test_images
+from harness.errors import DataError, Interrupted, UserError
+from harness.evaluation import run
+from harness.job import Context, Data, EvaluateConfig, Model, Progress
+from harness.recipe import Synthetic, TestProtocol
+
+SCENES = Synthetic(train_images=2, test_images=4, size=(32, 48))
+DATA = Data(name="camvid", synthetic=SCENES)
+
+
+class Oracle(nn.Module):
+    """Answers with the labels themselves, except that every class 0 pixel becomes class 1."""
+
+    def __init__(self, labels: list[Tensor]) -> None:
+        super().__init__()
+        self.labels = iter(labels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        label = next(self.labels).long()
+        label[label == 0] = 1
+        label[label == IGNORE] = 2
+        return nn.functional.one_hot(label, 11).permute(2, 0, 1)[None].float()
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    return Context(
+        folder=tmp_path,
+        cache=tmp_path / "cache",
+        data_dir=None,
+        device="cpu",
+        threads=1,
+        needs={"train": tmp_path / "train"},
+    )
+
+
+@pytest.fixture
+def oracle(context: Context, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    root = locate(DATA, data_dir=None, cache=context.cache)
+    labels = [item.label for item in test_images(root, "val", TestProtocol())]
+    monkeypatch.setattr(run, "trained_model", lambda config, folder, device: Oracle(labels))
+    return labels
+
+
+def config(**changes: object) -> EvaluateConfig:
+    given = {"model": Model(name="any", num_classes=11), "data": DATA, "protocol": TestProtocol(), "profile": "smoke"}
+    return EvaluateConfig(**{**given, "seed": 0, **changes})
+
+
+def test_measurements_and_matrix(context: Context, oracle: list[Tensor]) -> None:
+    measured = {m.name: m.value for m in run.evaluate(config(), context)}
+    truth = torch.cat([label.flatten() for label in oracle])
+    counts = torch.bincount(truth[truth != IGNORE].long(), minlength=11).double()
+    present = [k for k in range(11) if counts[k] > 0]
+    names = locate(DATA, data_dir=None, cache=context.cache).dataset.classes
+    iou = dict.fromkeys(present, 1.0) | {0: 0.0, 1: float(counts[1] / (counts[0] + counts[1]))}
+    assert counts[0] > 0
+    assert measured["images"] == 4
+    assert measured["aacc"] == pytest.approx(float(100 * (1 - counts[0] / counts.sum())))
+    assert measured["miou"] == pytest.approx(100 * np.mean(list(iou.values())))
+    assert measured["macc"] == pytest.approx(100 * np.mean([k != 0 for k in present]))
+    assert {n.removeprefix("iou/") for n in measured if n.startswith("iou/")} == {names[k] for k in iou}
+    for k, value in iou.items():
+        assert measured[f"iou/{names[k]}"] == pytest.approx(100 * value)
+    matrix = np.load(context.folder / "confusion.npy")
+    assert matrix.dtype == np.int64
+    assert matrix.sum() == truth.numel()
+    assert matrix[11].sum() == (truth == IGNORE).sum()
+
+
+def test_progress_and_stopping(context: Context, oracle: list[Tensor]) -> None:
+    seen: list[Progress] = []
+    stopped = Context(**{**context.__dict__, "progress": seen.append, "should_stop": lambda: len(seen) == 2})
+    with pytest.raises(Interrupted, match="after 2 of 4 images"):
+        run.evaluate(config(), stopped)
+    assert [(p.done, p.total) for p in seen] == [(1, 4), (2, 4)]
+    assert all(p.rate > 0 for p in seen)
+    assert not (context.folder / "confusion.npy").exists()
+
+
+def test_wrong_number_of_classes_is_refused(context: Context) -> None:
+    with pytest.raises(UserError, match="the model has 19 classes, dataset 'camvid' has 11"):
+        run.evaluate(config(model=Model(name="any", num_classes=19)), context)
+
+
+def test_bad_image_is_never_skipped(context: Context, oracle: list[Tensor]) -> None:
+    root = locate(DATA, data_dir=None, cache=context.cache)
+    victim = Path(pairs(root, "val")[2].label)
+    victim.write_bytes(victim.read_bytes()[:60])
+    with pytest.raises(DataError, match=victim.name):
+        run.evaluate(config(), context)
+
+
+def test_memory_does_not_grow_with_images(context: Context) -> None:
+    class Constant(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.zeros(1, 11, 1, 1)
+
+    data = Data(name="camvid", synthetic=Synthetic(train_images=1, test_images=60, size=(192, 256)))
+    root = locate(data, data_dir=None, cache=context.cache)
+    resident: list[int] = []
+    watch = Context(**{**context.__dict__, "progress": lambda p: resident.append(psutil.Process().memory_info().rss)})
+    run.confusion_of(Constant(), root, TestProtocol(), watch)
+    kept = 50 * 192 * 256 * 5  # images, labels and predictions of the last fifty, had they been kept
+    assert resident[59] - resident[9] < kept / 2
+
+
+def test_trained_weights_are_used(tmp_path: Path, context: Context) -> None:
+    """The whole way: train two steps, evaluate, and again with other weights."""
+    from harness.job import TrainConfig
+    from harness.recipe import Augmentation, Recipe
+    from harness.training.run import train
+
+    model = Model(name="fcn", num_classes=11, backbone="resnet18", output_stride=32)
+    how = Augmentation(resize=(48, 32), crop=(32, 32))
+    results = []
+    for seed in (0, 1):
+        folder = tmp_path / f"train{seed}"
+        folder.mkdir()
+        recipe = Recipe(dataset="camvid", batch_size=2, iterations=2, augmentation=how)
+        there = Context(**{**context.__dict__, "folder": folder})
+        train(TrainConfig(model=model, data=DATA, recipe=recipe, profile="smoke", seed=seed), there)
+        tested = Context(**{**context.__dict__, "needs": {"train": folder}})
+        results.append(run.evaluate(config(model=model, seed=seed), tested))
+        assert results[-1] == run.evaluate(config(model=model, seed=seed), tested)
+    assert results[0] != results[1]
+
+
+def test_unreadable_checkpoint_is_a_user_error(tmp_path: Path, context: Context) -> None:
+    (tmp_path / "train").mkdir()
+    model = Model(name="fcn", num_classes=11, backbone="resnet18", output_stride=32)
+    with pytest.raises(UserError):
+        run.evaluate(config(model=model), context)
