@@ -29,7 +29,8 @@ def explain_out_of_memory(training: Training, recipe: Recipe) -> Iterator[None]:
     # outside the handler: its traceback would keep the tensors of the failed step alive
     fits = _largest_fitting(training, recipe.batch_size // recipe.accumulate)
     height, width = recipe.augmentation.crop
-    too_large = f"a batch of {recipe.batch_size} crops of {height} × {width} in {recipe.accumulate} part(s) does not fit into memory"
+    batch = f"a batch of {recipe.batch_size} crops of {height} × {width} in {recipe.accumulate} part(s)"
+    too_large = f"{batch} does not fit into memory"
     if not fits:
         raise UserError(f"{too_large}, and neither does one crop alone: lower recipe.augmentation.crop")
     size = recipe.batch_size

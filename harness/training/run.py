@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -88,7 +89,7 @@ def build_training(config: TrainConfig, context: Context) -> Training:
         checkpoint_every=recipe.checkpoint_every,
         accumulate=recipe.accumulate,
         clip_norm=recipe.optimizer.clip_norm,
-        identity=_identity(config, iterations),
+        identity=_identity(config, iterations, context.cache),
         read_every=1 if device.type == "cpu" else READ_EVERY_ON_GPU,
     )
 
@@ -142,10 +143,12 @@ def _losses(model: Segmentor, recipe: Recipe) -> distributed.Losses:
     return checked
 
 
-def _identity(config: TrainConfig, iterations: int) -> Mapping[str, Any]:
+def _identity(config: TrainConfig, iterations: int, cache: Path) -> Mapping[str, Any]:
     """What a checkpoint must agree in to be gone on from: configuration, length, processes and code."""
     entry = registry.find(config.model.name, config.model.kind)
-    code = Code().closure([__name__, entry.module], {entry.module: entry.file})
+    sources = Code(cache)
+    code = sources.closure([__name__, entry.module], {entry.module: entry.file})
+    sources.save()
     return {
         "config": config.model_dump(mode="json"),
         "iterations": iterations,
