@@ -59,12 +59,14 @@ class Ranking:
 
 
 def judge(sheet: Sheet) -> list[Judgement]:
-    """All claims of the sheet's table, in the table's order."""
+    """The claims about the sheet's rows, in the table's order."""
     judged = sheet.comparable or sheet.profile.claims_only
     judgements = []
     for claim in sheet.table.claims:
         columns = tuple(sheet.table.columns) if claim.on == "all" else claim.on
         selected = [c for c in columns if c in sheet.columns]
+        if not {claim.better, claim.than} & set(sheet.rows):
+            continue  # about rows that are not selected
         parts = tuple(_part(sheet, claim, column, judged) for column in selected)
         judgements.append(Judgement(claim, _overall([p.outcome for p in parts], len(columns) - len(parts)), parts))
     return judgements

@@ -209,6 +209,7 @@ def _claims(sheet: Sheet) -> Iterator[str]:
         by = f" by {number(claim.by)}" if claim.by else ""
         text = f"{_label(sheet.table, claim.better)} better than {_label(sheet.table, claim.than)}{by}"
         here = "<br>".join(_part(sheet, part) for part in judgement.parts) or "no column selected"
+        here = "" if judgement.outcome == claims.UNMEASURED else here
         paper = "<br>".join(
             "–" if p.published is None else _signed(sheet, p.column, p.published) for p in judgement.parts
         )

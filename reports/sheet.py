@@ -190,11 +190,12 @@ class _Reader:
     def changed(self, old: Result, job: Job) -> str:
         """What differs between a stored result's key and the job's, down to the job that it needs."""
         lines = changes(old.job.parts, job.parts)
-        if lines and all(line.startswith("needs") for line in lines):
-            for key in job.needs:
-                needed = self.plan.jobs[key]
-                before = self.store.stale(needed)
-                lines = (changes(before.job.parts, needed.parts) if before is not None else []) or lines
+        own = [text for text in lines if not text.startswith("needs")]
+        for key in job.needs if len(own) < len(lines) else ():
+            needed = self.plan.jobs[key]
+            before = self.store.stale(needed)
+            own += changes(before.job.parts, needed.parts) if before is not None else []
+        lines = list(dict.fromkeys(own)) or lines
         texts = [" ".join(line.split()) for line in lines]
         return "; ".join(texts[:3]) + (f"; and {len(texts) - 3} more" if len(texts) > 3 else "") or "another key"
 
