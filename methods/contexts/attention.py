@@ -14,7 +14,8 @@ def attend(
     queries [B, T, h, w], keys [B, T, ...] and values [B, V, ...] with the same positions -> [B, V, h, w];
     `scale` defaults to T^-0.5; `bias` broadcasts to [B, 1, queries, keys].
     """
-    q, k, v = (x.flatten(2).transpose(1, 2).unsqueeze(1) for x in (queries, keys, values))
+    # Fused kernels want the channels of a position side by side; without the copies an N × N matrix would be made.
+    q, k, v = (x.flatten(2).transpose(1, 2).contiguous().unsqueeze(1) for x in (queries, keys, values))
     mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
     return mixed.squeeze(1).transpose(1, 2).reshape(queries.shape[0], -1, *queries.shape[2:])
 

@@ -30,7 +30,7 @@ class ObjectContext(nn.Module):
     """Coarse classes gather regions, pixels attend to the regions, and the result is fused with the pixels.
 
     `coarse`: "linear" classifies the last feature map by one 1×1 convolution; "fcn" takes a 3×3 head on the last but
-    one, as the released segmentors do.
+    one, as the released segmentors do. `fuse_kernel`: 3 as IDRNet's authors compare with it; OCR's own code has 1.
     features [..., [B, in_channels[-1], h, w]] -> [B, channels, h, w]
     """
 
@@ -42,6 +42,7 @@ class ObjectContext(nn.Module):
         channels: int = 512,
         inner: int = 256,
         coarse: str = "linear",
+        fuse_kernel: int = 3,
     ) -> None:
         super().__init__()
         if coarse not in _COARSE:
@@ -58,7 +59,7 @@ class ObjectContext(nn.Module):
             value=conv_bn_relu(channels, inner, 1),
             out=conv_bn_relu(inner, channels, 1),
         )
-        self.fuse = conv_bn_relu(2 * channels, channels, 3)
+        self.fuse = conv_bn_relu(2 * channels, channels, fuse_kernel)
 
     def coarse_logits(self, features: Sequence[Tensor]) -> Tensor:
         """Logits [B, K, h, w] of the coarse classifier, which training supervises."""
