@@ -1,0 +1,127 @@
+"""Backbones: shapes, the V1c stem, dilations, weights from files, and their errors."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import timm
+import torch
+
+from harness.errors import MissingError, UserError
+from methods.backbones import build_backbone, names
+
+
+def shapes(name, size, **options):
+    with torch.device("meta"):
+        backbone = build_backbone(name, **options).eval()
+        return backbone, [tuple(x.shape[1:]) for x in backbone(torch.empty(2, 3, *size))]
+
+
+@pytest.mark.parametrize("size", [(64, 96), (65, 49)])
+@pytest.mark.parametrize("name", names())
+def test_maps_have_the_announced_channels_and_strides(name, size):
+    backbone, found = shapes(name, size)
+    assert found == [
+        (c, math.ceil(size[0] / s), math.ceil(size[1] / s)) for c, s in zip(backbone.channels, backbone.strides)
+    ]
+
+
+@pytest.mark.parametrize(("stride", "strides"), [(8, (4, 8, 8, 8)), (16, (4, 8, 16, 16)), (32, (4, 8, 16, 32))])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_output_stride(name, stride, strides):
+    backbone, found = shapes(name, (128, 64), output_stride=stride)
+    assert backbone.strides == strides
+    assert [f[1] for f in found] == [128 // s for s in strides]
+
+
+def test_resnet50_is_v1c_with_contracted_dilation():
+    body = build_backbone("resnet50", output_stride=8).body
+    stem = [layer.out_channels for layer in body.conv1 if isinstance(layer, torch.nn.Conv2d)]
+    assert stem == [32, 32, 64]
+    assert [block.conv2.dilation[0] for block in body.layer3] == [1, 2, 2, 2, 2, 2]
+    assert [block.conv2.dilation[0] for block in body.layer4] == [2, 4, 4]
+    assert body.layer2[0].conv2.stride == (2, 2)  # the stride is on the 3×3 convolution
+    assert body.layer2[0].conv1.stride == (1, 1)
+
+
+def test_known_sizes():
+    """Trainable parameters without a classifier; HRNet's as the field reports it, Swin-L with a norm per level."""
+    found = {}
+    for name in ("resnet18", "resnet50", "resnet101", "hrnet_w48", "swin_large"):
+        backbone, _ = shapes(name, (64, 64))
+        found[name] = sum(p.numel() for p in backbone.parameters())
+    assert found["resnet18"] == 11_689_512 - 513_000
+    assert found["resnet50"] == 23_527_264
+    assert found["resnet101"] == found["resnet50"] + 17 * (1024 * 256 * 2 + 256 * 256 * 9 + 2 * (256 + 256 + 1024))
+    assert 65.2e6 < found["hrnet_w48"] < 65.9e6
+    assert found["swin_large"] == 195_201_204
+
+
+def test_hrnet_joins_its_resolutions():
+    backbone, found = shapes("hrnet_w48", (65, 97))
+    assert backbone.channels == (48 + 96 + 192 + 384,)
+    assert found == [(720, 17, 25)]
+
+
+def test_weights_from_a_file(tmp_path):
+    torch.manual_seed(0)
+    source = timm.create_model("resnet18", num_classes=10)
+    torch.save({"state_dict": source.state_dict()}, tmp_path / "weights.pth")
+    backbone = build_backbone("resnet18", output_stride=32, pretrained=str(tmp_path / "weights.pth")).eval()
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(x)[-1], source.eval().forward_features(x))
+
+
+def test_weights_that_do_not_fit_are_all_listed_and_none_is_loaded(tmp_path):
+    state = timm.create_model("resnet18", num_classes=10).state_dict()
+    state["extra.weight"] = torch.zeros(1)
+    del state["bn1.weight"]
+    state["conv1.weight"] = torch.zeros(64, 3, 3, 3)
+    torch.save(state, tmp_path / "weights.pth")
+    with pytest.raises(UserError) as caught:
+        build_backbone("resnet18", pretrained=str(tmp_path / "weights.pth"))
+    message = str(caught.value)
+    assert "missing bn1.weight" in message
+    assert "unexpected extra.weight" in message
+    assert "conv1.weight is (64, 3, 3, 3), should be (64, 3, 7, 7)" in message
+
+
+def test_absent_and_damaged_weights(tmp_path):
+    with pytest.raises(MissingError, match=r"no weights at .*nowhere\.pth"):
+        build_backbone("resnet18", pretrained=str(tmp_path / "nowhere.pth"))
+    (tmp_path / "bad.pth").write_bytes(b"not weights")
+    with pytest.raises(UserError, match=r"bad\.pth is not a file of weights"):
+        build_backbone("resnet18", pretrained=str(tmp_path / "bad.pth"))
+
+
+def test_pretrained_weights_without_a_network_say_where_to_put_them(monkeypatch):
+    def offline(*arguments, **options):
+        if options.get("pretrained"):
+            raise OSError("no network")
+        raise AssertionError("only the pretrained model is asked for")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(MissingError, match="HF_HOME"):
+        build_backbone("resnet18", pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("resnet5", {}, "Did you mean 'resnet50'"),
+        ("timm/no_such_model", {}, "unknown backbone"),
+        ("resnet18", {"output_stride": 4}, "not one of 8, 16, 32"),
+        ("swin_large", {"output_stride": 8}, "no adjustable output stride"),
+    ],
+)
+def test_errors(name, options, message):
+    with pytest.raises(UserError, match=message):
+        build_backbone(name, **options)
+
+
+def test_any_timm_model_by_its_name():
+    backbone, found = shapes("timm/mobilenetv2_100", (64, 64))
+    assert [f[0] for f in found] == list(backbone.channels)
+    assert backbone.strides == (4, 8, 16, 32)
