@@ -11,7 +11,7 @@ from harness.errors import UserError, nearest
 from methods.contexts.attention import Attention
 from methods.layers import conv_bn_relu, resize
 from methods.registry import register, register_context
-from methods.segmentor import Backbone, EncoderDecoder, FCNHead, Segmentor, pixel_loss
+from methods.segmentor import Backbone, EncoderDecoder, FCNHead, Segmentor
 
 _COARSE = ("linear", "fcn")
 
@@ -84,7 +84,7 @@ class OCRNet(EncoderDecoder):
         features = self.backbone(images)
         coarse = self.context.coarse_logits(features)
         logits = self.classifier(self.context.fuse_regions(features, coarse))
-        return {"main": pixel_loss(logits, targets), "coarse": 0.4 * pixel_loss(coarse, targets)}
+        return {"main": self.criterion(logits, targets), "coarse": 0.4 * self.criterion(coarse, targets)}
 
 
 @register("ocrnet")
