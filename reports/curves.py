@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FILE = "curve.jsonl"
-POINTS = 200
+POINTS = 100
 """Points of a drawn line; a longer training is averaged over stretches of iterations."""
 
 

@@ -10,8 +10,6 @@ from typing import Any
 from reports import curves, style
 from reports.sheet import Sheet, Shown
 
-_ROWS_OF_PANELS = 3  # panels beside each other
-
 
 @dataclass(frozen=True)
 class Figure:
@@ -28,15 +26,6 @@ def draw(sheet: Sheet) -> list[Figure]:
         return [figure for make in (_comparison, _curves) if (figure := make(sheet)) is not None]
 
 
-def _panels(count: int, width: float, height: float) -> tuple[Any, list[Any]]:
-    """A figure of `count` panels, each so many inches, at most three beside each other."""
-    across = min(count, _ROWS_OF_PANELS)
-    down = math.ceil(count / across)
-    figure = style.canvas(width * across, height * down)
-    axes = [figure.add_subplot(down, across, i + 1) for i in range(count)]
-    return figure, axes
-
-
 # --------------------------------------------------------------------------------------- measured beside published
 
 
@@ -45,19 +34,40 @@ def _comparison(sheet: Sheet) -> Figure | None:
     columns = [c for c in sheet.columns if any(_finite(s) for s in _column(sheet, c))]
     if not columns:
         return None
-    lines = max(sum(map(_drawn, _column(sheet, c))) for c in columns)
-    figure, axes = _panels(len(columns), 3.6, 0.85 + 0.27 * lines)
-    published = False
-    for ax, column in zip(axes, columns):
-        cells = [s for s in _column(sheet, column) if _drawn(s)]
-        published |= _panel(ax, sheet, column, cells)
-    handles = [_square(style.MEASURED, "measured")]
-    handles += [_square(style.PUBLISHED, "published")] if published else []
-    figure.legend(handles=handles, loc="outside upper left", ncols=2, handlelength=1.0)
+    rows = [r for r in sheet.rows if any(_drawn(sheet.cells[r, c]) for c in columns if (r, c) in sheet.cells)]
+    across = min(len(columns), 5)
+    down = math.ceil(len(columns) / across)
+    labels = [style.label(sheet.table.rows[row].label or row, 36) for row in rows]
+    width = 2.15 * across + 0.075 * max(map(len, labels))
+    figure = style.canvas(max(4.5, width), (0.75 + 0.29 * len(rows)) * down + 0.25)
+    drawn: set[str] = set()
+    for i, column in enumerate(columns):
+        ax = figure.add_subplot(down, across, i + 1)
+        drawn |= _panel(ax, sheet, column, rows)
+        ax.set_yticks(range(len(rows)), labels if i % across == 0 else [])
+        ax.tick_params(axis="y", length=0)
+    if drawn != {"measured"}:
+        handles = [_handle(kind) for kind in _LOOKS if kind in drawn]
+        figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), handlelength=1.2)
     names = ", ".join(style.label(sheet.table.columns[c].label or c) for c in columns)
-    beside = "Measured beside published values" if published else "Measured values"
-    alternative = f"{beside}, one panel per column: {names}"
-    return Figure("measured.svg", style.svg(figure), alternative)
+    beside = "Measured beside published values" if "published" in drawn else "Measured values"
+    return Figure("measured.svg", style.svg(figure), f"{beside}, a line per row, one panel per column: {names}")
+
+
+_LOOKS: dict[str, dict[str, Any]] = {
+    "measured": {"facecolor": style.MEASURED, "edgecolor": style.MEASURED},
+    "measured on a fitted reconstruction": {"facecolor": style.FITTED, "edgecolor": style.MEASURED},
+    "published": {"facecolor": style.PUBLISHED, "edgecolor": style.PUBLISHED},
+    "quartiles, or one standard deviation": {},
+}
+_MEASURED, _FITTED, _PUBLISHED, _SPREAD = _LOOKS
+
+
+def _handle(kind: str) -> Any:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    return Patch(label=kind, **_LOOKS[kind]) if _LOOKS[kind] else Line2D([], [], color=style.INK, lw=1, label=kind)
 
 
 def _column(sheet: Sheet, column: str) -> list[Shown]:
@@ -72,8 +82,8 @@ def _drawn(shown: Shown) -> bool:
     return _finite(shown) or shown.published is not None
 
 
-def _panel(ax: Any, sheet: Sheet, column: str, cells: Sequence[Shown]) -> bool:
-    """Draws one column; returns whether published values are in it."""
+def _panel(ax: Any, sheet: Sheet, column: str, rows: Sequence[str]) -> set[str]:
+    """Draws one column; returns which kinds of mark are in it."""
     spec, measure = sheet.table.columns[column], sheet.table.measure_of(column)
     base = sheet.cells.get((spec.relative_to, column)) if spec.relative_to else None
     relative = base is not None and _finite(base) and base.mean > 0
@@ -81,35 +91,39 @@ def _panel(ax: Any, sheet: Sheet, column: str, cells: Sequence[Shown]) -> bool:
     paper_by = base.published.value if relative and base is not None and base.published is not None else 1.0
     compare = sheet.comparable and (measure.portable or relative)
     scores = not measure.exact and measure.portable
-    several = compare and any(s.published is not None for s in cells)
+    cells = {y: sheet.cells[row, column] for y, row in enumerate(rows) if (row, column) in sheet.cells}
+    several = compare and any(shown.published is not None for shown in cells.values())
     shift = 0.2 if several and not scores else 0.0
-    for y, shown in enumerate(cells):
+    kinds: set[str] = set()
+    for y, shown in cells.items():
         if compare and shown.published is not None:
-            _mark(ax, y + shift, shown.published.value / paper_by, None, style.PUBLISHED, dot=scores)
+            kinds.add(_mark(ax, y + shift, shown.published.value / paper_by, None, _PUBLISHED, dot=scores))
         if _finite(shown):
-            _mark(ax, y - shift, shown.mean / by, _spread(shown, by), style.MEASURED, dot=scores)
-    labels = [style.label(sheet.table.rows[s.row].label or s.row, 26) for s in cells]
-    ax.set_yticks(range(len(cells)), labels)
-    ax.set_ylim(len(cells) - 0.45, -0.55)
+            kind = _FITTED if shown.provenance.get("evidence") == "fitted" and compare else _MEASURED
+            spread = _spread(shown, by)
+            kinds |= {_mark(ax, y - shift, shown.mean / by, spread, kind, dot=scores), *([_SPREAD] if spread else [])}
+    ax.set_ylim(len(rows) - 0.45, -0.55)
     ax.grid(visible=False, axis="y")
-    unit = (
-        f"× {style.label(sheet.table.rows[spec.relative_to].label or spec.relative_to)}" if relative else measure.unit
-    )
-    ax.set_title(style.label(spec.label or column, 34) + (f" ({unit})" if unit else ""))
+    to = sheet.table.rows[spec.relative_to].label or spec.relative_to if relative and spec.relative_to else ""
+    unit = f"× {style.label(to, 16)}" if to else measure.unit
+    ax.set_title(style.label(spec.label or column, 24) + (f" ({unit})" if unit else ""))
     if scores:
         ax.margins(x=0.08)
     else:
         ax.set_xlim(left=0)
-    return several
+    return kinds
 
 
-def _mark(ax: Any, y: float, value: float, spread: tuple[float, float] | None, colour: str, *, dot: bool) -> None:
+def _mark(ax: Any, y: float, value: float, spread: tuple[float, float] | None, kind: str, *, dot: bool) -> str:
+    look = _LOOKS[kind]
     if dot:
-        ax.plot([value], [y], "o", color=colour, markersize=6 if colour == style.MEASURED else 9, zorder=3)
+        size = 9 if kind == _PUBLISHED else 6
+        ax.plot([value], [y], "o", mfc=look["facecolor"], mec=look["edgecolor"], markersize=size, zorder=3)
     else:
-        ax.barh(y, value, height=0.36, color=colour, zorder=2)
+        ax.barh(y, value, height=0.36, linewidth=0.8, zorder=2, **look)
     if spread is not None:
         ax.plot(spread, [y, y], color=style.INK, linewidth=1, zorder=4)
+    return kind
 
 
 def _spread(shown: Shown, by: float) -> tuple[float, float] | None:
@@ -121,12 +135,6 @@ def _spread(shown: Shown, by: float) -> tuple[float, float] | None:
     return None
 
 
-def _square(colour: str, label: str) -> Any:
-    from matplotlib.patches import Patch
-
-    return Patch(color=colour, label=label)
-
-
 # ------------------------------------------------------------------------------------------------ training curves
 
 
@@ -136,41 +144,37 @@ def _curves(sheet: Sheet) -> Figure | None:
     if not panels:
         return None
     rows = list(dict.fromkeys(row for _, bands in panels for row in bands))
-    figure, axes = _panels(len(panels), 3.6, 2.6)
-    for ax, (column, bands) in zip(axes, panels):
-        for row, band in bands.items():
-            i = rows.index(row)
-            colour, dash = (
-                style.COLOURS[i % len(style.COLOURS)],
-                style.DASHES[i // len(style.COLOURS) % len(style.DASHES)],
-            )
-            ax.plot(band.iterations, band.mean, color=colour, linestyle=dash, linewidth=1.4)
-            if band.seeds > 1:
-                ax.fill_between(band.iterations, band.low, band.high, color=colour, alpha=0.18, linewidth=0)
-        ax.set_title(style.label(column, 34))
-        ax.set_xlabel("iteration")
-        ax.set_ylabel("training loss")
-        ax.margins(x=0.01)
-        if max(b.mean[0] for b in bands.values()) > 8 * min(min(b.mean) for b in bands.values()) > 0:
-            ax.set_yscale("log")
+    looks = {row: style.line_look(i) for i, row in enumerate(rows)}
+    across = 2 if len(panels) in (2, 4) else min(3, len(panels))
+    down = math.ceil(len(panels) / across)
+    figure = style.canvas({1: 6.0, 2: 9.0, 3: 10.8}[across], 2.7 * down + 0.2 * math.ceil(len(rows) / (2 * across)))
+    for i, (column, bands) in enumerate(panels):
+        _losses(figure.add_subplot(down, across, i + 1), column, bands, looks, last=i + across >= len(panels))
     from matplotlib.lines import Line2D
 
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=style.COLOURS[i % len(style.COLOURS)],
-            linestyle=style.DASHES[i // len(style.COLOURS) % len(style.DASHES)],
-            label=style.label(sheet.table.rows[row].label or row),
-        )
-        for i, row in enumerate(rows)
-    ]
-    across = min(len(panels), _ROWS_OF_PANELS)
+    labels = [style.label(sheet.table.rows[row].label or row) for row in rows]
+    handles = [Line2D([], [], label=label, **looks[row]) for row, label in zip(rows, labels)]
     figure.legend(handles=handles, loc="outside lower left", ncols=max(1, min(len(handles), 2 * across)))
     seeds = max(b.seeds for _, bands in panels for b in bands.values())
     band_text = f", bands over {seeds} seeds" if seeds > 1 else ""
     names = ", ".join(style.label(column) for column, _ in panels)
     return Figure("curves.svg", style.svg(figure), f"Training loss over iterations, a line per row{band_text}: {names}")
+
+
+def _losses(
+    ax: Any, title: str, bands: dict[str, curves.Band], looks: dict[str, dict[str, Any]], *, last: bool
+) -> None:
+    for row, band in bands.items():
+        ax.plot(band.iterations, band.mean, linewidth=1.4, **looks[row])
+        if band.seeds > 1:
+            ax.fill_between(band.iterations, band.low, band.high, color=looks[row]["color"], alpha=0.15, linewidth=0)
+    ax.set_title(style.label(title, 34))
+    ax.set_xlabel("iteration" if last else "")
+    ax.set_ylabel("training loss")
+    ax.margins(x=0.01)
+    highest, lowest = max(b.mean[0] for b in bands.values()), min(min(b.mean) for b in bands.values())
+    if 0 < lowest < highest / 8:
+        ax.set_yscale("log")
 
 
 def _trained(sheet: Sheet) -> Iterator[tuple[str, dict[str, curves.Band]]]:

@@ -6,7 +6,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reports.text import line, shorten
 
@@ -19,7 +19,7 @@ COLOURS = ("#0173B2", "#DE8F05", "#029E73", "#D55E00", "#CC78BC", "#CA9161", "#5
 DASHES = ("-", (0, (5, 1.6)), (0, (1.2, 1.4)), (0, (5, 1.4, 1.2, 1.4)))
 """Line styles for more lines than colours."""
 
-MEASURED, PUBLISHED, INK, FAINT = COLOURS[0], "#B8B8B8", "#333333", "#DDDDDD"
+MEASURED, FITTED, PUBLISHED, INK, FAINT = COLOURS[0], "#CFE3F1", "#B8B8B8", "#333333", "#DDDDDD"
 
 _STYLE = {
     "font.family": "sans-serif",
@@ -60,6 +60,11 @@ def styled() -> Iterator[None]:
         # a glyph that the measuring font lacks is drawn by the reader's own font
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
+
+
+def line_look(index: int) -> dict[str, Any]:
+    """Colour and dashes of the line of the row at `index`: the first eight differ by colour, later ones by dashes too."""
+    return {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index // len(COLOURS) % len(DASHES)]}
 
 
 def canvas(width: float, height: float) -> Canvas:

@@ -55,9 +55,11 @@ def _block(sheet: Sheet, column: str) -> list[str]:
     related = spec.relative_to is not None
     heads = ("measured", "paper") + (("ratio", "paper") if related else ()) + ("",)
     rows = [heads, *(_fields(sheet.cells.get((row, column)), related) for row in sheet.rows)]
-    widths = [max(width(row[i]) for row in rows) for i in range(len(heads))]
+    if not any(row[1] for row in rows[1:]):  # nothing published in this column
+        rows = [(row[0], *row[2:]) for row in rows]
+    widths = [max(width(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
-        "   " + " ".join(pad(text, widths[i], right=i < len(heads) - 1) for i, text in enumerate(row)) for row in rows
+        "   " + " ".join(pad(text, widths[i], right=i < len(widths) - 1) for i, text in enumerate(row)) for row in rows
     ]
     unit = f" ({measure.unit})" if measure.unit else ""
     title = shorten(line(spec.label or column) + unit, max(_TITLE, width(lines[0]) - 3))
