@@ -17,12 +17,13 @@ from methods.contexts.uper import FeaturePyramid
 from methods.idrnet.deletion import Diagnosis, class_statistics, diagnose, sample_deletions
 from methods.idrnet.memory import class_sums, initial_memory, update_memory_
 from methods.idrnet.options import Options
-from methods.idrnet.ranks import average_over_ranks_, gather_over_ranks, sum_over_ranks
+from methods.idrnet.ranks import average_over_ranks_, from_first_rank, gather_over_ranks, sum_over_ranks
 from methods.idrnet.refine import ContextRefiner, Prepared, SelfAttention
 from methods.idrnet.relations import Relations, update_rows_
 from methods.idrnet.split import Classifier
 from methods.idrnet.tokens import Assignment, assign_pixels, at_least_float32, class_tokens
 from methods.layers import conv_bn_relu, resize
+from methods.ranks import average_over_ranks, rank
 from methods.segmentor import IGNORE
 
 
@@ -37,10 +38,17 @@ class Encoded(NamedTuple):
 
 
 def pixel_losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy per pixel at the targets' resolution, zero where ignored: [B, K, h, w], [B, H, W] -> [B, H, W]"""
-    logits = at_least_float32(logits).contiguous(memory_format=torch.channels_last)
-    rows = resize(logits, targets.shape[-2:]).permute(0, 2, 3, 1).flatten(0, 2)
-    return F.cross_entropy(rows, targets.flatten(), ignore_index=IGNORE, reduction="none").view(targets.shape)
+    """Cross-entropy per pixel at the targets' resolution, zero where ignored: [B, K, h, w], [B, H, W] -> [B, H, W]
+
+    Image by image, so that only one image's logits are held at full size, here and in the backward pass.
+    """
+    losses = []
+    for image, target in zip(at_least_float32(logits).split(1), targets):
+        # channels last: the classes of a pixel lie side by side
+        full = resize(image.contiguous(memory_format=torch.channels_last), target.shape)
+        rows = full.permute(0, 2, 3, 1).flatten(0, 2)
+        losses.append(F.cross_entropy(rows, target.flatten(), ignore_index=IGNORE, reduction="none").view(target.shape))
+    return torch.stack(losses)
 
 
 @contextmanager
@@ -179,7 +187,7 @@ class IDRHead(nn.Module):
         with torch.no_grad():
             self._learn_relations(encoded, mask, losses.detach(), targets)
             self._learn_memory(encoded.features.detach(), targets)
-        valid = (targets != IGNORE).sum().clamp(min=1)
+        valid = average_over_ranks((targets != IGNORE).sum().float()).clamp(min=1)
         stage1 = pixel_losses(encoded.stage1, targets).sum() / valid
         return {"main": losses.sum() / valid, "stage1": self.options.stage1_weight * stage1}
 
@@ -190,7 +198,7 @@ class IDRHead(nn.Module):
         if o.update == "backprop":
             self.row_updates += sum_over_ranks(present.sum(dim=0))
             return
-        deleted = self.sample(present, self.deletion_counts)
+        deleted = self._draw_deletions(present)
         reserved = present.scatter(1, deleted[:, None], False)
         if o.deletion_moves_norm:
             logits = self.predict(encoded, reserved, mask)
@@ -204,6 +212,13 @@ class IDRHead(nn.Module):
             normaliser=float(self.num_classes * targets[0].numel()) if o.diagnosis == "image_sum" else None,
         )
         self._move_relations(deleted, diagnosis)
+
+    def _draw_deletions(self, present: Tensor) -> Tensor:
+        """One class per image; over the whole batch where several processes reduce exactly, each taking its own images'."""
+        if self.options.reduction != "exact":
+            return self.sample(present, self.deletion_counts)
+        drawn = self.sample(gather_over_ranks(present.byte()).bool(), self.deletion_counts)
+        return from_first_rank(drawn)[rank() * len(present) :][: len(present)]
 
     def _move_relations(self, deleted: Tensor, diagnosis: Diagnosis) -> None:
         o = self.options

@@ -1,0 +1,153 @@
+"""IDRNet's head against its equations written as loops over classes (idrnet_loops.py), in one run on one CPU thread.
+
+Head without backbone at features [2, 2048, 64, 64], 150 classes, 512 channels, images 512 × 512. CPU seconds of the
+process (the machine may be shared); peak memory is resident memory over that before the step, each in its own process.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from idrnet_loops import logits as loop_logits
+from idrnet_loops import losses as loop_losses
+
+from methods import registry
+from methods.segmentor import IGNORE, GivenFeatures
+
+K = 150
+FORMULATIONS = {
+    "ours": (lambda head, x, y: head.losses(x, y), lambda head, x: head(x)),
+    "loops": (loop_losses, loop_logits),
+}
+
+
+def setting(classes: int, **options):
+    """Head, features and targets; stage 1 chooses among, and the truth contains, the first `classes` classes."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    head = registry.build("idrnet", GivenFeatures((2048,)), K, **options).head
+    head.stage1.classify.bias.data[classes:] -= 100
+    features = [torch.randn(2, 2048, 64, 64, requires_grad=True)]
+    targets = F.interpolate(torch.randint(0, classes, (2, 1, 12, 12)).float(), size=(512, 512)).long().squeeze(1)
+    targets[:, :25] = IGNORE
+    return head, features, targets
+
+
+def training_step(formulation: str, head, features, targets) -> Callable[[], None]:
+    def step() -> None:
+        head.train().zero_grad(set_to_none=True)
+        features[0].grad = None
+        sum(FORMULATIONS[formulation][0](head, features, targets).values()).backward()
+
+    return step
+
+
+def inference(formulation: str, head, features) -> Callable[[], None]:
+    @torch.no_grad()
+    def predict() -> None:
+        FORMULATIONS[formulation][1](head.eval(), features)
+
+    return predict
+
+
+def cpu_seconds(*works: Callable[[], None], rounds: int) -> list[float]:
+    """Median CPU seconds of each, taken in turn after one warm-up, so that all meet the same machine."""
+    seconds: list[list[float]] = [[] for _ in works]
+    for work in works:
+        work()
+    for _ in range(rounds):
+        for work, taken in zip(works, seconds):
+            start = time.process_time()
+            work()
+            taken.append(time.process_time() - start)
+    return [statistics.median(s) for s in seconds]
+
+
+def report(benchmark, title: str, ours: float, peer: float, bound: str, unit: str = "CPU s") -> None:
+    print(f"\n{title}: ours {ours:.2f} {unit}, peer {peer:.2f} {unit}, ours/peer {ours / peer:.3f} ({bound})")
+    benchmark.extra_info.update({"ours": ours, "peer": peer, "ratio": ours / peer, "unit": unit})
+
+
+def record(benchmark, work: Callable[[], None]) -> None:
+    benchmark.pedantic(work, rounds=1)
+
+
+@pytest.mark.benchmark(group="idrnet", timer=time.process_time)
+def test_training_step(benchmark):
+    head, features, targets = setting(60)
+    ours, loops = (training_step(f, head, features, targets) for f in FORMULATIONS)
+    mine, theirs = cpu_seconds(ours, loops, rounds=3)
+    record(benchmark, ours)
+    report(benchmark, "training step, 60 classes", mine, theirs, "at least 2.2 × faster")
+    assert theirs >= 2.2 * mine
+
+
+@pytest.mark.benchmark(group="idrnet", timer=time.process_time)
+def test_inference(benchmark):
+    head, features, _ = setting(60)
+    ours, loops = (inference(f, head, features) for f in FORMULATIONS)
+    mine, theirs = cpu_seconds(ours, loops, rounds=5)
+    record(benchmark, ours)
+    report(benchmark, "inference, 60 classes", mine, theirs, "at least 1.5 × faster")
+    assert theirs >= 1.5 * mine
+
+
+@pytest.mark.benchmark(group="idrnet", timer=time.process_time)
+def test_cost_does_not_depend_on_the_classes_present(benchmark):
+    few, many = setting(10), setting(60)
+    present = [int(head.encode(x).assignment.present_BK.sum(1).float().mean()) for head, x, _ in (few, many)]
+    works = [training_step("ours", *s) for s in (few, many)]
+    cheap, dear = cpu_seconds(*works, rounds=5)
+    record(benchmark, works[1])
+    report(benchmark, f"training step, {present[1]} against {present[0]} classes present", dear, cheap, "within 5 %")
+    assert dear <= 1.05 * cheap
+
+
+@pytest.mark.benchmark(group="idrnet", timer=time.process_time)
+def test_deletion_pass(benchmark):
+    """The step with deletion diagnostics against that of the same head without; back-propagation needs no second pass."""
+    with_deletion = training_step("ours", *setting(60))
+    without = training_step("ours", *setting(60, update="backprop", threshold="mean"))
+    dear, cheap = cpu_seconds(with_deletion, without, rounds=3)
+    record(benchmark, with_deletion)
+    report(benchmark, "step with deletion pass against without", dear, cheap, "at most 1.35")
+    assert dear <= 1.35 * cheap
+
+
+@pytest.mark.benchmark(group="idrnet")
+def test_peak_memory(benchmark):
+    peaks = {}
+    for formulation in FORMULATIONS:
+        done = subprocess.run(
+            [sys.executable, __file__, formulation],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parent,
+        )
+        peaks[formulation] = json.loads(done.stdout)
+    record(benchmark, lambda: None)
+    report(benchmark, "peak memory of a training step", peaks["ours"], peaks["loops"], "at most 0.6", "MiB")
+    assert peaks["ours"] <= 0.6 * peaks["loops"]
+
+
+def peak_memory(formulation: str) -> float:
+    """MiB that one training step adds to the peak of this process."""
+    step = training_step(formulation, *setting(60))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+if __name__ == "__main__":
+    print(json.dumps(peak_memory(sys.argv[1])))
