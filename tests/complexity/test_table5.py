@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness.complexity import conventions
+from harness import job
+from harness.complexity import conventions, run
 from methods import registry
 
 # row: (context, its own options, exact parameters, exact FLOPs, printed M, printed G)
@@ -58,3 +59,23 @@ def test_official_modules_on_real_feature_pyramids(name, in_channels, sides, pri
     features = [torch.empty(1, c, side, side, device="meta") for c, side in zip(in_channels, sides)]
     flops = conventions.find("mmcv-hooks").count(module, (features,))
     assert (f"{parameters(module) / 1e6:.2f}", f"{flops / 1e9:.{len(printed[1].partition('.')[2])}f}") == printed
+
+
+@pytest.mark.parametrize(
+    ("options", "printed"),
+    [
+        ({"context": "none"}, ("13.01", "213.14")),
+        ({"context": "none", "channels": 1024}, ("27.45", "449.83")),
+        ({"context": "ppm", "coarse_attention": "after"}, ("26.78", "421.60")),
+    ],
+)
+def test_the_released_head_is_not_the_module_of_the_table(options, printed, tmp_path):
+    """What the released configurations count, classifier included and auxiliary head excluded: far from 10.79 / 155.89."""
+    config = job.ComplexityConfig(
+        model=job.Model(name="idrnet", options=options, num_classes=150),
+        input=((1, 2048, 128, 128),),
+        convention="mmcv-hooks",
+    )
+    here = job.Context(folder=tmp_path, cache=tmp_path, data_dir=None, device="cpu", threads=1)
+    counted = {m.name: m.value for m in run.count(config, here)}
+    assert (f"{counted['parameters'] / 1e6:.2f}", f"{counted['flops'] / 1e9:.2f}") == printed
