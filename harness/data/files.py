@@ -196,15 +196,16 @@ def manifest(root: Root, cache: Path, progress: Callable[[int, int], None] = lam
     known = read_manifest(kept_at).files if kept_at.is_file() else {}
     files: dict[str, tuple[int, int, str]] = {}
     stale: list[tuple[str, int, int]] = []
+    prefix = f"{root.path}/"
     for name in _files(root):
-        status = os.stat(root.path / name)
+        status = os.stat(prefix + name)
         entry = known.get(name)
         if entry is not None and entry[:2] == (status.st_size, status.st_mtime_ns):
             files[name] = entry
         else:
             stale.append((name, status.st_size, status.st_mtime_ns))
     with ThreadPoolExecutor() as pool:
-        contents = pool.map(_sha256, (root.path / name for name, _, _ in stale))
+        contents = pool.map(_sha256, (prefix + name for name, _, _ in stale))
         for done, ((name, size, modified), content) in enumerate(zip(stale, contents), start=1):
             files[name] = (size, modified, content)
             progress(done, len(stale))
@@ -240,7 +241,7 @@ def _files(root: Root) -> list[str]:
     return sorted(names)
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: str) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -46,7 +46,6 @@ def write_once(dataset: Dataset, scenes: Synthetic, cache: Path) -> Path:
 
 def write(dataset: Dataset, scenes: Synthetic, out: Path, layout: Layout) -> None:
     """Writes every split of `dataset` in `layout` under `out`, with the layout's raw label values."""
-    raw_of = _raw_values(layout)
     for number_of_split, split in enumerate(dataset.splits):
         count = scenes.train_images if split == "train" else scenes.test_images
         ids = []
@@ -55,12 +54,17 @@ def write(dataset: Dataset, scenes: Synthetic, out: Path, layout: Layout) -> Non
             image, label = scene(rng, dataset.num_classes, scenes.size)
             id = layout.ids.format(split=layout.folders.get(split, split), number=number)
             ids.append(id)
-            _save(out / layout.image_path(split, id), image)
-            _save(out / layout.label_path(split, id), raw_of[label])
+            write_pair(out, layout, split, id, image, label)
         if layout.listing:
             listing = out / layout.listing_path(split)
             listing.parent.mkdir(parents=True, exist_ok=True)
             listing.write_text("".join(f"{id}\n" for id in ids), encoding="utf-8")
+
+
+def write_pair(out: Path, layout: Layout, split: str, id: str, image: np.ndarray, label: np.ndarray) -> None:
+    """Writes an image [H, W, 3] (BGR) and its training ids [H, W] where `layout` has them, in its raw values."""
+    _save(out / layout.image_path(split, id), image)
+    _save(out / layout.label_path(split, id), _raw_values(layout)[label])
 
 
 def _raw_values(layout: Layout) -> np.ndarray:

@@ -7,6 +7,7 @@ gives the same integers as float arithmetic per pixel at a fraction of its cost.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -59,6 +60,18 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if image.shape[:2] == size:
         return image
     return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+
+
+def resize_and_crop(
+    image: np.ndarray, size: tuple[int, int], corner: tuple[int, int], crop: tuple[int, int]
+) -> np.ndarray:
+    """`resize_image(image, size)` cut to at most `crop` from `corner` = (top, left), without resizing what lies below
+    and to the right of the cut: the same integers for less work."""
+    ends = [min(start + length, side) for start, length, side in zip(corner, crop, size)]
+    scales = [new / old for new, old in zip(size, image.shape)]
+    rows, columns = (min(math.ceil(end / scale) + 2, old) for end, scale, old in zip(ends, scales, image.shape))
+    part = cv2.resize(image[:rows, :columns], None, fx=scales[1], fy=scales[0], interpolation=cv2.INTER_LINEAR)
+    return part[corner[0] : ends[0], corner[1] : ends[1]]
 
 
 def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -142,37 +155,39 @@ def photometric(image: np.ndarray, drawn: Photometric) -> np.ndarray:
     if drawn.brightness is not None or (drawn.contrast is not None and drawn.contrast_first):
         image = cv2.LUT(image, levels)
     if drawn.saturation is not None:
-        image = _in_hsv(image, saturation=_scaled(_LEVELS, drawn.saturation))
+        image = _in_hsv(image, 1, _scaled(_LEVELS, drawn.saturation))
     if drawn.hue is not None:
-        image = _in_hsv(image, hue=((np.arange(256) + drawn.hue) % 180).astype(np.uint8))
+        image = _in_hsv(image, 0, ((np.arange(256) + drawn.hue) % 180).astype(np.uint8))
     if drawn.contrast is not None and not drawn.contrast_first:
         image = cv2.LUT(image, _scaled(_LEVELS, drawn.contrast))
     return image
 
 
-def _in_hsv(image: np.ndarray, *, hue: np.ndarray | None = None, saturation: np.ndarray | None = None) -> np.ndarray:
-    """Applies tables to hue (0..179) and saturation (0..255) of an image."""
-    same = _LEVELS.astype(np.uint8)
-    tables = np.stack([same if hue is None else hue, same if saturation is None else saturation, same], axis=-1)
-    hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
-    return cv2.cvtColor(cv2.LUT(hsv, tables[:, None]), cv2.COLOR_HSV2BGR)
+def _in_hsv(image: np.ndarray, channel: int, table: np.ndarray) -> np.ndarray:
+    """Applies a table to hue (channel 0, values 0..179) or saturation (channel 1, 0..255) of an image."""
+    planes = list(cv2.split(cv2.cvtColor(image, cv2.COLOR_BGR2HSV)))
+    planes[channel] = cv2.LUT(planes[channel], table)
+    return cv2.cvtColor(cv2.merge(planes), cv2.COLOR_HSV2BGR)
 
 
 def pad(image: np.ndarray, label: np.ndarray, size: tuple[int, int], where: str) -> Sample:
     """Puts a BGR image in the middle (`centre`) or the top left (`corner`) of `size`, as RGB planes."""
     height, width = label.shape
+    if (height, width) == size:
+        return Sample(to_planes(image), label, (0, 0, height, width))
     top, left = ((size[0] - height) // 2, (size[1] - width) // 2) if where == "centre" else (0, 0)
-    planes = np.empty((3, *size), np.uint8) if (height, width) == size else np.zeros((3, *size), np.uint8)
-    target = np.full(size, IGNORE, np.uint8)
-    for plane, channel in zip(planes, (2, 1, 0)):
-        plane[top : top + height, left : left + width] = cv2.extractChannel(image, channel)
-    target[top : top + height, left : left + width] = label
+    inside = np.s_[top : top + height, left : left + width]
+    planes, target = np.zeros((3, *size), np.uint8), np.full(size, IGNORE, np.uint8)
+    planes[:, *inside] = to_planes(image)
+    target[inside] = label
     return Sample(planes, target, (top, left, height, width))
 
 
 def to_planes(image: np.ndarray) -> np.ndarray:
     """BGR [H, W, 3] -> RGB [3, H, W]."""
-    return np.stack(cv2.split(image)[::-1])
+    planes = np.empty((3, *image.shape[:2]), np.uint8)
+    cv2.split(image, [planes[2], planes[1], planes[0]])
+    return planes
 
 
 def augment(
@@ -185,10 +200,10 @@ def augment(
     """A training sample of size `how.crop` from one image [H, W, 3] (BGR) and its label map [H, W]."""
     factor = float(rng.uniform(*how.ratio))
     size = target_size(label.shape, how.resize, keep_ratio=how.keep_ratio, factor=factor)
-    image, label = resize_image(image, size), resize_label(label, size)
+    label = resize_label(label, size)
     top, left = crop_corner(label, how.crop, how.cat_max_ratio, lambda low, high: int(rng.integers(low, high)))
-    inside = np.s_[top : top + how.crop[0], left : left + how.crop[1]]
-    image, label = image[inside], label[inside]
+    image = resize_and_crop(image, size, (top, left), how.crop)
+    label = label[top : top + how.crop[0], left : left + how.crop[1]]
     if rng.random() < how.flip:
         image, label = cv2.flip(image, 1), flip_label(label, mirror_pairs)
     if how.rotation_probability and rng.random() < how.rotation_probability:

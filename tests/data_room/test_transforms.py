@@ -35,6 +35,18 @@ def test_keep_ratio_fits_within_the_base(image: tuple[int, int, int], base: tupl
     assert height == pytest.approx(size[0] * width / size[1], abs=1 + size[0] / size[1])
 
 
+@settings(max_examples=150, deadline=None)
+@given(images, st.tuples(sides, sides), st.tuples(sides, sides))
+def test_resizing_only_what_is_kept_is_exact(
+    image: tuple[int, int, int], size: tuple[int, int], crop: tuple[int, int]
+) -> None:
+    picked, _ = picture(*image)
+    rng = np.random.default_rng(image[2])
+    top, left = (int(rng.integers(0, max(side - cut, 0) + 1)) for side, cut in zip(size, crop))
+    whole = T.resize_image(picked, size)[top : top + crop[0], left : left + crop[1]]
+    np.testing.assert_array_equal(T.resize_and_crop(picked, size, (top, left), crop), whole)
+
+
 @settings(max_examples=60, deadline=None)
 @given(images, st.tuples(sides, sides), st.sampled_from(["centre", "corner"]))
 def test_augment_gives_the_crop_and_ignores_the_padding(
