@@ -127,7 +127,7 @@ def resolve(given: Mapping[str, Any]) -> Options:
 
 def _check(name: str, value: Any) -> None:
     allowed = CHOICES[name]
-    if value in allowed and isinstance(value, type(allowed[0])):
+    if value in allowed and type(value) is type(allowed[0]):  # True is not 1 here
         return
     tail = nearest(str(value), [str(a) for a in allowed], what="allowed are")
     raise UserError(f"idrnet: option '{name}' cannot be {value!r}.{tail}")
