@@ -223,7 +223,7 @@ def _recipes(sheet: Sheet) -> Iterator[str]:
         yield from (f"  - {markdown(key)}: {markdown(why)}" for key, why in recipe.differs.items())
     changed = {
         "recipe": sheet.profile.recipe,
-        "model": sheet.profile.model,
+        "model": sheet.profile.model.given(),
         "length of the training": sheet.profile.shorten,
         "synthetic data": sheet.profile.synthetic.model_dump() if sheet.profile.synthetic is not None else None,
         "side of given feature maps": sheet.profile.features_side,

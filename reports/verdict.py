@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 
-from reports.student import best_of, deviation, mean, t_quantile
+from reports.student import best_of, best_quantile, deviation, mean, t_quantile
 
 REPRODUCED = "reproduced"
 INFERRED = "reproduced (inferred module)"
@@ -138,23 +138,22 @@ def equivalence(
     bad = sum(not math.isfinite(v) for v in values)
     if bad:
         return Verdict(INVALID, f"{bad} of {len(values)} repetitions gave no finite number", margin=wide)
-    offset, noise = paper_noise(statistic, best)
+    paper = _Paper(statistic, best)
     n, gap, spread = len(values), mean(values) - published, deviation(values)
     if n < 2 or spread == 0:
-        return _one_repetition(n, gap, offset, noise, wide)
-    gap += offset * spread
-    half = half_width(spread, n, offset, noise)
-    interval = (gap - half, gap + half)
+        return _one_repetition(n, gap, paper, wide)
+    interval = paper.interval(gap, spread, n)
     basis = f"90 % interval of the difference {_interval(interval)}, margin ± {wide:.3g}{_REMARKS[statistic]}"
     if -wide < interval[0] and interval[1] < wide:
         return Verdict(REPRODUCED, basis, interval, wide)
     if interval[0] > wide or interval[1] < -wide:
         return Verdict(NOT_REPRODUCED, basis, interval, wide)
-    more = _further(gap, spread, n, offset, noise, wide)
+    more = _further(gap, spread, n, paper, wide)
     if more is not None:
-        advice = f"{more} more {'seed' if more == 1 else 'seeds'} would decide if mean and spread stay"
+        advice = f"about {more} more {'seed' if more == 1 else 'seeds'} would decide if mean and spread stay"
     else:
-        advice = f"no number of seeds up to {_MOST_SEEDS} would decide{': the paper has one run' if noise else ''}"
+        single = ": the paper has one run" if paper.noise else ""
+        advice = f"no number of seeds up to {_MOST_SEEDS} would decide if mean and spread stay{single}"
     return Verdict(INCONCLUSIVE, f"{basis}; {advice}", interval, wide, more)
 
 
@@ -167,39 +166,46 @@ _REMARKS = {
 }
 
 
-def paper_noise(statistic: str, best: int = BEST_OF) -> tuple[float, float]:
-    """(offset, variance) of the paper's value around its own mean, in units of the spread between runs."""
-    if statistic == "best":
-        expected, variance = best_of(best)
-        return expected, variance
-    return 0.0, 0.0 if statistic in ("mean", "median") else 1.0
+class _Paper:
+    """How the paper's value lies around the paper's own mean: exactly, as one run would, or as the best of several."""
+
+    def __init__(self, statistic: str, best: int = BEST_OF) -> None:
+        self.best = best if statistic == "best" else None
+        self.offset, self.noise = best_of(best) if statistic == "best" else (0.0, 0.0)
+        if statistic in ("single", "unknown"):
+            self.noise = 1.0
+
+    def interval(self, gap: float, spread: float, n: int) -> tuple[float, float]:
+        """The 90 % interval of (our mean − the paper's mean), from `n` ≥ 2 repetitions `gap` above the paper's value."""
+        if self.best is not None:
+            high, low = (best_quantile(p, n, self.best) for p in (ALPHA, 1 - ALPHA))
+            return gap - low * spread, gap - high * spread
+        half = t_quantile(1 - ALPHA, n - 1) * spread * math.sqrt(1 / n + self.noise)
+        return gap - half, gap + half
+
+    def roughly(self, gap: float, spread: float, n: int) -> tuple[float, float]:
+        """The same, cheaply: for a best value the largest draw is taken as normal."""
+        variance = 1 / n + self.noise + self.offset**2 / (2 * (n - 1))
+        half = t_quantile(1 - ALPHA, n - 1) * spread * math.sqrt(variance)
+        return gap + self.offset * spread - half, gap + self.offset * spread + half
 
 
-def half_width(spread: float, n: int, offset: float, noise: float) -> float:
-    """Half of the 90 % interval of (our mean − the paper's value), for `n` ≥ 2 repetitions with that spread.
-
-    The variance is that of our mean, of the paper's value, and of the estimated correction `offset`·s
-    (var s ≈ σ² / 2(n − 1)).
-    """
-    variance = 1 / n + noise + offset**2 / (2 * (n - 1))
-    return t_quantile(1 - ALPHA, n - 1) * spread * math.sqrt(variance)
-
-
-def _one_repetition(n: int, gap: float, offset: float, noise: float, wide: float) -> Verdict:
+def _one_repetition(n: int, gap: float, paper: _Paper, wide: float) -> Verdict:
     why = "one repetition" if n == 1 else f"{n} identical repetitions"
-    needed = _further(gap + offset * TYPICAL_SPREAD, TYPICAL_SPREAD, 1, offset, noise, wide)
+    needed = _further(gap, TYPICAL_SPREAD, n, paper, wide)
     if needed is not None:
         advice = f"about {needed} more would decide if seeds differ by {TYPICAL_SPREAD} points"
     else:
-        advice = "more seeds alone would hardly decide: the paper's value is as uncertain as one run"
+        advice = f"more seeds would hardly decide if they differ by {TYPICAL_SPREAD} points"
+        advice += ": the paper's value is as uncertain as one run" if paper.noise else ""
     reason = f"{why}: how much seeds differ is unknown, so {gap:+.2f} may be chance; {advice}"
     return Verdict(INCONCLUSIVE, reason, None, wide, needed)
 
 
-def _further(gap: float, spread: float, n: int, offset: float, noise: float, wide: float) -> int | None:
+def _further(gap: float, spread: float, n: int, paper: _Paper, wide: float) -> int | None:
     for total in range(max(n + 1, 2), _MOST_SEEDS + 1):
-        half = half_width(spread, total, offset, noise)
-        if abs(gap) + half < wide or abs(gap) - half > wide:
+        low, high = paper.roughly(gap, spread, total)
+        if (-wide < low and high < wide) or low > wide or high < -wide:
             return total - n
     return None
 
