@@ -13,11 +13,23 @@ from typing import Any
 
 import torch
 from fvcore.nn import FlopCountAnalysis
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from harness.complexity.explicit import attention_as_products
 
 _PRODUCTS = ("attention", "matmul", "mm", "einsum", "conv", "linear", "lstm", "rnn", "gru")
+
+
+class _RecordableScalars(TorchFunctionMode):
+    """torch.jit.trace, on which fvcore stands, fails on a bool as the value to scatter; the integer means the same."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in (Tensor.scatter, Tensor.scatter_, torch.scatter):
+            args = tuple(int(a) if isinstance(a, bool) else a for a in args)
+        return func(*args, **(kwargs or {}))
 
 
 def count(module: nn.Module, inputs: Sequence[Any]) -> int:
@@ -29,7 +41,7 @@ def count(module: nn.Module, inputs: Sequence[Any]) -> int:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with torch.no_grad(), attention_as_products():
+        with torch.no_grad(), attention_as_products(), _RecordableScalars():
             analysis = FlopCountAnalysis(module.eval(), tuple(inputs))
             analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
             total = int(analysis.total())

@@ -31,6 +31,11 @@ CASES = {
     "adaptive pool": (nn.AdaptiveAvgPool2d(2), (1, 4, 6, 6), 144),
     "resize": (Function(lambda x: F.interpolate(x, scale_factor=2, mode="bilinear")), (1, 4, 3, 3), 4 * 144),
     "product": (Function(lambda x: torch.matmul(x, x.transpose(2, 3))), (1, 4, 3, 5), 4 * 3 * 3 * 5),
+    "scattered bool": (
+        Function(lambda x: x * torch.zeros(1, 4, dtype=torch.bool).scatter(1, x.argmax(1, keepdim=True), True)),
+        (1, 4),
+        0,
+    ),
     "fused attention": (
         Function(lambda x: F.scaled_dot_product_attention(x, x, x)),
         (2, 3, 7, 5),
