@@ -39,3 +39,12 @@ def gather_over_ranks(x: Tensor) -> Tensor:
     parts = [torch.empty_like(x) for _ in range(world_size())]
     dist.all_gather(parts, x)
     return torch.cat(parts)
+
+
+def from_first_rank(x: Tensor) -> Tensor:
+    """What the first rank holds, on every rank: a draw that all must agree on."""
+    if world_size() == 1:
+        return x
+    x = x.contiguous()
+    dist.broadcast(x, src=0)
+    return x
