@@ -171,7 +171,7 @@ def _value(shown: Shown) -> str:
     if len(shown.values) > 1:
         return f"{shown.text} ± {number(shown.deviation, 2)} (n = {len(shown.values)})"
     if shown.quartiles is not None:
-        low, high = (number(q, 4) for q in shown.quartiles)
+        low, high = (verdict.printed(q, shown.decimals) for q in shown.quartiles)
         return f"{shown.text} ({low} … {high})"
     return shown.text
 

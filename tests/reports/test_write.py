@@ -1,0 +1,150 @@
+"""Files: whole or not at all, one set per profile; figures of what was measured, and only of that."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+from conftest import TABLE, Bench, Make
+
+from harness import ROOT
+from harness.recipe import Profile, Synthetic
+from reports import curves
+from reports.figures import draw
+from reports.write import write
+
+SMOKE = Profile(name="smoke", about="a check", comparable=False, synthetic=Synthetic())
+
+
+def filled(make: Make, **changes: object) -> Bench:
+    bench = make(seeds=2, **changes)
+    for row, value in (("ppm", 23.07), ("aspp", 42.21)):
+        bench.measure(row, "params", value)
+        bench.measure(row, "time", value, latency_q25=value - 1, latency_q75=value + 1)
+        bench.measure(row, "score", value, value + 0.5)
+    return bench
+
+
+def words(svg: str) -> str:
+    """All text in an SVG; fails where it is not well-formed."""
+    return " ".join(" ".join(element.itertext()) for element in ElementTree.fromstring(svg).iter())
+
+
+def test_a_report_is_markdown_csv_and_figures(make: Make) -> None:
+    bench = filled(make)
+    path = write(bench.sheet(), bench.store.reports)
+    assert path == bench.store.reports / "pspnet_table5.md"
+    made = {str(p.relative_to(bench.store.reports)) for p in bench.store.reports.rglob("*") if p.is_file()}
+    assert made == {
+        "pspnet_table5.md", "pspnet_table5.csv", "pspnet_table5/measured.svg", "pspnet_table5/curves.svg",
+    }  # fmt: skip
+    document = path.read_text(encoding="utf-8")
+    for name in ("pspnet_table5/measured.svg", "pspnet_table5/curves.svg"):
+        assert f"]({name})" in document
+
+
+def test_profiles_do_not_overwrite_each_other(make: Make) -> None:
+    bench = make(profile=SMOKE)
+    assert write(bench.sheet(), bench.store.reports, figures=False).name == "pspnet_table5.smoke.md"
+    assert (bench.store.reports / "pspnet_table5.smoke.csv").exists()
+
+
+def test_a_refused_write_leaves_the_old_report_whole(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = make()
+    path = write(bench.sheet(), bench.store.reports, figures=False)
+    before = path.read_text(encoding="utf-8")
+    bench.measure("ppm", "params", 23.07)
+
+    def full(self: Path, *_: object, **__: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        write(bench.sheet(), bench.store.reports, figures=False)
+    assert path.read_text(encoding="utf-8") == before
+    assert not [p for p in bench.store.reports.iterdir() if p.name.startswith(".")]
+
+
+# ---------------------------------------------------------------------------------------------------------- figures
+
+
+def test_nothing_is_drawn_of_an_empty_store(make: Make) -> None:
+    assert draw(make().sheet()) == []
+
+
+def test_figures_name_rows_columns_and_what_is_fitted(make: Make) -> None:
+    measured, losses = draw(filled(make).sheet())
+    told = words(measured.svg)
+    for name in ("PPM", "ASPP", "Params (M)", "Time (× PPM)", "mIoU (%)", "published", "fitted reconstruction"):
+        assert name in told
+    assert "iteration" in words(losses.svg)
+    assert "bands over 2 seeds" in losses.alternative
+    assert "Params, Time, mIoU" in measured.alternative
+
+
+def test_smoke_figures_stand_beside_no_published_value(make: Make) -> None:
+    measured = draw(filled(make, profile=SMOKE).sheet())[0]
+    assert "published" not in words(measured.svg)
+    assert "published" not in measured.alternative
+
+
+def test_the_same_sheet_gives_the_same_bytes(make: Make) -> None:
+    sheet = filled(make).sheet()
+    assert [f.svg for f in draw(sheet)] == [f.svg for f in draw(sheet)]
+
+
+def test_hostile_labels_and_values_are_drawn(make: Make) -> None:
+    rows = {**TABLE["rows"], "ppm": {**TABLE["rows"]["ppm"], "label": "$\\frac{ <b> & 变 שלום" + "x" * 1000}}
+    bench = filled(make, rows=rows)
+    bench.measure("aspp", "flops", float("nan"))
+    bench.measure("ocr", "flops", float("inf"))
+    for figure in draw(bench.sheet()):
+        assert "<b>" in words(figure.svg)
+
+
+# ----------------------------------------------------------------------------------------------------------- curves
+
+
+def test_a_curve_is_read_as_far_as_it_is_whole(tmp_path: Path) -> None:
+    lines = [json.dumps({"iteration": i, "loss": 1 / i}) for i in range(1, 4)]
+    (tmp_path / curves.FILE).write_text("\n".join([*lines, "[]", '{"iteration": 4, "lo']), encoding="utf-8")
+    assert curves.read(tmp_path) == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+    assert curves.read(tmp_path / "nowhere") == []
+
+
+def test_a_band_is_mean_and_range_over_seeds(tmp_path: Path) -> None:
+    folders = []
+    for seed, factor in enumerate((1, 3)):
+        folders.append(tmp_path / str(seed))
+        folders[-1].mkdir()
+        text = "".join(json.dumps({"iteration": i, "loss": factor * i}) + "\n" for i in range(1, 6 - seed))
+        (folders[-1] / curves.FILE).write_text(text, encoding="utf-8")
+    band = curves.band(folders)
+    assert band is not None
+    assert band.iterations == (1, 2, 3, 4)  # as far as both go
+    assert (band.mean, band.low, band.high) == ((2, 4, 6, 8), (1, 2, 3, 4), (3, 6, 9, 12))
+
+
+def test_a_long_curve_is_averaged_not_sampled() -> None:
+    points = [(i, float(i % 2)) for i in range(10_000)]
+    thinned = curves.thin(points, 100)
+    assert len(thinned) == 100
+    assert {y for _, y in thinned} == {0.5}
+
+
+# ------------------------------------------------------------------------------------------------------------ imports
+
+
+def test_a_report_without_figures_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from reports import csvfile, markdown, sheet, terminal, write\n"
+        "print([m for m in ('torch', 'cv2', 'pandas', 'numpy', 'matplotlib', 'seaborn') if m in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip() == "[]"
