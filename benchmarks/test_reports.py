@@ -1,0 +1,103 @@
+"""A report from 10 000 measurements as a person runs it, beside pandas printing the same numbers; and verdicts' error rates."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from harness import ROOT, library
+from harness.environment import Device
+from harness.job import Measurement
+from harness.plan import Planner
+from harness.store import Store
+from harness.table import load
+from reports import verdict
+
+TABLE = ROOT / "tables" / "idrnet_table2.yaml"  # 32 trainings and 32 evaluations under one seed
+EACH = 160
+CPU_SECONDS = 0.5
+ENVIRONMENT = {"commit": "0" * 40, "dirty": False, "packages": {"torch": "2.15.0"}, "device": "cpu: any", "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder in which every job of Table 2 (smoke) has finished with 160 measurements."""
+    store = Store(tmp_path_factory.mktemp("results"))
+    planner = Planner(library.profile("smoke"), (0,), cache=store.cache, device=Device("cpu", "any", 1))
+    plan = planner.plan([load(TABLE)])
+    draw = random.Random(0)
+    for job in plan.jobs.values():
+        names = ["miou", "aacc", "macc", "fwiou"] if job.kind == "evaluate" else ["final_loss", "train_seconds"]
+        names += [f"iou/class number {i}" for i in range(EACH - len(names))]
+        store.finish(job, [Measurement(name, draw.uniform(0, 100), "%") for name in names], ENVIRONMENT, started=1.79e9)
+    assert len(plan.jobs) * EACH >= 10_000
+    return store.root
+
+
+def cpu(command: list[str], rounds: int = 5) -> float:
+    """CPU seconds of a whole process and its children, least of several rounds."""
+    best = float("inf")
+    for _ in range(rounds):
+        before = os.times()
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        after = os.times()
+        used = after.children_user + after.children_system - before.children_user - before.children_system
+        best = min(best, used)
+    return best
+
+
+def test_report_of_ten_thousand_measurements(results: Path, benchmark) -> None:
+    pytest.importorskip("tabulate", reason="pandas.DataFrame.to_markdown needs tabulate")
+    common = [str(TABLE), "--profile", "smoke", "--results", str(results)]
+    report = [sys.executable, "-m", "harness", "report", *common, "--no-figures"]
+    as_csv = [sys.executable, "-m", "harness", "report", *common, "--format", "csv"]
+    code = (
+        "import sys; from pathlib import Path; from harness.store import Store\nprint(Store(Path(sys.argv[1])).frame()"
+    )
+    peer = [sys.executable, "-c", f"{code}.to_markdown())", str(results)]
+    subprocess.run(peer, cwd=ROOT, check=True, capture_output=True)  # its compacted copy exists from here on
+    ours, lines, pandas = cpu(report), cpu(as_csv), cpu(peer, rounds=3)
+    benchmark.pedantic(lambda: subprocess.run(report, cwd=ROOT, check=True, capture_output=True), rounds=3)
+    document = (results / "reports" / "idrnet_table2.smoke.md").read_text(encoding="utf-8")
+    assert "32 of 32 cells measured" in document
+    benchmark.extra_info.update(report=ours, csv=lines, pandas_to_markdown=pandas)
+    print(f"report of 10 240 measurements: {ours:.2f} s CPU (CSV {lines:.2f}), pandas to_markdown {pandas:.2f}")
+    assert ours <= CPU_SECONDS
+    assert ours < pandas
+
+
+def test_error_rates_of_verdicts(benchmark) -> None:
+    """How often each verdict falls: equal means (gap 0), on the edge of the margin, and two points apart."""
+    draw = random.Random(0)
+    runs, margin = 4000, 0.5
+
+    def share(gap: float, sigma: float, n: int, statistic: str) -> Counter[str]:
+        words: Counter[str] = Counter()
+        for _ in range(runs):
+            paper = 40.0 if statistic == "mean" else draw.gauss(40.0, sigma)
+            sample = [40 + gap + draw.gauss(0, sigma) for _ in range(n)]
+            words[verdict.equivalence(sample, f"{paper:.4f}", margin=margin, statistic=statistic).word] += 1
+        return words
+
+    started = time.process_time()
+    print(f"\n% of {runs}, margin {margin}        equal: reproduced   edge: reproduced / not   2 apart: not reproduced")
+    for statistic in ("mean", "single"):
+        for sigma in (0.2, 0.3, 0.5):
+            for n in (1, 3, 5, 8):
+                equal, edge, apart = (share(gap, sigma, n, statistic) for gap in (0.0, margin, 2.0))
+                wrong = edge[verdict.REPRODUCED] / runs, edge[verdict.NOT_REPRODUCED] / runs
+                right = equal[verdict.REPRODUCED] / runs, apart[verdict.NOT_REPRODUCED] / runs
+                print(
+                    f"paper's {statistic:<6} σ {sigma} n {n}   {100 * right[0]:15.1f}"
+                    f" {100 * wrong[0]:18.1f} / {100 * wrong[1]:.1f} {100 * right[1]:18.1f}"
+                )
+                assert max(wrong) <= verdict.ALPHA + 0.012  # three standard errors of 4000 draws
+    benchmark.extra_info.update(cpu_seconds=time.process_time() - started)
+    benchmark.pedantic(lambda: share(0.0, 0.3, 5, "mean"), rounds=1)
