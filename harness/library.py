@@ -82,6 +82,9 @@ def _extended(document: Document, entry: str) -> dict[str, Any]:
     for name in reversed(chain):
         resolved = merge(resolved, document.data[name])
     resolved.pop("extends", None)
+    for name in chain[1:]:  # an error in what is inherited has the line where it is written
+        inherited = {(entry, *path[1:]): line for path, line in document.lines.items() if path[:1] == (name,)}
+        document.lines = inherited | document.lines
     return resolved
 
 

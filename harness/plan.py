@@ -227,7 +227,7 @@ class Planner:
             return Model(name=row.method.name, options=options, num_classes=classes)
         defaults = table.defaults.model_dump(include={"backbone", "output_stride"}, exclude_none=True)
         pretrained = {"pretrained": recipe.pretrained} if recipe is not None else {}
-        given = {**defaults, **pretrained, **row.model.given(), **self.profile.model}
+        given = {**defaults, **pretrained, **row.model.given(), **self.profile.model.given()}
         return Model(name=row.method.name, options=options, num_classes=classes, **given)
 
     def _recipe(self, table: Table, column_key: str) -> Recipe:
@@ -235,7 +235,7 @@ class Planner:
         assert name is not None
         if (name, near) not in self._recipes:
             found = find_recipe(name, near)
-            self._recipes[name, near] = _changed(found, self.profile, name)
+            self._recipes[name, near] = changed_by(self.profile, found, name)
         return self._recipes[name, near]
 
     def _job(
@@ -272,7 +272,8 @@ class Planner:
             entries += [e for (_, name), e in registry.entries().items() if name in named and e not in entries]
         modules = tuple(sorted({KINDS[kind].module, *(e.module for e in entries)}))
         if modules not in self._closures:
-            self._closures[modules] = self._code.closure(modules, {e.module: e.file for e in entries})
+            outside = {e.module: e.file for e in entries if not e.module.startswith("methods.")}
+            self._closures[modules] = self._code.closure(modules, outside)
         return self._closures[modules]
 
     def _data_digest(self, data: Data) -> str:
@@ -284,7 +285,7 @@ class Planner:
         return self._digests[name]
 
 
-def _changed(recipe: Recipe, profile: Profile, name: str) -> Recipe:
+def changed_by(profile: Profile, recipe: Recipe, name: str) -> Recipe:
     """The recipe as the profile changes it; UserError where the two do not go together."""
     if not profile.recipe:
         return recipe

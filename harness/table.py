@@ -29,7 +29,7 @@ from harness.document import Document, Number, Path_, read
 from harness.errors import Problem, Problems, UserError, nearest
 from harness.library import location, recipe, validation_problems
 from harness.measures import CONVENTIONS, MEASURES, Measure
-from harness.recipe import Positive, Spec
+from harness.recipe import ModelChanges, Positive, Spec
 
 Evidence = Literal["confirmed", "inferred", "fitted"]
 Statistic = Literal["single", "best", "median", "mean", "unknown"]
@@ -59,18 +59,6 @@ class ModuleRef(Spec):
     options: dict[str, Any] = {}
     evidence: Evidence = "confirmed"
     note: str = ""
-
-
-class ModelSpec(Spec):
-    """What a row builds differently from the table's defaults and its recipe."""
-
-    backbone: str | None = None
-    output_stride: int | None = Field(None, gt=0)
-    pretrained: bool | str = False
-
-    def given(self) -> dict[str, Any]:
-        """The fields that the file names."""
-        return self.model_dump(exclude_unset=True)
 
 
 Shape = Annotated[tuple[Positive, ...], Field(min_length=4, max_length=4)]
@@ -107,7 +95,7 @@ class Row(Spec):
     group: str = ""
     method: MethodRef | None = None
     module: ModuleRef | None = None
-    model: ModelSpec = ModelSpec()
+    model: ModelChanges = ModelChanges()
     cited: str | None = None
     awaits: str | None = None
     cells: dict[str, CellSpec] = {}
@@ -281,7 +269,7 @@ def _without_errors(data: Mapping[str, Any], error: ValidationError) -> Table | 
     left = copy.deepcopy(dict(data))
     for issue in error.errors(include_url=False, include_context=False, include_input=False):
         path = location(issue["loc"], data)
-        if issue["type"] == "missing" and path in (("title",), ("paper",)):
+        if path in (("title",), ("paper",)):
             left[str(path[0])] = ""
             continue
         parent: Any = left
