@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -43,7 +44,8 @@ def pixel_loss(logits: Tensor, targets: Tensor) -> Tensor:
     Where several processes train together the divisor is their mean number of valid pixels, so that the gradients which
     data-parallel training averages are those of the whole batch.
     """
-    logits = resize(logits, targets.shape[-2:]).float()
+    logits = resize(logits, targets.shape[-2:])
+    logits = logits if logits.dtype == torch.float64 else logits.float()
     valid = average_over_ranks((targets != IGNORE).sum().float()).clamp(min=1)
     return F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum") / valid
 

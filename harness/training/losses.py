@@ -1,8 +1,8 @@
 """Pixel losses by name. All take logits [B, K, h, w] and targets [B, H, W] int64 with IGNORE, and return a scalar.
 
-Logits are resized to the targets first, bilinearly, and the losses are computed in float32. Where a batch has no valid
-pixel the loss is zero, with a gradient. A mean over pixels is over the pixels of all processes, so that the gradients that
-data-parallel training averages are those of the whole batch.
+Logits are resized to the targets first, bilinearly, and the losses are computed in float32 (float64 stays). Where a batch
+has no valid pixel the loss is zero, with a gradient. A mean over pixels is over the pixels of all processes, so that the
+gradients that data-parallel training averages are those of the whole batch.
 """
 
 from __future__ import annotations
@@ -42,6 +42,12 @@ def build_loss(loss: Loss, num_classes: int) -> Criterion:
     )
 
 
+def _resized(logits: Tensor, targets: Tensor) -> Tensor:
+    """Logits at the targets' size, at least in float32."""
+    logits = resize(logits, targets.shape[-2:])
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
 def _divisor(targets: Tensor, mean: str) -> Tensor:
     """Pixels to average over, per process: so that the average of the processes' losses is the mean over all pixels."""
     counted = targets != IGNORE if mean == "valid" else torch.ones_like(targets)
@@ -55,7 +61,7 @@ def cross_entropy(
 
     A pixel of class k counts `class_weights[k]` times in the sum and once in the number of pixels, as mmsegmentation counts.
     """
-    logits = resize(logits, targets.shape[-2:]).float()
+    logits = _resized(logits, targets)
     weights = None if class_weights is None else logits.new_tensor(class_weights)
     total = F.cross_entropy(logits, targets, weight=weights, ignore_index=IGNORE, reduction="sum")
     return total / _divisor(targets, mean)
@@ -64,7 +70,7 @@ def cross_entropy(
 def ohem(logits: Tensor, targets: Tensor, *, threshold: float = 0.7, keep: float = 0.0625) -> Tensor:
     """Online hard example mining: mean cross-entropy of the pixels whose true class has a probability below `threshold`,
     and of the hardest `keep` share of this process's valid pixels in any case (Shrivastava et al. 2016)."""
-    logits = resize(logits, targets.shape[-2:]).float()
+    logits = _resized(logits, targets)
     losses = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")[targets != IGNORE]
     if not len(losses):
         return logits.sum() * 0
@@ -77,7 +83,7 @@ def ohem(logits: Tensor, targets: Tensor, *, threshold: float = 0.7, keep: float
 
 def focal(logits: Tensor, targets: Tensor, *, alpha: float = 0.25, gamma: float = 2.0, mean: str = "valid") -> Tensor:
     """Sigmoid focal loss (Lin et al. 2017, Eq. 5): each class against the rest, summed over classes, mean over pixels."""
-    logits = resize(logits, targets.shape[-2:]).float()
+    logits = _resized(logits, targets)
     valid = targets != IGNORE
     truth = F.one_hot(targets.where(valid, 0), logits.shape[1]).movedim(-1, 1).to(logits.dtype)
     missed = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
@@ -124,7 +130,7 @@ def _lovasz_gradient(truth: Tensor) -> Tensor:
 
 def _probabilities(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Softmax and one-hot truth, both [B, K, H, W] (truth zero where ignored), and the valid pixels [B, H, W]."""
-    logits = resize(logits, targets.shape[-2:]).float()
+    logits = _resized(logits, targets)
     valid = targets != IGNORE
     truth = F.one_hot(targets.where(valid, 0), logits.shape[1]).movedim(-1, 1).to(logits.dtype) * valid[:, None]
     return logits.softmax(dim=1), truth, valid

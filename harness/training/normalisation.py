@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.errors import UserError
+from methods.layers import BatchNorm
 from methods.ranks import world_size
 from methods.segmentor import Segmentor
 
@@ -30,13 +31,13 @@ class _SumOverRanks(torch.autograd.Function):
         return total
 
 
-class SynchronisedBatchNorm(nn.BatchNorm2d):
+class SynchronisedBatchNorm(BatchNorm):
     """Batch statistics over all processes; torch's own runs on GPUs alone. Mean first, then squared distances from it."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or world_size() == 1:
             return super().forward(x)
-        wide = x.float()
+        wide = x if x.dtype == torch.float64 else x.float()
         size = _SumOverRanks.apply(wide.new_tensor([wide.numel() / wide.shape[1]]))
         mean = _SumOverRanks.apply(wide.sum(dim=(0, 2, 3))) / size
         centred = wide - mean[:, None, None]
@@ -77,7 +78,7 @@ def _replace(root: nn.Module, kind: type[nn.BatchNorm2d]) -> None:
         for name, child in module.named_children():
             if not isinstance(child, nn.BatchNorm2d) or isinstance(child, FrozenBatchNorm | kind):
                 continue
-            if type(child).forward is not nn.BatchNorm2d.forward:
+            if type(child) not in (nn.BatchNorm2d, BatchNorm):
                 raise UserError(
                     f"recipe.batch_norm: the model's {type(child).__name__} does more than batch normalisation and cannot be "
                     "replaced; use batch_norm: local and one process"

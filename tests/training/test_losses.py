@@ -39,7 +39,7 @@ def case(seed: int, batch: int = 2, side: int = 6, ignored: float = 0.3) -> tupl
 def pixels(logits, targets):
     """Every valid pixel's logits and class."""
     return [
-        (logits[b, :, y, x].float(), int(targets[b, y, x]))
+        (logits[b, :, y, x], int(targets[b, y, x]))
         for b in range(targets.shape[0])
         for y in range(targets.shape[1])
         for x in range(targets.shape[2])

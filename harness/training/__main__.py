@@ -1,0 +1,78 @@
+"""One training on several processes or nodes: `torchrun --nproc-per-node 8 -m harness.training JOB.json --folder DIR`.
+
+JOB.json is the configuration of a train job. Under Slurm, `srun python -m harness.training JOB.json --folder DIR` with one
+task per GPU does the same. SIGTERM, SIGUSR1 and SIGUSR2 (preemption, end of the time limit) save a checkpoint and exit with
+code 75; the same command goes on from it. Rank 0 prints the measurements, one JSON line each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from harness.errors import Exit, Interrupted, UserError
+from harness.job import Context, Progress, TrainConfig
+from harness.training.distributed import place
+
+STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the training and gives the exit code (harness.errors.Exit)."""
+    parser = argparse.ArgumentParser(
+        "harness.training", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("job", type=Path, help="configuration of a train job, JSON")
+    parser.add_argument(
+        "--folder", type=Path, required=True, help="where checkpoints and curve go; shared by all nodes"
+    )
+    parser.add_argument(
+        "--cache", type=Path, help="synthetic scenes, manifests; shared by all nodes (default: FOLDER/cache)"
+    )
+    parser.add_argument("--data", type=Path, default=os.environ.get("HARNESS_DATA"), help="one folder per dataset")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of each process")
+    options = parser.parse_args(arguments)
+    import torch
+
+    from harness.training.run import train
+
+    first, seen = place().rank == 0, []
+    for number in STOPPING:
+        signal.signal(number, lambda number, frame: seen.append(number))
+    context = Context(
+        folder=options.folder,
+        cache=options.cache or options.folder / "cache",
+        data_dir=options.data and Path(options.data),
+        device=options.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        threads=options.threads,
+        progress=_print if first else lambda progress: None,
+        should_stop=lambda: bool(seen),
+    )
+    try:
+        measured = train(TrainConfig.model_validate_json(options.job.read_bytes()), context)
+    except Interrupted as interrupted:
+        print(interrupted, file=sys.stderr)
+        return Exit.RESUMABLE
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return error.exit
+    if first:
+        for measurement in measured:
+            print(json.dumps(asdict(measurement)))
+    return Exit.OK
+
+
+def _print(progress: Progress) -> None:
+    print(
+        f"{progress.done}/{progress.total}  {progress.rate:.1f} images/s  {progress.text}", file=sys.stderr, flush=True
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
