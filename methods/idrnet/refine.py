@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from methods.contexts.attention import attend
 from methods.idrnet.split import SplitConv
 from methods.idrnet.tokens import look_up
-from methods.layers import conv_bn_relu
+from methods.layers import BatchNorm, conv_bn_relu
 
 
 class Projection(nn.Module):
@@ -19,7 +19,7 @@ class Projection(nn.Module):
     def __init__(self, parts: Sequence[int], channels: int, *, layers: int) -> None:
         super().__init__()
         self.first = SplitConv(parts, channels)
-        self.norm = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+        self.norm = nn.Sequential(BatchNorm(channels), nn.ReLU(inplace=True))
         self.rest = nn.Sequential(*(conv_bn_relu(channels, channels, 1) for _ in range(layers - 1)))
 
     def forward(self, projected: Sequence[Tensor]) -> Tensor:

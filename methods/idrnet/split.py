@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from methods.layers import BatchNorm
+
 
 class SplitConv(nn.Conv2d):
     """1×1 convolution of maps concatenated along their channels, given as the projections of the single maps.
@@ -42,7 +44,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.dropout = dropout
         self.mix = SplitConv(parts, channels if layers == 2 else num_classes, bias=layers == 1)
-        self.norm = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True)) if layers == 2 else nn.Identity()
+        self.norm = nn.Sequential(BatchNorm(channels), nn.ReLU(inplace=True)) if layers == 2 else nn.Identity()
         self.classify = nn.Conv2d(channels, num_classes, 1) if layers == 2 else nn.Identity()
         self.layers = layers
 
