@@ -75,6 +75,7 @@ def peak_bytes(forward: Callable[[], object], device: str) -> int:
 
 
 def _peak_cuda(forward: Callable[[], object]) -> int:
+    forward()  # libraries take workspaces at their first call and keep them; they are not this pass's
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
