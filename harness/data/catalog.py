@@ -83,10 +83,10 @@ def _coco_10k_layouts(labels: Mapping[int, int]) -> tuple[Layout, ...]:
 
 def _coco_164k_layouts(labels: Mapping[int, int]) -> tuple[Layout, ...]:
     folders = {"train": "train2017", "val": "val2017"}
-    maps = "stuffthingmaps_trainval2017/{split}/{id}.png"
     return (
-        Layout("official", "{split}/{id}.jpg", maps, labels, folders),
-        Layout("images_annotations", "images/{split}/{id}.jpg", "annotations/{split}/{id}.png", labels, folders),
+        Layout("two_folders", "images/{split}/{id}.jpg", "annotations/{split}/{id}.png", labels, folders),
+        Layout("official", "{split}/{id}.jpg", "{split}/{id}.png", labels, folders),
+        Layout("maps_apart", "{split}/{id}.jpg", "stuffthingmaps_trainval2017/{split}/{id}.png", labels, folders),
     )
 
 
@@ -96,9 +96,10 @@ def _context_layouts(background: int) -> tuple[Layout, ...]:
     few = {0: background, 255: IGNORE} | {k: k - 1 + first for k in range(1, 60)}
     many = dict.fromkeys(_CONTEXT_REST, background) | {raw: k + first for k, raw in enumerate(_CONTEXT_IDS)}
     image, listing = "JPEGImages/{id}.jpg", "ImageSets/SegmentationContext/{split}.txt"
+    voc = "VOCdevkit/VOC2010"
     return (
-        Layout("converted", image, "SegmentationClassContext/{id}.png", few, listing=listing, top="VOCdevkit/VOC2010"),
-        Layout("official", image, "trainval/{id}.mat", many, listing=listing, top="VOCdevkit/VOC2010"),
+        Layout("converted", image, "SegmentationClassContext/{id}.png", few, listing=listing, top=voc),
+        Layout("official", f"{voc}/{image}", "trainval/{id}.mat", many, listing=f"{voc}/{listing}"),
     )
 
 
@@ -244,7 +245,7 @@ _ENTRIES = (
             Layout("flat", "{split}_images/{id}.jpg", "{split}_segmentations/{id}.png", _raw(range(20))),
             Layout(
                 "official",
-                "TrainVal_images/{split}_images/{id}.jpg",
+                "{split}_images/{id}.jpg",
                 "TrainVal_parsing_annotations/{split}_segmentations/{id}.png",
                 _raw(range(20)),
             ),

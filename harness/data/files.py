@@ -52,7 +52,7 @@ def locate(data: Data, *, data_dir: Path | None, cache: Path) -> Root:
     folder = Path(data_dir) / dataset.folder
     if not folder.is_dir():
         raise MissingError(f"dataset '{dataset.name}' is not there: looked at {folder}. {_help(dataset)}")
-    return _recognise(dataset, folder)
+    return recognise(dataset, folder)
 
 
 def scenes_of(data: Data) -> Synthetic | None:
@@ -72,7 +72,8 @@ def _help(dataset: Dataset) -> str:
     )
 
 
-def _recognise(dataset: Dataset, folder: Path) -> Root:
+def recognise(dataset: Dataset, folder: Path) -> Root:
+    """The layout in which `folder` holds the dataset; DataError when only half of one is there, MissingError when none is."""
     half: list[str] = []
     for layout in dataset.layouts:
         for path in (folder / layout.top, folder) if layout.top else (folder,):
@@ -211,7 +212,7 @@ def manifest(root: Root, cache: Path, progress: Callable[[int, int], None] = lam
             progress(done, len(stale))
     made = Manifest(files)
     if stale or len(files) != len(known):
-        _write_aside(kept_at, json.dumps({"root": str(root.path), "files": files}))
+        write_aside(kept_at, json.dumps({"root": str(root.path), "files": files}))
     return made
 
 
@@ -246,7 +247,7 @@ def _sha256(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write_aside(path: Path, text: str) -> None:
+def write_aside(path: Path, text: str) -> None:
     """Writes a file so that a reader sees the old one or the new one, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:

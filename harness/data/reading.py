@@ -117,6 +117,19 @@ def _table(labels: tuple[tuple[int, int], ...]) -> np.ndarray:
     return table
 
 
+def raw_values(layout: Layout) -> np.ndarray:
+    """Training id -> raw value of a layout [256]: the first declared one. IGNORE becomes a void value, or that of class 0
+    where the layout has none."""
+    first: dict[int, int] = {}
+    for raw, training in layout.labels.items():
+        first.setdefault(training, raw)
+    values = np.zeros(256, np.uint16 if max(first.values()) > 255 else np.uint8)
+    for training, raw in first.items():
+        values[training] = raw
+    values[IGNORE] = first.get(IGNORE, first[0])
+    return values
+
+
 def read_pair(pair: Any, labels: LabelReader) -> tuple[np.ndarray, np.ndarray]:
     """Image uint8 [H, W, 3] and training ids uint8 [H, W] of a `files.Pair`; DataError where their sizes differ."""
     image, label = read_image(pair.image), labels.read(pair.label)

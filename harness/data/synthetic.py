@@ -16,7 +16,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from harness.data import catalog
 from harness.data.layout import IGNORE, Dataset, Layout
+from harness.data.reading import raw_values
+from harness.errors import OutputError, UserError, nearest
 from harness.recipe import Synthetic
 
 _HABIT = 0.85  # how often an object stands on its own ground
@@ -44,6 +47,27 @@ def write_once(dataset: Dataset, scenes: Synthetic, cache: Path) -> Path:
     return folder
 
 
+def synthesize(name: str, out: Path, *, scenes: Synthetic | None = None, layout: str | None = None) -> Path:
+    """Writes a small copy of the dataset `name` below the data folder `out`, as its official download would lie there.
+
+    Raises UserError when something is there already, or for an unknown layout.
+    """
+    dataset = catalog.find(name)
+    chosen = next((one for one in dataset.layouts if layout in (None, one.name)), None)
+    if chosen is None:
+        raise UserError(
+            f"dataset '{name}' has no layout '{layout}'.{nearest(layout, [o.name for o in dataset.layouts])}"
+        )
+    folder = Path(out) / dataset.folder
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty; scenes are only written to a new folder, so that no data is lost")
+    try:
+        write(dataset, scenes or Synthetic(), folder / chosen.top, chosen)
+    except OSError as error:
+        raise OutputError(f"cannot write scenes to {folder}: {error.strerror or error}") from error
+    return folder
+
+
 def write(dataset: Dataset, scenes: Synthetic, out: Path, layout: Layout) -> None:
     """Writes every split of `dataset` in `layout` under `out`, with the layout's raw label values."""
     for number_of_split, split in enumerate(dataset.splits):
@@ -63,23 +87,12 @@ def write(dataset: Dataset, scenes: Synthetic, out: Path, layout: Layout) -> Non
 
 def write_pair(out: Path, layout: Layout, split: str, id: str, image: np.ndarray, label: np.ndarray) -> None:
     """Writes an image [H, W, 3] (BGR) and its training ids [H, W] where `layout` has them, in its raw values."""
-    _save(out / layout.image_path(split, id), image)
-    _save(out / layout.label_path(split, id), _raw_values(layout)[label])
+    save(out / layout.image_path(split, id), image)
+    save(out / layout.label_path(split, id), raw_values(layout)[label])
 
 
-def _raw_values(layout: Layout) -> np.ndarray:
-    """Training id -> raw value; IGNORE becomes class 0 where the dataset has no void value."""
-    first: dict[int, int] = {}
-    for raw, training in layout.labels.items():
-        first.setdefault(training, raw)
-    values = np.zeros(256, np.uint16 if max(first.values()) > 255 else np.uint8)
-    for training, raw in first.items():
-        values[training] = raw
-    values[IGNORE] = first.get(IGNORE, first[0])
-    return values
-
-
-def _save(path: Path, pixels: np.ndarray) -> None:
+def save(path: Path, pixels: np.ndarray) -> None:
+    """Writes an image or a label map in the format of its name (.jpg, .png, .mat)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".mat":
         from harness.data.mat import write_matrix

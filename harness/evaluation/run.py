@@ -13,6 +13,7 @@ from torch import nn
 
 from harness.data.files import Root, locate, pairs
 from harness.data.loader import test_images
+from harness.data.verify import ensure_sound
 from harness.errors import Interrupted, UserError
 from harness.evaluation.metrics import Confusion, scores
 from harness.evaluation.protocols import predict
@@ -32,6 +33,7 @@ def evaluate(config: EvaluateConfig, context: Context) -> list[Measurement]:
             f"the model has {config.model.num_classes} classes, dataset '{root.dataset.name}' has {len(classes)}; "
             "it can only be tested on data with the classes it was trained for"
         )
+    ensure_sound(root, config.protocol.split, context.cache)
     torch.set_num_threads(context.threads)
     model = trained_model(config, context.needs["train"], context.device)
     matrix, images = confusion_of(model, root, config.protocol, context)

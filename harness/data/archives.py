@@ -1,0 +1,85 @@
+"""Unpacking official downloads: nothing outside the target folder, nothing half written, resumable."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+from harness.errors import DataError, OutputError
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+_Entry = tuple[str, int, Callable[[], IO[bytes]]]  # name, size, how to open it
+
+
+def is_archive(path: Path) -> bool:
+    return path.is_file() and path.name.endswith(SUFFIXES)
+
+
+def unpack(archive: Path, target: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+    """Unpacks a zip or tar archive below `target`; files that are there in full size already are left alone.
+
+    Raises DataError naming the entry for one that would leave `target`, for a link, and for a damaged archive.
+    """
+    try:
+        if archive.name.endswith(".zip"):
+            with zipfile.ZipFile(archive) as opened:
+                _unpack_all(archive, list(_zip_entries(archive, opened)), target, progress)
+        else:
+            with tarfile.open(archive) as opened:
+                _unpack_all(archive, list(_tar_entries(archive, opened)), target, progress)
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, NotImplementedError) as error:
+        raise DataError(f"{archive}: damaged or unsupported archive ({error}); get it again") from error
+
+
+def _zip_entries(archive: Path, opened: zipfile.ZipFile) -> Iterator[_Entry]:
+    for info in opened.infolist():
+        if info.external_attr >> 16 & 0o170000 == 0o120000:
+            raise DataError(f"{archive}: entry '{info.filename}' is a link; archives of datasets hold files only")
+        if not info.is_dir():
+            yield info.filename, info.file_size, lambda info=info: opened.open(info)
+
+
+def _tar_entries(archive: Path, opened: tarfile.TarFile) -> Iterator[_Entry]:
+    for member in opened.getmembers():
+        if not (member.isfile() or member.isdir()):
+            raise DataError(
+                f"{archive}: entry '{member.name}' is a link or device; archives of datasets hold files only"
+            )
+        if member.isfile():
+            yield member.name, member.size, lambda member=member: opened.extractfile(member)  # type: ignore[misc,return-value]
+
+
+def _unpack_all(archive: Path, entries: list[_Entry], target: Path, progress: Callable[[int, int], None]) -> None:
+    inside = target.resolve()
+    for name, _, _ in entries:  # before the first byte is written
+        if not (inside / name).resolve().is_relative_to(inside) or Path(name).is_absolute() or "\\" in name:
+            raise DataError(f"{archive}: entry '{name}' would be written outside {target}; nothing was unpacked")
+    for done, (name, size, opener) in enumerate(entries, start=1):
+        place = target / name
+        if not (place.is_file() and place.stat().st_size == size):
+            with opener() as source:
+                write_stream(place, source)
+        progress(done, len(entries))
+
+
+def write_stream(place: Path, source: IO[bytes]) -> None:
+    """Writes aside, then renames."""
+    aside = None
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".", suffix=".tmp", delete=False) as file:
+            aside = file.name
+            shutil.copyfileobj(source, file, 1 << 20)
+        os.replace(aside, place)
+    except OSError as error:
+        raise OutputError(f"cannot write {place}: {error.strerror or error}") from error
+    finally:
+        if aside is not None and os.path.exists(aside):
+            os.unlink(aside)

@@ -1,0 +1,171 @@
+"""From an official download to a dataset that trains: unpack, convert raw annotations, recognise."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from harness.data import catalog
+from harness.data.archives import is_archive, unpack, write_stream
+from harness.data.files import Root, recognise, scan, write_aside
+from harness.data.layout import Dataset
+from harness.data.reading import LabelReader, raw_values
+from harness.errors import DataError, MissingError, OutputError
+
+Report = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+# cityscapesScripts labels.py: names in the order of their ids, 0 … 33; the license plate (-1) is not drawn
+CITYSCAPES_LABELS = (
+    *("unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic", "ground", "road"),
+    *("sidewalk", "parking", "rail track", "building", "wall", "fence", "guard rail", "bridge", "tunnel", "pole"),
+    *("polegroup", "traffic light", "traffic sign", "vegetation", "terrain", "sky", "person", "rider", "car", "truck"),
+    *("bus", "caravan", "trailer", "train", "motorcycle", "bicycle"),
+)
+
+
+def prepare(name: str, source: Path, data_dir: Path, report: Report = lambda what, done, total: None) -> Root:
+    """Brings the download `source` (an archive, a folder of archives, or an unpacked folder) below `data_dir`.
+
+    Converts .mat label maps (COCO-Stuff 10k, PASCAL-Context) and Cityscapes polygons to PNG, in raw values. Whatever is
+    there already is kept, so an interrupted run goes on where it stopped.
+    """
+    dataset = catalog.find(name)
+    source, target = Path(source), Path(data_dir) / dataset.folder
+    if not source.exists():
+        raise MissingError(f"{source} is not there; --from names the download of {dataset.source}")
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to the data folder {data_dir}: {error.strerror or error}") from error
+    archives = (
+        [source] if is_archive(source) else sorted(filter(is_archive, source.iterdir())) if source.is_dir() else []
+    )
+    for archive in archives:
+        unpack(archive, target, lambda done, total, what=f"unpack {archive.name}": report(what, done, total))
+    _unpack_nested(target, report)
+    if not archives and source.resolve() != target.resolve():
+        _link_tree(source, target, report)
+    _write_lists(target)
+    _draw_polygons(target, report)
+    _convert(dataset, target, report)
+    return recognise(dataset, target)
+
+
+def _unpack_nested(target: Path, report: Report) -> None:
+    """Archives inside archives (LIP's annotations), each beside itself; one level."""
+    for archive in sorted(filter(is_archive, target.rglob("*"))):
+        unpack(archive, archive.parent, lambda done, total, what=f"unpack {archive.name}": report(what, done, total))
+
+
+def _link_tree(source: Path, target: Path, report: Report) -> None:
+    """Hard links where the file system allows, copies where not."""
+    if not source.is_dir():
+        raise MissingError(f"{source} is neither a folder nor an archive (zip, tar, tar.gz)")
+    files = [path for path in sorted(source.rglob("*")) if path.is_file() and target not in path.parents]
+    for done, path in enumerate(files, start=1):
+        place = target / path.relative_to(source)
+        if not (place.is_file() and place.stat().st_size == path.stat().st_size):
+            _link_or_copy(path, place)
+        report(f"copy {source.name}", done, len(files))
+
+
+def _link_or_copy(path: Path, place: Path) -> None:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
+        os.link(path.resolve(), place)
+    except OSError:
+        with open(path, "rb") as file:
+            write_stream(place, file)
+
+
+def _write_lists(target: Path) -> None:
+    """PASCAL-Context's split lists from trainval_merged.json (images with `file_name` and `phase`)."""
+    for merged in target.rglob("trainval_merged.json"):
+        lists = merged.parent if merged.parent.name == "VOC2010" else target / "VOCdevkit/VOC2010"
+        try:
+            images = json.loads(merged.read_text(encoding="utf-8"))["images"]
+            phases = {
+                phase: [Path(i["file_name"]).stem for i in images if i["phase"] == phase] for phase in ("train", "val")
+            }
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{merged}: does not list images with 'file_name' and 'phase' ({error!r})") from error
+        for phase, ids in phases.items():
+            text = "".join(f"{id}\n" for id in sorted(ids))
+            write_aside(lists / f"ImageSets/SegmentationContext/{phase}.txt", text)
+
+
+def _draw_polygons(target: Path, report: Report) -> None:
+    """Label ids of Cityscapes where the download has polygons only."""
+    ending = "_gtFine_polygons.json"
+    todo = []
+    for polygons in sorted(target.glob(f"gtFine/*/*/*{ending}")):
+        place = polygons.with_name(polygons.name.removesuffix(ending) + "_gtFine_labelIds.png")
+        if not place.is_file():
+            todo.append((polygons, place))
+    for done, (polygons, place) in enumerate(todo, start=1):
+        _write_png(place, label_ids(polygons))
+        report("draw polygons", done, len(todo))
+
+
+def label_ids(polygons: Path) -> np.ndarray:
+    """Raw ids uint8 [H, W] of one Cityscapes annotation: its polygons in order, later ones over earlier ones."""
+    from PIL import Image, ImageDraw  # the reference draws with it; edges differ from OpenCV's
+
+    ids = {label: number for number, label in enumerate(CITYSCAPES_LABELS)}
+    try:
+        record = json.loads(polygons.read_text(encoding="utf-8"))
+        image = Image.new("L", (record["imgWidth"], record["imgHeight"]), 0)
+        pen = ImageDraw.Draw(image)
+        for item in record["objects"]:
+            label = item["label"] if item["label"] in ids else item["label"].removesuffix("group")
+            if item.get("deleted") or label == "license plate":
+                continue
+            pen.polygon([tuple(point) for point in item["polygon"]], fill=ids[label])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{polygons}: not an annotation of Cityscapes ({error!r})") from error
+    return np.asarray(image)
+
+
+def _convert(dataset: Dataset, target: Path, report: Report) -> None:
+    """PNG label maps, in the raw values of the dataset's PNG layout, where the download has .mat ones."""
+    raw = tuple(layout for layout in dataset.layouts if layout.label.endswith(".mat"))
+    try:
+        root = recognise(replace(dataset, layouts=raw), target)
+    except (MissingError, DataError):  # no .mat files; what is there instead is recognised afterwards
+        return
+    layout = next(one for one in dataset.layouts if one.label.endswith(".png"))
+    values, reader = raw_values(layout), LabelReader(root.layout)
+    todo = []
+    for split in dataset.splits:
+        found, missing = scan(root, split)
+        if missing:
+            raise DataError(f"split '{split}': {len(missing)} files missing; the first: {missing[0]}")
+        todo += [(pair.label, target / layout.top / layout.label_path(split, pair.id)) for pair in found]
+    todo = [(label, png) for label, png in todo if not png.is_file()]
+
+    def one(job: tuple[str, Path]) -> None:
+        _write_png(job[1], values[reader.read(job[0])])
+
+    for done, _ in enumerate(_parallel(one, todo), start=1):
+        report("convert label maps", done, len(todo))
+
+
+def _parallel(work: Callable[[tuple[str, Path]], None], jobs: list[tuple[str, Path]]) -> Iterable[None]:
+    with ThreadPoolExecutor() as pool:
+        yield from pool.map(work, jobs)
+
+
+def _write_png(place: Path, label: np.ndarray) -> None:
+    done, data = cv2.imencode(".png", label.astype(np.uint8))
+    assert done
+    write_stream(place, io.BytesIO(data.tobytes()))

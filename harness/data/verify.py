@@ -1,0 +1,169 @@
+"""Is every file of a dataset what its declaration promises? All problems at once, each with its file.
+
+`verify` is the command. `ensure_sound` is what a training or an evaluation asks before its first step: it reads the
+files that nobody has looked at yet, or that changed since, and remembers the good ones under the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.data.files import Pair, Root, locate, manifest, manifest_path, read_manifest, scan, write_aside
+from harness.data.reading import LabelReader, read_image
+from harness.errors import DataError
+from harness.job import Data
+
+_SHOWN = 50
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """What was found of one split."""
+
+    images: int
+    published: int | None
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The result of `verify`. `changed` are files that differ from the manifest of the last time all was well."""
+
+    name: str
+    layout: str
+    path: Path
+    digest: str
+    splits: dict[str, SplitReport]
+    changed: tuple[str, ...] = field(default=())
+
+    @property
+    def problems(self) -> list[str]:
+        return [line for split in self.splits.values() for line in split.problems] + list(self.changed)
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def text(self) -> str:
+        """The report for a person, every problem on its own line."""
+        lines = [f"{self.name}: layout '{self.layout}' at {self.path}, manifest {self.digest}"]
+        for split, found in self.splits.items():
+            published = "" if found.published is None else f" of {found.published} published"
+            state = f"{len(found.problems)} problems" if found.problems else "sound" if found.images else "not there"
+            lines.append(f"  {split}: {found.images} images{published}, {state}")
+            lines += [f"    {problem}" for problem in found.problems]
+        lines += [f"  {line}" for line in self.changed]
+        count = len(self.problems)
+        lines.append(f"{count} problem{'s' if count != 1 else ''} found" if count else "no problems found")
+        return "\n".join(lines)
+
+
+def verify(
+    name: str,
+    data_dir: Path | None,
+    cache: Path,
+    *,
+    accept: bool = False,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> Verification:
+    """Reads every file of every split: counts, pairs, decodability, sizes, label ranges, and contents against the
+    manifest of the last sound verification (`accept` takes the present contents as right)."""
+    root = locate(Data(name=name), data_dir=data_dir, cache=cache)
+    splits = {}
+    for split, published in root.dataset.splits.items():
+        found, missing = scan(root, split)
+        problems = list(missing)
+        sound: dict[str, list[int]] = {}
+        problems += check(root, found, sound, lambda done, total, split=split: progress(f"read {split}", done, total))
+        if found and published is not None and len(found) != published:
+            problems.append(f"{root.path}: split '{split}' has {len(found)} complete pairs, published are {published}")
+        splits[split] = SplitReport(len(found), published, tuple(problems))
+    now = manifest(root, cache, lambda done, total: progress("digest", done, total))
+    last = manifest_path(root, cache).with_suffix(".sound")
+    changed = () if accept or not last.is_file() else tuple(_differences(root, now.files, read_manifest(last).files))
+    result = Verification(name, root.layout.name, root.path, now.digest, splits, changed)
+    if result.ok:
+        write_aside(last, json.dumps({"files": now.files}))
+    return result
+
+
+def _differences(root: Root, now: dict, last: dict) -> Iterable[str]:
+    for name in sorted({*now, *last}):
+        if name not in now:
+            yield f"{root.path / name}: was there when the dataset was last verified"
+        elif name not in last:
+            yield f"{root.path / name}: was not there when the dataset was last verified"
+        elif now[name][2] != last[name][2]:
+            yield f"{root.path / name}: its content differs from when the dataset was last verified"
+
+
+def check(
+    root: Root,
+    pairs: list[Pair],
+    sound: dict[str, list[int]],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[str]:
+    """Reads pairs; returns every problem found and enters the sound ones' signatures into `sound`."""
+    reader = LabelReader(root.layout)
+    problems = []
+    with ThreadPoolExecutor() as pool:
+        for done, (pair, found) in enumerate(zip(pairs, pool.map(lambda p: _problems(p, reader), pairs)), start=1):
+            problems += found
+            if not found:
+                sound[pair.id] = _signature(pair)
+            progress(done, len(pairs))
+    return problems
+
+
+def _problems(pair: Pair, reader: LabelReader) -> list[str]:
+    sizes, problems = [], []
+    for read, path in ((read_image, pair.image), (reader.read, pair.label)):
+        try:
+            sizes.append(read(path).shape[:2])
+        except DataError as error:
+            problems.append(str(error))
+    if len(set(sizes)) == 2:
+        image, label = (f"{width}×{height}" for height, width in sizes)
+        problems.append(f"{pair.label}: the image has {image} pixels, the label map {label} ({pair.image})")
+    return problems
+
+
+def _signature(pair: Pair) -> list[int]:
+    image, label = os.stat(pair.image), os.stat(pair.label)
+    return [image.st_size, image.st_mtime_ns, label.st_size, label.st_mtime_ns]
+
+
+def ensure_sound(
+    root: Root, split: str, cache: Path, progress: Callable[[int, int], None] = lambda done, total: None
+) -> None:
+    """Raises DataError naming every bad file of a split; cheap once all of them have been read."""
+    found, missing = scan(root, split)
+    record = _record(root, split, cache)
+    sound: dict[str, list[int]] = {}
+    if record.is_file():
+        try:
+            sound = dict(json.loads(record.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            sound = {}
+    unread = [pair for pair in found if sound.get(pair.id) != _signature(pair)]
+    problems = missing + check(root, unread, sound, progress)
+    if unread:
+        write_aside(record, json.dumps(sound))
+    if problems:
+        shown = "\n  ".join(problems[:_SHOWN])
+        more = f"\n  … and {len(problems) - _SHOWN} more (python -m harness data verify {root.dataset.name})"
+        count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
+        tail = more if len(problems) > _SHOWN else ""
+        raise DataError(f"dataset '{root.dataset.name}', split '{split}': {count}\n  {shown}{tail}")
+
+
+def _record(root: Root, split: str, cache: Path) -> Path:
+    """Where a split's sound files are remembered: per copy of the dataset and per meaning of its labels."""
+    facts = repr((str(root.path.resolve()), split, sorted(root.layout.labels.items()))).encode()
+    return Path(cache) / "sound" / f"{root.dataset.name}-{hashlib.sha256(facts).hexdigest()[:12]}.json"
