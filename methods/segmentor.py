@@ -56,6 +56,7 @@ class Segmentor(nn.Module):
     `forward(images [B, 3, H, W]) -> logits [B, K, h, w]` (h, w of the method's own output stride);
     `losses(images, targets [B, H, W] int64, IGNORE = 255) -> {name: scalar}`, whose sum is minimised. A method that computes
     the loss of logits as `self.criterion(logits, targets)` leaves the choice of the pixel loss to the recipe.
+    A head that only training uses is the attribute `auxiliary` (or None): it is left out of what is counted and timed.
     """
 
     backbone: Backbone
