@@ -1,6 +1,8 @@
 """Several processes train as one does on the same batches (gloo, CPU)."""
 
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -8,8 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
+from torch import nn
 
-from harness.training import checkpoint, curve
+from harness.errors import Exit, UserError
+from harness.training import checkpoint, curve, distributed
+from harness.training.normalisation import SynchronisedBatchNorm
 
 from .test_run import config
 
@@ -22,23 +28,30 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-def launch(command: list[str], processes: int, **environment: str) -> list[subprocess.CompletedProcess]:
+def launch(command: list[str], processes: int) -> list[subprocess.CompletedProcess]:
     """Runs `command` once per rank, as torchrun does, and waits for all."""
+    return finish(start(command, processes))
+
+
+def start(command: list[str], processes: int) -> list[subprocess.Popen]:
     shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
-    started = [
+    return [
         subprocess.Popen(
             [sys.executable, *command],
-            env={**shared, "WORLD_SIZE": str(processes), "RANK": str(rank), "LOCAL_RANK": str(rank), **environment},
+            env={**shared, "WORLD_SIZE": str(processes), "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         for rank in range(processes)
     ]
+
+
+def finish(started: list[subprocess.Popen]) -> list[subprocess.CompletedProcess]:
     results = []
     for process in started:
         out, error = process.communicate(timeout=300)
-        results.append(subprocess.CompletedProcess(command, process.returncode, out, error))
+        results.append(subprocess.CompletedProcess(process.args, process.returncode, out, error))
     return results
 
 
@@ -77,3 +90,95 @@ def test_two_processes_of_four_equal_one_of_eight(tmp_path, method, dtype):
     weights = checkpoint.load_weights(two)
     for name, weight in checkpoint.load_weights(one).items():
         torch.testing.assert_close(weights[name], weight, rtol=1e-6, atol=1e-6, msg=lambda m, name=name: f"{name}: {m}")
+
+
+@pytest.mark.slow
+def test_torchrun_is_stopped_by_a_signal_and_goes_on(tmp_path):
+    """SIGUSR1 to one of two ranks: both save and leave with exit code 75; the same command ends as an undisturbed run."""
+    job = config(iterations=30, batch_size=4)
+    (tmp_path / "job.json").write_text(job.model_dump_json())
+
+    def command(folder):
+        options = ["--folder", str(tmp_path / folder), "--cache", str(tmp_path / "cache"), "--device", "cpu"]
+        return ["-m", "harness.training", str(tmp_path / "job.json"), *options]
+
+    assert [r.returncode for r in launch(command("whole"), 2)] == [0, 0]
+    stopped = start(command("pieces"), 2)
+    while len(curve.read(tmp_path / "pieces")) < 3:
+        assert all(process.poll() is None for process in stopped)
+    stopped[1].send_signal(signal.SIGUSR1)
+    assert [r.returncode for r in finish(stopped)] == [Exit.RESUMABLE] * 2
+    assert len(curve.read(tmp_path / "pieces")) == checkpoint.listing(tmp_path / "pieces")[-1].iteration < 30
+    first, second = launch(command("pieces"), 2)
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert "final_loss" in {json.loads(line)["name"] for line in first.stdout.splitlines()}
+    assert second.stdout == ""
+    resumed = checkpoint.load_weights(tmp_path / "pieces")
+    assert all(torch.equal(w, resumed[name]) for name, w in checkpoint.load_weights(tmp_path / "whole").items())
+
+
+@pytest.mark.parametrize(
+    ("environment", "place"),
+    [
+        ({}, (0, 1, 0)),
+        ({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}, (3, 8, 1)),
+        ({"SLURM_PROCID": "5", "SLURM_NTASKS": "16", "SLURM_LOCALID": "5"}, (5, 16, 5)),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_LOCALID": "0"}, (0, 1, 0)),
+        ({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "SLURM_PROCID": "0", "SLURM_NTASKS": "2"}, (1, 2, 1)),
+    ],
+)
+def test_place(environment, place):
+    assert distributed.place(environment) == distributed.Place(*place)
+
+
+def test_rendezvous():
+    assert distributed.rendezvous({"MASTER_ADDR": "10.0.0.7", "MASTER_PORT": "4000"}) == ("10.0.0.7", 4000)
+    one_node = {"SLURM_JOB_NODELIST": "n3", "SLURM_JOB_NUM_NODES": "1", "SLURM_JOB_ID": "1234567"}
+    assert distributed.rendezvous(one_node) == ("127.0.0.1", 20000 + 1234567 % 20000)
+    assert distributed.rendezvous({**one_node, "SLURM_JOB_ID": "8"})[1] != distributed.rendezvous(one_node)[1]
+
+
+def test_a_batch_that_cannot_be_shared(monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
+    with pytest.raises(UserError, match=r"batch_size 8 cannot be shared evenly by 3 processes"):
+        distributed.local_batch(8, 1)
+    assert distributed.local_batch(12, 2) == 4
+
+
+def _synchronised(rank: int, port: int, folder: str) -> None:
+    """One of two processes: half of a batch through a synchronised norm and back."""
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    x, norm = _batch_norm_case()
+    synchronised = SynchronisedBatchNorm(3).double()
+    synchronised.load_state_dict(norm.state_dict())
+    part = x[:3] if rank == 0 else x[3:]  # unequal shares
+    part = part.clone().requires_grad_()
+    out = synchronised(part)
+    (out * torch.arange(out.numel()).view(out.shape).sin()).sum().backward()
+    results = {"out": out.detach(), "gradient": part.grad, **synchronised.state_dict()}
+    torch.save(results, Path(folder) / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def _batch_norm_case() -> tuple[torch.Tensor, nn.BatchNorm2d]:
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(3).double()
+    nn.init.uniform_(norm.weight)
+    nn.init.uniform_(norm.bias)
+    return torch.randn(4, 3, 5, 5, dtype=torch.float64) * 3 + 10, norm
+
+
+@pytest.mark.slow
+def test_synchronised_batch_norm_is_batch_norm_of_the_whole_batch(tmp_path):
+    torch.multiprocessing.spawn(_synchronised, (free_port(), str(tmp_path)), nprocs=2)
+    parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    x, norm = _batch_norm_case()
+    x.requires_grad_()
+    out = norm(x)
+    factors = [torch.arange(n).view(shape).sin() for n, shape in ((225, (3, 3, 5, 5)), (75, (1, 3, 5, 5)))]
+    (out * torch.cat(factors)).sum().backward()
+    torch.testing.assert_close(torch.cat([part["out"] for part in parts]), out.detach())
+    torch.testing.assert_close(torch.cat([part["gradient"] for part in parts]), x.grad)
+    for name, value in norm.state_dict().items():
+        for part in parts:
+            torch.testing.assert_close(part[name], value)
