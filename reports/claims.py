@@ -131,6 +131,59 @@ def _paired(column: str, better: Shown, than: Shown, sign: int, by: float, publi
     return Part(column, outcome, f"{n} seeds, paired", centre, interval, published)
 
 
+# ---------------------------------------------------------------------------------------------------- printed gains
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A gain that the paper prints beside a value, `(+1.38)`, with the row that it is a gain over.
+
+    `base` is None where no row of the table differs by that much: the paper's arithmetic does not close.
+    """
+
+    row: str
+    column: str
+    printed: float
+    base: str | None
+    measured: float | None = None
+
+
+def gains(sheet: Sheet) -> list[Gain]:
+    """Every printed gain of the sheet's cells; `measured` where both rows are measured and comparable, over shared seeds."""
+    found = []
+    judged = sheet.comparable or sheet.profile.claims_only
+    for shown in sheet:
+        value = shown.published
+        if value is None or value.gain is None or shown.another:
+            continue
+        base = _base(sheet, shown, value.value - value.gain)
+        other = sheet.cells.get((base, shown.column)) if base is not None else None
+        both = judged and other is not None and shown.measured and other.measured
+        measured = _difference(shown, other) if both and other is not None else None
+        found.append(Gain(shown.row, shown.column, value.gain, base, measured))
+    return found
+
+
+def _base(sheet: Sheet, shown: Shown, expected: float) -> str | None:
+    """The row that a gain is measured from: the nearest one above, else below, whose published value is the difference."""
+    rows = list(sheet.table.rows)
+    at = rows.index(shown.row)
+    values = sheet.table.published.values
+    tolerance = 0.51 * 10.0**-shown.decimals  # of sums of printed decimals in binary
+    for row in (*reversed(rows[:at]), *rows[at + 1 :]):
+        value = values.get(row, {}).get(shown.column)
+        if value is not None and abs(value.value - expected) < tolerance:
+            return row
+    return None
+
+
+def _difference(shown: Shown, other: Shown) -> float:
+    """The mean difference over the seeds that both have, else of the means."""
+    ours, theirs = dict(zip(shown.seeds, shown.values)), dict(zip(other.seeds, other.values))
+    shared = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+    return mean(shared) if shared else shown.mean - other.mean
+
+
 # --------------------------------------------------------------------------------------------------------- rankings
 
 

@@ -16,7 +16,7 @@ MEANINGS = {
     verdict.INFERRED: "prints the published digits, but part of the module is inferred and stated by no source",
     verdict.FITTED: "prints the published digits because the module was reconstructed to do so: no evidence",
     verdict.NOT_REPRODUCED: "other digits (counts), or its 90 % interval lies wholly outside the margin",
-    verdict.INCONCLUSIVE: "neither can be said yet",
+    verdict.INCONCLUSIVE: "one seed, or a 90 % interval across the edge of the margin; how many more seeds would decide, if any",
     verdict.NOT_COMPARABLE: "measured under a profile whose numbers mean something else",
     verdict.OTHER_MACHINE: "depends on the machine: only the ratio between rows compares",
     verdict.INVALID: "the measurement is NaN or infinite",
@@ -42,6 +42,7 @@ def render(sheet: Sheet, *, figures: Mapping[str, str] | None = None) -> str:
         *notes.lines(),
         *_verdicts(sheet),
         *_claims(sheet),
+        *_gains(sheet),
         *_rankings(sheet),
         *_figures(figures or {}),
         *_notes(sheet.table),
@@ -203,33 +204,55 @@ def _claims(sheet: Sheet) -> Iterator[str]:
     if not judgements:
         return
     yield "## Claims\n"
-    yield "| Claim | Outcome | Here, per column | Paper |\n|---|---|---|---|"
+    yield "| Claim | Outcome | Per column |\n|---|---|---|"
     for judgement in judgements:
         claim = judgement.claim
         by = f" by {number(claim.by)}" if claim.by else ""
         text = f"{_label(sheet.table, claim.better)} better than {_label(sheet.table, claim.than)}{by}"
-        here = "<br>".join(_part(sheet, part) for part in judgement.parts) or "no column selected"
-        here = "" if judgement.outcome == claims.UNMEASURED else here
-        paper = "<br>".join(
-            "–" if p.published is None else _signed(sheet, p.column, p.published) for p in judgement.parts
-        )
-        yield f"| {text} | **{judgement.outcome}** | {here} | {paper} |"
-    yield ""
-    yield "Differences are in favour of the claim; brackets are 90 % intervals.\n"
+        parts = "<br>".join(_part(sheet, part) for part in judgement.parts) or "no column selected"
+        yield f"| {text} | **{judgement.outcome}** | {parts} |"
+    yield "\nDifferences are in favour of the claim; brackets are 90 % intervals.\n"
 
 
 def _part(sheet: Sheet, part: claims.Part) -> str:
-    label = markdown(shorten(sheet.table.columns[part.column].label or part.column, 40))
-    text = f"{label}: {part.outcome}"
+    """`ADE20K: holds, +6.40 [+5.91, +6.89], paper +6.65 (3 seeds, paired)`."""
+    texts = [part.outcome]
     if part.difference is not None:
-        text += f", {_signed(sheet, part.column, part.difference)}"
+        texts.append(_signed(sheet, part.column, part.difference))
     if part.interval is not None:
-        text += f" [{_signed(sheet, part.column, part.interval[0])}, {_signed(sheet, part.column, part.interval[1])}]"
-    return text + (f" ({markdown(part.reason)})" if part.reason else "")
+        texts[-1] += (
+            f" [{_signed(sheet, part.column, part.interval[0])}, {_signed(sheet, part.column, part.interval[1])}]"
+        )
+    if part.published is not None:
+        texts.append(f"paper {_signed(sheet, part.column, part.published)}")
+    label = markdown(shorten(sheet.table.columns[part.column].label or part.column, 40))
+    return f"{label}: {', '.join(texts)}" + (f" ({markdown(part.reason)})" if part.reason else "")
 
 
 def _signed(sheet: Sheet, column: str, value: float) -> str:
     return signed(value, sheet.table.measure_of(column).decimals)
+
+
+def _gains(sheet: Sheet) -> Iterator[str]:
+    found = claims.gains(sheet)
+    measured = [gain for gain in found if gain.measured is not None]
+    open_ = [gain for gain in found if gain.base is None]
+    if not measured and not open_:
+        return
+    yield "## Printed gains\n"
+    if measured:
+        same = sum((gain.measured or 0.0) * gain.printed > 0 for gain in measured)
+        yield f"{same} of {len(measured)} measured gains have the sign that the paper prints.\n"
+        yield "| Cell | Over | Paper | Here |\n|---|---|---:|---:|"
+        for gain in measured:
+            column = markdown(shorten(sheet.table.columns[gain.column].label or gain.column, 40))
+            pair = (_signed(sheet, gain.column, v) for v in (gain.printed, gain.measured or 0.0))
+            yield f"| {_label(sheet.table, gain.row)}, {column} | {_label(sheet.table, gain.base or '')} | {' | '.join(pair)} |"
+        yield ""
+    for gain in open_:
+        column = markdown(shorten(sheet.table.columns[gain.column].label or gain.column, 40))
+        printed = _signed(sheet, gain.column, gain.printed)
+        yield f"- {_label(sheet.table, gain.row)}, {column}: no row of the table is {printed} away, as the paper prints.\n"
 
 
 def _rankings(sheet: Sheet) -> Iterator[str]:

@@ -144,6 +144,9 @@ def equivalence(
         return _one_repetition(n, gap, paper, wide)
     interval = paper.interval(gap, spread, n)
     basis = f"90 % interval of the difference {_interval(interval)}, margin ± {wide:.3g}{_REMARKS[statistic]}"
+    if paper.noise:
+        place = "within" if interval[0] <= 0 <= interval[1] else "outside"
+        basis += f"; the paper's value is {place} what such a run of ours would give"
     if -wide < interval[0] and interval[1] < wide:
         return Verdict(REPRODUCED, basis, interval, wide)
     if interval[0] > wide or interval[1] < -wide:
@@ -198,7 +201,7 @@ def _one_repetition(n: int, gap: float, paper: _Paper, wide: float) -> Verdict:
     else:
         advice = f"more seeds would hardly decide if they differ by {TYPICAL_SPREAD} points"
         advice += ": the paper's value is as uncertain as one run" if paper.noise else ""
-    reason = f"{why}: how much seeds differ is unknown, so {gap:+.2f} may be chance; {advice}"
+    reason = f"{why}: how much seeds differ is unknown, so {gap:+.2f} may be chance; {advice}".replace("-", "−")
     return Verdict(INCONCLUSIVE, reason, None, wide, needed)
 
 
@@ -211,4 +214,4 @@ def _further(gap: float, spread: float, n: int, paper: _Paper, wide: float) -> i
 
 
 def _interval(interval: tuple[float, float]) -> str:
-    return f"{interval[0]:+.2f} … {interval[1]:+.2f}"
+    return f"{interval[0]:+.2f} … {interval[1]:+.2f}".replace("-", "−")

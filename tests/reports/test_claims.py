@@ -168,3 +168,32 @@ def test_kendall_of_a_ranking_with_itself_is_one(sample: list[int]) -> None:
 def test_kendall_is_the_textbooks() -> None:
     assert claims.kendall([1, 2, 3, 4, 5], [3, 1, 2, 5, 4]) == pytest.approx(0.4)
     assert claims.kendall([1, 1, 2], [1, 2, 3]) == pytest.approx(2 / (2 * 3) ** 0.5)
+
+
+# ----------------------------------------------------------------------------------------------------- printed gains
+
+
+def with_gain(gain: float) -> dict[str, object]:
+    values = {"ppm": {"score": 42.64}, "aspp": {"score": {"value": 43.19, "gain": gain}, "params": 42.21}}
+    return {"values": values}
+
+
+def test_a_printed_gain_finds_its_row_and_its_sign_here(make: Make) -> None:
+    bench = make(seeds=2, published=with_gain(0.55))
+    bench.measure("ppm", "score", 40.0, 42.0)
+    bench.measure("aspp", "score", 39.5, 41.6)
+    (gain,) = claims.gains(bench.sheet())
+    assert (gain.row, gain.base, gain.printed) == ("aspp", "ppm", 0.55)
+    assert gain.measured == pytest.approx(-0.45)
+
+
+def test_a_printed_gain_that_no_row_explains_is_found(make: Make) -> None:
+    (gain,) = claims.gains(make(published=with_gain(0.56)).sheet())
+    assert (gain.base, gain.measured) == (None, None)
+
+
+def test_gains_are_not_judged_under_smoke(make: Make) -> None:
+    bench = make(profile=SMOKE, published=with_gain(0.55))
+    bench.measure("ppm", "score", 40.0)
+    bench.measure("aspp", "score", 41.0)
+    assert claims.gains(bench.sheet())[0].measured is None

@@ -221,3 +221,15 @@ def test_the_same_store_gives_the_same_report(make: Make) -> None:
 def test_figures_have_their_text_alternative(make: Make) -> None:
     document = markdown.render(make().sheet(), figures={"a [curve]": "t/curves.svg"})
     assert "![a &#91;curve&#93;](t/curves.svg)" in document
+
+
+def test_printed_gains_are_on_the_page(make: Make) -> None:
+    values = {"ppm": {"score": 42.64}, "aspp": {"score": {"value": 43.19, "gain": 0.55}, "params": 42.21}}
+    bench = make(published={"values": values})
+    bench.measure("ppm", "score", 40.0)
+    bench.measure("aspp", "score", 41.0)
+    document = markdown.render(bench.sheet())
+    assert "1 of 1 measured gains have the sign that the paper prints" in document
+    assert "| ASPP, mIoU | PPM | +0.55 | +1.00 |" in document
+    values["aspp"]["score"] = {"value": 43.19, "gain": 0.65}
+    assert "no row of the table is +0.65 away" in markdown.render(make(published={"values": values}).sheet())
