@@ -1,5 +1,6 @@
 """Interrupted or killed at any instant and started again, a training ends as if nothing had happened, bit for bit."""
 
+import os
 import random
 import signal
 import subprocess
@@ -72,31 +73,46 @@ def test_a_finished_training_is_not_run_again(undisturbed, tmp_path):
     assert again.model.measurements()["drawn"] == undisturbed["weights"]["drawn"].tolist()
 
 
-def run_script(folder: Path, *arguments: object) -> int:
-    command = [sys.executable, tiny.__file__, str(folder), str(ITERATIONS), *map(str, arguments)]
-    return subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode
+def run_in_child(folder: Path, event: int | None) -> int:
+    """Trains in a forked process, which kills itself at `event`; gives its exit status (negative: the signal)."""
+    child = os.fork()
+    if child == 0:
+        try:
+            if event is not None:
+                tiny.kill_at(event)
+            tiny.training(folder, ITERATIONS).run()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-@pytest.mark.slow
-def test_killed_at_random_events(undisturbed, tmp_path):
-    """kill -9 in a step, in the middle of writing a checkpoint, or around a rename; three kills, then to the end."""
+def test_killed_at_twenty_random_instants(undisturbed, tmp_path):
+    """kill -9 in a step, in the middle of writing a checkpoint, and around a rename, over and over, then to the end."""
     draw = random.Random(7)
-    killed = 0
-    for event in (draw.randrange(60) for _ in range(3)):
-        killed += run_script(tmp_path, event) == -signal.SIGKILL
-    assert killed > 0
-    assert run_script(tmp_path) == 0
-    assert_same(outcome(tmp_path), undisturbed)
+    assert run_in_child(tmp_path / "whole", None) == 0
+    assert_same(outcome(tmp_path / "whole"), undisturbed)
+    killed = finished = 0
+    folder = tmp_path / "0"
+    while killed < 20:
+        status = run_in_child(folder, draw.randrange(100))
+        killed += status == -signal.SIGKILL
+        if status == 0:
+            assert_same(outcome(folder), undisturbed)
+            finished += 1
+            folder = tmp_path / str(finished)
+    assert run_in_child(folder, None) == 0
+    assert_same(outcome(folder), undisturbed)
 
 
 @pytest.mark.slow
-def test_killed_by_the_clock_of_its_own_curve(undisturbed, tmp_path):
-    """Killed from outside as soon as its curve has a given number of lines."""
-    process = subprocess.Popen([sys.executable, tiny.__file__, str(tmp_path), str(ITERATIONS)])
+def test_killed_from_outside(undisturbed, tmp_path):
+    """Another process kills it as soon as its curve has a given number of lines; a fresh interpreter goes on."""
+    command = [sys.executable, tiny.__file__, str(tmp_path), str(ITERATIONS)]
+    process = subprocess.Popen(command)
     while process.poll() is None:
         if len(curve.read(tmp_path)) >= 5:
             process.kill()
             break
     process.wait()
-    tiny.training(tmp_path, ITERATIONS, seed=99).run()
+    subprocess.run(command, check=True)
     assert_same(outcome(tmp_path), undisturbed)

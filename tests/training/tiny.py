@@ -1,8 +1,6 @@
 """A segmentor small enough to train in milliseconds, and batches that live in memory. Also a script that trains it.
 
-    python tests/training/tiny.py FOLDER ITERATIONS [EVENT]
-
-With EVENT the process kills itself (SIGKILL) at that event; `kill_at` says what the events are.
+python tests/training/tiny.py FOLDER ITERATIONS
 """
 
 from __future__ import annotations
@@ -146,6 +144,4 @@ def kill_at(event: int) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 3:
-        kill_at(int(sys.argv[3]))
     training(Path(sys.argv[1]), int(sys.argv[2])).run()
