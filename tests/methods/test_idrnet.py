@@ -217,15 +217,26 @@ def test_norm_statistics_can_be_kept_out_of_the_deletion_pass():
         assert int(model.head.bottleneck[1].num_batches_tracked) == 1
 
 
-def test_both_passes_share_their_dropout():
-    """One mask, drawn once: with the same classes the second pass gives the logits of the first."""
-    model = build(dropout=0.5).train()
-    features, _ = sample()
-    encoded = model.head.encode(features)
-    mask = model.head.stage2.draw_mask(encoded.features)
-    assert set(mask.unique().tolist()) == {0.0, 2.0}
-    first, second = (model.head.predict(encoded, encoded.assignment.present_BK, mask) for _ in range(2))
-    torch.testing.assert_close(first, second)
+def test_both_passes_share_their_dropout(monkeypatch):
+    """One mask of whole channels per step, drawn once; the difference of the losses is the deletion's alone."""
+    model = build(dropout=0.5)
+    masks, predict = [], model.head.predict
+    monkeypatch.setattr(model.head, "predict", lambda e, present, mask: masks.append(mask) or predict(e, present, mask))
+    step(model, *sample())
+    assert len(masks) == 2
+    assert masks[0] is masks[1]
+    assert masks[0].shape == (3, 8, 1, 1)
+    assert set(masks[0].unique().tolist()) == {0.0, 2.0}
+    assert model.eval().head.stage2.draw_mask(masks[0]) is None
+
+
+def test_dropout_takes_effect():
+    classifier = build(dropout=0.5).head.stage2
+    projected = [torch.randn(2, 8, 3, 3)]
+    kept, dropped = (classifier(projected, torch.full((2, 8, 1, 1), m)) for m in (1.0, 0.0))
+    torch.testing.assert_close(classifier(projected), kept)
+    torch.testing.assert_close(dropped, classifier.classify.bias[:, None, None].expand_as(dropped))
+    assert not torch.allclose(kept, dropped)
 
 
 # --- awkward input ----------------------------------------------------------------------------------------------------
