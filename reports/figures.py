@@ -1,4 +1,4 @@
-"""The figures of one report, as SVG: training curves, and measured beside published."""
+"""The figures of one report, as SVG: measured beside published, per-class gains, cost, and training curves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports import curves, style
+from reports import curves, scores, style
 from reports.sheet import Sheet, Shown
 
 
@@ -23,7 +23,19 @@ class Figure:
 def draw(sheet: Sheet) -> list[Figure]:
     """The figures that the sheet has data for; none where nothing is measured."""
     with style.styled():
-        return [figure for make in (_comparison, _curves) if (figure := make(sheet)) is not None]
+        return [figure for make in (_comparison, _classes, _cost, _curves) if (figure := make(sheet)) is not None]
+
+
+def _classes(sheet: Sheet) -> Figure | None:
+    return _named("classes.svg", scores.classes(sheet))
+
+
+def _cost(sheet: Sheet) -> Figure | None:
+    return _named("cost.svg", scores.cost(sheet))
+
+
+def _named(name: str, made: tuple[Any, str] | None) -> Figure | None:
+    return Figure(name, style.svg(made[0]), made[1]) if made is not None else None
 
 
 # --------------------------------------------------------------------------------------- measured beside published
@@ -90,24 +102,24 @@ def _panel(ax: Any, sheet: Sheet, column: str, rows: Sequence[str]) -> set[str]:
     by = base.mean if relative and base is not None else 1.0
     paper_by = base.published.value if relative and base is not None and base.published is not None else 1.0
     compare = sheet.comparable and (measure.portable or relative)
-    scores = not measure.exact and measure.portable
+    dots = not measure.exact and measure.portable
     cells = {y: sheet.cells[row, column] for y, row in enumerate(rows) if (row, column) in sheet.cells}
     several = compare and any(shown.published is not None for shown in cells.values())
-    shift = 0.2 if several and not scores else 0.0
+    shift = 0.2 if several and not dots else 0.0
     kinds: set[str] = set()
     for y, shown in cells.items():
         if compare and shown.published is not None:
-            kinds.add(_mark(ax, y + shift, shown.published.value / paper_by, None, _PUBLISHED, dot=scores))
+            kinds.add(_mark(ax, y + shift, shown.published.value / paper_by, None, _PUBLISHED, dot=dots))
         if _finite(shown):
             kind = _FITTED if shown.provenance.get("evidence") == "fitted" and compare else _MEASURED
             spread = _spread(shown, by)
-            kinds |= {_mark(ax, y - shift, shown.mean / by, spread, kind, dot=scores), *([_SPREAD] if spread else [])}
+            kinds |= {_mark(ax, y - shift, shown.mean / by, spread, kind, dot=dots), *([_SPREAD] if spread else [])}
     ax.set_ylim(len(rows) - 0.45, -0.55)
     ax.grid(visible=False, axis="y")
     to = sheet.table.rows[spec.relative_to].label or spec.relative_to if relative and spec.relative_to else ""
     unit = f"× {style.label(to, 16)}" if to else measure.unit
     ax.set_title(style.label(spec.label or column, 24) + (f" ({unit})" if unit else ""))
-    if scores:
+    if dots:
         ax.margins(x=0.08)
     else:
         ax.set_xlim(left=0)

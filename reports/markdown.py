@@ -209,14 +209,15 @@ def _claims(sheet: Sheet) -> Iterator[str]:
         claim = judgement.claim
         by = f" by {number(claim.by)}" if claim.by else ""
         text = f"{_label(sheet.table, claim.better)} better than {_label(sheet.table, claim.than)}{by}"
-        parts = "<br>".join(_part(sheet, part) for part in judgement.parts) or "no column selected"
+        told = judgement.outcome != claims.UNMEASURED
+        parts = "<br>".join(_part(sheet, part, told=told) for part in judgement.parts) or "no column selected"
         yield f"| {text} | **{judgement.outcome}** | {parts} |"
     yield "\nDifferences are in favour of the claim; brackets are 90 % intervals.\n"
 
 
-def _part(sheet: Sheet, part: claims.Part) -> str:
+def _part(sheet: Sheet, part: claims.Part, *, told: bool) -> str:
     """`ADE20K: holds, +6.40 [+5.91, +6.89], paper +6.65 (3 seeds, paired)`."""
-    texts = [part.outcome]
+    texts = [part.outcome] if told else []
     if part.difference is not None:
         texts.append(_signed(sheet, part.column, part.difference))
     if part.interval is not None:
@@ -226,7 +227,7 @@ def _part(sheet: Sheet, part: claims.Part) -> str:
     if part.published is not None:
         texts.append(f"paper {_signed(sheet, part.column, part.published)}")
     label = markdown(shorten(sheet.table.columns[part.column].label or part.column, 40))
-    return f"{label}: {', '.join(texts)}" + (f" ({markdown(part.reason)})" if part.reason else "")
+    return f"{label}: {', '.join(texts)}" + (f" ({markdown(part.reason)})" if part.reason and told else "")
 
 
 def _signed(sheet: Sheet, column: str, value: float) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 
 import pytest
-from conftest import TABLE, Make
 from hypothesis import given
 from hypothesis import strategies as st
+from report_bench import TABLE, Make
 
 from harness.recipe import Profile, Synthetic
 from reports import claims

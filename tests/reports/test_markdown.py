@@ -6,11 +6,11 @@ import math
 import re
 
 import pytest
-from conftest import TABLE, Make
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from report_bench import TABLE, Make
 
 from harness.recipe import Profile, Synthetic
 from harness.store import Failure

@@ -7,7 +7,7 @@ import io
 import math
 
 import pytest
-from conftest import TABLE, Bench, Make
+from report_bench import TABLE, Bench, Make
 
 from harness.store import Failure
 from reports import csvfile, terminal

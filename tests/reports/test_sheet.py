@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from conftest import TABLE, Make
+from report_bench import TABLE, Make
 
 from harness.recipe import Profile, Synthetic
 from harness.store import Failure

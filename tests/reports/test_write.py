@@ -10,11 +10,12 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from conftest import TABLE, Bench, Make
+from report_bench import TABLE, Bench, Make
 
 from harness import ROOT
+from harness.job import Measurement
 from harness.recipe import Profile, Synthetic
-from reports import curves
+from reports import curves, scores
 from reports.figures import draw
 from reports.write import write
 
@@ -148,3 +149,46 @@ def test_a_report_without_figures_loads_nothing_heavy() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# ----------------------------------------------------------------------------------------------- classes and cost
+
+
+def test_class_differences_are_paired_over_seeds_and_sorted(make: Make) -> None:
+    bench = make(seeds=2)
+    for row, ious in (("ppm", [(50.0, 20.0), (52.0, 22.0)]), ("aspp", [(51.0, 25.0), (53.0, 29.0)])):
+        for job, (sky, car) in zip(bench.jobs(row, "score"), ious):
+            names = {"miou": 40.0 + sky / 10, "iou/sky": sky, "iou/car": car, "iou/pole": float("nan")}
+            bench.store.finish(job, [Measurement(n, v) for n, v in names.items()], {}, started=0.0)
+    sheet = bench.sheet()
+    found = scores.class_differences(sheet.cells["aspp", "score"], sheet.cells["ppm", "score"])
+    assert found == {"car": 6.0, "sky": 1.0}
+    assert list(found) == ["car", "sky"]
+    figures = {figure.name: figure for figure in draw(sheet)}
+    told = words(figures["classes.svg"].svg)
+    assert told.index("car") < told.index("sky")
+    assert "ASPP − PPM, mIoU" in figures["classes.svg"].alternative
+
+
+def test_only_the_largest_of_many_classes_are_drawn(make: Make) -> None:
+    bench = make()
+    for row, sign in (("ppm", 0), ("aspp", 1)):
+        names = {f"iou/c{i:03d}": sign * float(i - 75) for i in range(150)}
+        for job in bench.jobs(row, "score"):
+            measured = [Measurement(n, v) for n, v in {"miou": 40.0, **names}.items()]
+            bench.store.finish(job, measured, {}, started=0.0)
+    told = words(next(f.svg for f in draw(bench.sheet()) if f.name == "classes.svg"))
+    assert "c149" in told
+    assert "c000" in told
+    assert "c075" not in told
+
+
+def test_cost_leaves_out_the_flops_of_a_fitted_reconstruction(make: Make) -> None:
+    bench = make()
+    for row, value in (("ppm", 309.0), ("aspp", 674.0), ("ocr", 242.0), ("other", 300.0)):
+        bench.measure(row, "score", 42.0)
+        bench.measure(row, "flops", value)
+    told = words(next(f.svg for f in draw(bench.sheet()) if f.name == "cost.svg"))
+    assert "OCR" in told
+    assert "ASPP, wider" in told
+    assert told.replace("ASPP, wider", "").count("ASPP") == 0
