@@ -6,14 +6,16 @@ number of workers gives the same batches.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from harness.data.files import Root, pairs
+from harness.data.files import Pair, Root, pairs
 from harness.data.reading import LabelReader, read_pair
 from harness.data.transforms import augment, resize_image, target_size, to_planes
 from harness.errors import DataError
@@ -134,17 +136,33 @@ class _ByIteration:
         return self.source.batch(iteration)
 
 
-def test_images(root: Root, split: str, protocol: TestProtocol) -> Iterator[TestImage]:
-    """Images of `split` in order of their ids, resized as the protocol says, with labels at their own size."""
+def images_for_testing(
+    root: Root, split: str, protocol: TestProtocol, *, part: tuple[int, int] = (0, 1), readers: int = 0
+) -> Iterator[TestImage]:
+    """Images of `split` in order of their ids, resized as the protocol says, with labels at their own size.
+
+    `part` = (k, n) gives every n-th image from the k-th on. `readers` threads read that many images ahead, and no more.
+    """
     labels = LabelReader(root.layout)
-    for pair in pairs(root, split)[: protocol.max_images]:
+    chosen = pairs(root, split)[: protocol.max_images][part[0] :: part[1]]
+
+    def read(pair: Pair) -> TestImage:
         image, label = read_pair(pair, labels)
         sizes = view_sizes(label.shape, protocol)
         views = [torch.from_numpy(to_planes(resize_image(image, size))) for size in sizes]
-        yield TestImage(pair.id, views, torch.from_numpy(label))
+        return TestImage(pair.id, views, torch.from_numpy(label))
 
-
-test_images.__test__ = False  # type: ignore[attr-defined]  # not a pytest function
+    if not readers:
+        yield from map(read, chosen)
+        return
+    with ThreadPoolExecutor(readers) as pool:
+        coming: deque[Future[TestImage]] = deque()
+        for pair in chosen:
+            coming.append(pool.submit(read, pair))
+            if len(coming) > readers:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
 
 
 def view_sizes(size: Sequence[int], protocol: TestProtocol) -> list[tuple[int, int]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from harness.data.layout import IGNORE
@@ -29,6 +30,11 @@ class Confusion:
         """Adds pixels: uint8 class ids of one shape; IGNORE = 255 in `target`."""
         pairs = target.reshape(-1).to(torch.int32).mul_(_SIDE).add_(prediction.reshape(-1))
         self.counts += torch.bincount(pairs, minlength=_SIDE * _SIDE)
+
+    def add_ranks(self) -> None:
+        """Adds the counts of all processes that test together; integers, so that their number changes nothing."""
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(self.counts)
 
     def matrix(self) -> np.ndarray:
         """int64 [K + 1, K]: row = true class, column = predicted class; the last row counts the ignored pixels."""

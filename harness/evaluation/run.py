@@ -12,19 +12,22 @@ import torch
 from torch import nn
 
 from harness.data.files import Root, locate, pairs
-from harness.data.loader import test_images
+from harness.data.loader import images_for_testing
 from harness.data.verify import ensure_sound
 from harness.errors import Interrupted, UserError
 from harness.evaluation.metrics import Confusion, scores
 from harness.evaluation.protocols import predict
 from harness.job import Context, EvaluateConfig, Measurement, Progress
 from harness.recipe import TestProtocol
+from harness.training.distributed import place, process_group
 
 
 def evaluate(config: EvaluateConfig, context: Context) -> list[Measurement]:
-    """Tests the checkpoint of the training this job needs. Writes confusion.npy (int64 [K + 1, K]) to the folder.
+    """Tests the checkpoint of the training this job needs, on its own dataset or another with the same classes.
 
-    Measures miou, aacc, macc, fwiou, iou/CLASS and acc/CLASS in % (a class without a value is left out), and images.
+    Measures miou, aacc, macc, fwiou, iou/CLASS and acc/CLASS in % (a class without a value is left out), and images;
+    writes confusion.npy (int64 [K + 1, K], see metrics.Confusion) to the folder. Started as several processes (torchrun,
+    Slurm tasks) they share the images; the sum of their counts is exact. Raises DataError naming every bad file.
     """
     root = locate(config.data, data_dir=context.data_dir, cache=context.cache)
     classes = root.dataset.classes
@@ -35,14 +38,20 @@ def evaluate(config: EvaluateConfig, context: Context) -> list[Measurement]:
         )
     ensure_sound(root, config.protocol.split, context.cache)
     torch.set_num_threads(context.threads)
-    model = trained_model(config, context.needs["train"], context.device)
-    matrix, images = confusion_of(model, root, config.protocol, context)
-    _save(context.folder / "confusion.npy", matrix)
+    with process_group(context.device):
+        model = trained_model(config, context.needs["train"], context.device)
+        matrix, images = confusion_of(model, root, config.protocol, context)
+    if place().rank == 0:
+        _save(context.folder / "confusion.npy", matrix)
+    return [*measurements(matrix, classes), Measurement("images", images)]
+
+
+def measurements(matrix: np.ndarray, classes: tuple[str, ...]) -> list[Measurement]:
+    """What is reported of a confusion matrix."""
     result = scores(matrix)
     overall = {"miou": result.miou, "aacc": result.aacc, "macc": result.macc, "fwiou": result.fwiou}
     values = [*overall.items(), *_by_class("iou", classes, result.iou), *_by_class("acc", classes, result.accuracy)]
-    measured = [Measurement(name, 100 * value, "%") for name, value in values if not math.isnan(value)]
-    return [*measured, Measurement("images", images)]
+    return [Measurement(name, 100 * value, "%") for name, value in values if not math.isnan(value)]
 
 
 def _by_class(name: str, classes: tuple[str, ...], values: np.ndarray) -> Iterator[tuple[str, float]]:
@@ -61,17 +70,22 @@ def trained_model(config: EvaluateConfig, checkpoint: Path, device: str) -> nn.M
 
 def confusion_of(model: nn.Module, root: Root, protocol: TestProtocol, context: Context) -> tuple[np.ndarray, int]:
     """Confusion matrix (int64 [K + 1, K]) and number of images of a split; memory does not grow with that number."""
+    here = place()
     total = len(pairs(root, protocol.split)[: protocol.max_images])
+    own = len(range(here.rank, total, here.world))
     confusion = Confusion(root.dataset.num_classes, context.device)
     mirror_pairs = root.dataset.mirror_pairs
+    readers = 0 if context.device == "cpu" else min(8, context.threads)
+    images = images_for_testing(root, protocol.split, protocol, part=(here.rank, here.world), readers=readers)
     started = time.perf_counter()
-    for done, item in enumerate(test_images(root, protocol.split, protocol), start=1):
+    for done, item in enumerate(images, start=1):
         size = item.label.shape
         prediction = predict(model, item.views, size, protocol, device=context.device, mirror_pairs=mirror_pairs)
         confusion.update(prediction, item.label.to(context.device, non_blocking=True))
-        context.progress(Progress(done, total, done / (time.perf_counter() - started)))
-        if done < total and context.should_stop():
-            raise Interrupted(f"stopped after {done} of {total} images; an evaluation starts over when it is run again")
+        context.progress(Progress(done, own, done / (time.perf_counter() - started)))
+        if done < own and context.should_stop():
+            raise Interrupted(f"stopped after {done} of {own} images; an evaluation starts over when it is run again")
+    confusion.add_ranks()
     return confusion.matrix(), total
 
 

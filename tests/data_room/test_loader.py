@@ -13,7 +13,7 @@ import torch
 from harness.data import catalog
 from harness.data.files import Root, locate, pairs
 from harness.data.layout import IGNORE
-from harness.data.loader import Batch, TrainingBatches, test_images
+from harness.data.loader import Batch, TrainingBatches, images_for_testing
 from harness.errors import DataError
 from harness.job import Data
 from harness.recipe import Augmentation, TestProtocol
@@ -33,7 +33,7 @@ def test_every_dataset_trains_and_tests(name: str, synthetic_root: Callable[[str
     assert batch.images.shape == (2, 3, 32, 40)
     assert batch.images.dtype == batch.targets.dtype == torch.uint8
     assert set(batch.targets.unique().tolist()) <= {*range(root.dataset.num_classes), IGNORE}
-    tested = list(test_images(root, split, TestProtocol(resize=(32, 24), max_images=2)))
+    tested = list(images_for_testing(root, split, TestProtocol(resize=(32, 24), max_images=2)))
     assert [item.image.shape for item in tested] == [(3, 24, 32)] * 2
     assert [item.label.shape for item in tested] == [(48, 64)] * 2
 
@@ -82,16 +82,26 @@ def test_bad_file_stops_training_and_testing(own_root: Callable[[str], Root]) ->
     with pytest.raises(DataError, match=victim.name):
         TrainingBatches(root, "train", HOW, 5, seed=0).batch(0)
     with pytest.raises(DataError, match=victim.name):
-        list(test_images(root, "train", TestProtocol()))
+        list(images_for_testing(root, "train", TestProtocol()))
 
 
 def test_views_follow_the_protocol(synthetic_root: Callable[[str], Root]) -> None:
     root = synthetic_root("camvid")
-    item = next(test_images(root, "val", TestProtocol(scales=(0.5, 1.0, 1.25))))
+    item = next(images_for_testing(root, "val", TestProtocol(scales=(0.5, 1.0, 1.25))))
     assert [tuple(view.shape) for view in item.views] == [(3, 24, 32), (3, 48, 64), (3, 60, 80)]
-    item = next(test_images(root, "val", TestProtocol(resize=(40, 30), keep_ratio=False)))
+    item = next(images_for_testing(root, "val", TestProtocol(resize=(40, 30), keep_ratio=False)))
     assert item.image.shape == (3, 40, 30)
     assert item.image.dtype == torch.uint8
+
+
+def test_parts_and_readers_give_the_same_images(synthetic_root: Callable[[str], Root]) -> None:
+    root = synthetic_root("camvid")
+    alone = list(images_for_testing(root, "train", TestProtocol()))
+    ahead = list(images_for_testing(root, "train", TestProtocol(), readers=3))
+    assert [item.id for item in ahead] == [item.id for item in alone]
+    assert all(torch.equal(a.image, b.image) and torch.equal(a.label, b.label) for a, b in zip(alone, ahead))
+    parts = [item.id for k in range(3) for item in images_for_testing(root, "train", TestProtocol(), part=(k, 3))]
+    assert sorted(parts) == [item.id for item in alone]
 
 
 def camvid_root(tmp_path: Path) -> Root:
@@ -111,7 +121,7 @@ def test_real_camvid(tmp_path: Path) -> None:
     seen = set(batch.targets.unique().tolist())
     assert len(seen) > 8
     assert seen <= {*range(11), IGNORE}
-    for item in test_images(root, "val", TestProtocol(max_images=5)):
+    for item in images_for_testing(root, "val", TestProtocol(max_images=5)):
         assert item.image.shape == (3, 360, 480)
         sky, road = (item.label[region] for region in (np.s_[:40], np.s_[-40:]))
         assert (sky == 3).sum() == 0, "no road at the top of a street scene"

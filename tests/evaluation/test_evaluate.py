@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +16,13 @@ from torch import Tensor, nn
 
 from harness.data.files import locate, pairs
 from harness.data.layout import IGNORE
-from harness.data.loader import test_images
+from harness.data.loader import images_for_testing
 from harness.errors import DataError, Interrupted, UserError
 from harness.evaluation import run
 from harness.job import Context, Data, EvaluateConfig, Model, Progress
 from harness.recipe import Synthetic, TestProtocol
+
+from .count_together import count
 
 SCENES = Synthetic(train_images=2, test_images=4, size=(32, 48))
 DATA = Data(name="camvid", synthetic=SCENES)
@@ -51,7 +57,7 @@ def context(tmp_path: Path) -> Context:
 @pytest.fixture
 def oracle(context: Context, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     root = locate(DATA, data_dir=None, cache=context.cache)
-    labels = [item.label for item in test_images(root, "val", TestProtocol())]
+    labels = [item.label for item in images_for_testing(root, "val", TestProtocol())]
     monkeypatch.setattr(run, "trained_model", lambda config, folder, device: Oracle(labels))
     return labels
 
@@ -117,6 +123,44 @@ def test_memory_does_not_grow_with_images(context: Context) -> None:
     run.confusion_of(Constant(), root, TestProtocol(), watch)
     kept = 50 * 192 * 256 * 5  # images, labels and predictions of the last fifty, had they been kept
     assert resident[59] - resident[9] < kept / 2
+
+
+def test_another_dataset_with_the_same_classes(
+    context: Context, oracle: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cross-domain: a checkpoint of Cityscapes on Dark Zurich; not one with other classes."""
+
+    class Road(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.eye(19)[0].view(1, 19, 1, 1)
+
+    monkeypatch.setattr(run, "trained_model", lambda config, folder, device: Road())
+    streets = Model(name="any", num_classes=19)
+    night = Data(name="dark_zurich", synthetic=SCENES)
+    measured = {m.name: m.value for m in run.evaluate(config(model=streets, data=night), context)}
+    matrix = np.load(context.folder / "confusion.npy")
+    assert measured["images"] == 4
+    assert measured["aacc"] == pytest.approx(100 * matrix[0].sum() / matrix[:19].sum())
+    with pytest.raises(UserError, match="19 classes, dataset 'lip' has 20"):
+        run.evaluate(config(model=streets, data=Data(name="lip", synthetic=SCENES)), context)
+
+
+def test_several_processes_count_what_one_counts(tmp_path: Path, context: Context) -> None:
+    """Two processes share five images through gloo; the matrices are equal, not close."""
+    script = Path(__file__).with_name("count_together.py")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
+    started = []
+    for rank in range(2):
+        command = [sys.executable, str(script), str(context.cache), str(tmp_path / f"{rank}.npy")]
+        started.append(subprocess.Popen(command, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}))
+    alone = count(context.cache)
+    assert [process.wait(timeout=120) for process in started] == [0, 0]
+    assert alone.sum() == 5 * 32 * 48
+    for rank in range(2):
+        np.testing.assert_array_equal(np.load(tmp_path / f"{rank}.npy"), alone)
 
 
 def test_trained_weights_are_used(tmp_path: Path, context: Context) -> None:
