@@ -129,16 +129,17 @@ def repetition_seed(**axes: Any) -> int:
 
 @dataclass
 class Planner:
-    """Turns cells into jobs. `cache` remembers digests of code and data between commands."""
+    """Turns cells into jobs. `cache` remembers digests of code and data between commands; `code`: of another checkout."""
 
     profile: Profile
     repetitions: tuple[int, ...] = (0,)
     data_dir: Path | None = None
     cache: Path = Path("results/cache")
     device: environment.Device = field(default_factory=environment.device)
+    code: Code | None = None
 
     def __post_init__(self) -> None:
-        self._code = Code(self.cache)
+        self._code = self.code or Code(self.cache)
         self._digests: dict[str, str] = {}
         self._recipes: dict[tuple[str, Path], Recipe] = {}
         self._closures: dict[tuple[str, ...], dict[str, str]] = {}
