@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from harness.table import Table
-from reports import claims, details, verdict
+from reports import claims, decide, details, verdict
 from reports.sheet import Sheet, Shown
-from reports.text import markdown, number, sentence, shorten, signed
+from reports.text import duration, markdown, number, sentence, shorten, signed
 
 LABEL = 120  # characters of a label shown in the table; the whole of it stands under "Rows"
 
@@ -25,6 +25,7 @@ MEANINGS = {
     "failed": "its job ended without a result",
     "blocked": "cannot run here: data or weights are missing",
     "absent": "its job does not measure this here",
+    "unreadable": "a result is there that this version cannot read",
     "not run": "not measured yet",
     "on request": "runs only when its column is named",
     "cited": "the paper quotes it from elsewhere; never run",
@@ -42,6 +43,7 @@ def render(sheet: Sheet, *, figures: Mapping[str, str] | None = None) -> str:
         *notes.lines(),
         *_verdicts(sheet),
         *_claims(sheet),
+        *_decide(sheet),
         *_gains(sheet),
         *_rankings(sheet),
         *_figures(figures or {}),
@@ -135,7 +137,9 @@ def _heading(sheet: Sheet, column: str, notes: _Footnotes) -> str:
     about += [markdown(sheet.table.convention_of(column))] if measure.name == "flops" else []
     about += [f"ratio to {_label(sheet.table, spec.relative_to)}"] if spec.relative_to else []
     head = markdown(shorten(spec.label or column, LABEL)) + (f" ({'; '.join(about)})" if about else "")
-    return head + notes.mark([spec.note] if spec.note else [])
+    told = {s.convention for s in sheet if s.column == column and s.measured} - {"", sheet.table.convention_of(column)}
+    texts = [spec.note] if spec.note else []
+    return head + notes.mark(texts + ([f"measured: {'; '.join(sorted(told))}"] if told else []))
 
 
 def _label(table: Table, row: str) -> str:
@@ -232,6 +236,19 @@ def _part(sheet: Sheet, part: claims.Part, *, told: bool) -> str:
 
 def _signed(sheet: Sheet, column: str, value: float) -> str:
     return signed(value, sheet.table.measure_of(column).decimals)
+
+
+def _decide(sheet: Sheet) -> Iterator[str]:
+    steps = decide.steps(sheet)
+    if not steps:
+        return
+    yield "## What would decide\n"
+    yield "If mean and spread stay as they are, cheapest first; a claim or a cell may still turn out either way.\n"
+    yield "| Cell | More seeds | Time, as measured here |\n|---|---:|---:|"
+    for step in steps:
+        column = markdown(shorten(sheet.table.columns[step.column].label or step.column, 40))
+        yield f"| {_label(sheet.table, step.row)}, {column} | {step.seeds} | {duration(step.seconds)} |"
+    yield ""
 
 
 def _gains(sheet: Sheet) -> Iterator[str]:

@@ -40,7 +40,8 @@ class Shown:
     """One cell as a report shows it.
 
     `state`: measured, partly (some repetitions), stale (only of other code or data: `old`), failed, blocked, absent (the
-    job does not measure it here), not run, on request, cited or awaits, with `reason` for all but the first.
+    job does not measure it here), unreadable (a result of another version), not run, on request, cited or awaits; with
+    `reason` for all but the first.
     `values` are in the printed unit, one per repetition, with the seeds they came from; counts and times have one.
     """
 
@@ -264,6 +265,9 @@ def _without_value(shown: Shown, cell: Cell, reader: _Reader, finished: bool = F
         failure = reader.failure(job)
         if failure is not None:
             return replace(shown, state="failed", reason=f"{failure.cause}: {failure.message}")
+    if any((reader.store.folder(job) / "result.json").exists() for job in cell.jobs if reader.result(job) is None):
+        why = "its result was written by another version or is not whole; running it again replaces it"
+        return replace(shown, state="unreadable", reason=why)
     stale = _stale(shown, cell, reader)
     if stale is not None:
         return stale

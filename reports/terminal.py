@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports import claims, verdict
+from reports import claims, decide, verdict
 from reports.sheet import Sheet, Shown
-from reports.text import line, pad, shorten, width
+from reports.text import duration, line, pad, shorten, width
 
 COLUMNS = 160
 _LABEL, _TITLE = 36, 24  # a row's label is cut to this, a column's where the column is no wider
@@ -22,6 +22,7 @@ MARKS = {
     "failed": "!",
     "stale": "s",
     "blocked": "b",
+    "unreadable": "!",
     "absent": "–",
     "not run": "–",
     "on request": "–",
@@ -46,7 +47,7 @@ def render(sheet: Sheet) -> str:
             lines.append((pad(label, label_width) + "".join(block[i] for block in group)).rstrip())
             if i == 1 + sum(not table.rows[row].extra for row in sheet.rows) and i < len(labels) + 1:
                 lines.append("not in the paper's table:")
-    return "\n".join([*lines, "", *_legend(sheet), *_claims(sheet)]) + "\n"
+    return "\n".join([*lines, "", *_legend(sheet), *_claims(sheet), *_decide(sheet)]) + "\n"
 
 
 def _block(sheet: Sheet, column: str) -> list[str]:
@@ -100,7 +101,9 @@ def _legend(sheet: Sheet) -> list[str]:
         mark = MARKS.get(outcome, "")
         parts.append(f"{mark} {outcome} {count}".strip())
     lines = ["cells: " + " · ".join(parts)] if parts else ["no cell is selected"]
-    reasons = dict.fromkeys(shown.reason for shown in sheet if shown.state in ("failed", "blocked", "stale"))
+    reasons = dict.fromkeys(
+        shown.reason for shown in sheet if shown.state in ("failed", "blocked", "stale", "unreadable")
+    )
     lines += [f"  {shorten(line(reason), COLUMNS - 2)}" for reason in list(reasons)[:5]]
     return lines + ([f"  and {len(reasons) - 5} more reasons"] if len(reasons) > 5 else [])
 
@@ -117,3 +120,16 @@ def _claims(sheet: Sheet) -> list[str]:
         text = f"claim: {claim.better} better than {claim.than}: {judgement.outcome}" + (f" · {parts}" if parts else "")
         lines.append(shorten(line(text), COLUMNS))
     return lines
+
+
+def _decide(sheet: Sheet) -> list[str]:
+    steps = decide.steps(sheet)
+    if not steps:
+        return []
+    first = steps[0]
+    more = f"{first.seeds} more {'seed' if first.seeds == 1 else 'seeds'}"
+    others = f"; {len(steps) - 1} other cells need more" if len(steps) > 1 else ""
+    text = (
+        f"cheapest verdict to be had: {first.row} / {first.column} with {more}, about {duration(first.seconds)}{others}"
+    )
+    return [shorten(line(text), COLUMNS)]

@@ -11,7 +11,7 @@ from report_bench import TABLE, Bench, Make
 
 from harness.store import Failure
 from reports import csvfile, terminal
-from reports.text import pad, width
+from reports.text import duration, pad, width
 
 
 def filled(make: Make, **changes: object) -> Bench:
@@ -111,3 +111,11 @@ def test_an_empty_store_renders_everywhere(make: Make) -> None:
 def test_width_counts_what_a_terminal_shows() -> None:
     assert (width("ab"), width("变换"), width("e\u0301")) == (2, 4, 1)
     assert width(pad("变", 5)) == width(pad("ab", 5, right=True)) == 5
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(4, "4 s"), (59.6, "1 min"), (720, "12 min"), (11_100, "3 h 05 min"), (190_000, "2 d 4 h"), (3599, "1 h 00 min")],
+)
+def test_durations_read_well(seconds: float, expected: str) -> None:
+    assert duration(seconds) == expected

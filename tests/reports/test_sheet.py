@@ -178,3 +178,13 @@ def test_recipes_keep_their_source_and_differences(make: Make) -> None:
     recipe = make().sheet().recipes["mini/scenes"]
     assert recipe.source == "Sec. 4"
     assert recipe.differs == {"schedule.power": "the text says 1.0"}
+
+
+@pytest.mark.parametrize("text", ['{"schema": 0}', '{"cut sho'])
+def test_a_result_that_cannot_be_read_is_not_dropped_in_silence(make: Make, text: str) -> None:
+    bench = make()
+    bench.measure("ppm", "params", 23.07)
+    (bench.store.folder(bench.jobs("ppm", "params")[0]) / "result.json").write_text(text, encoding="utf-8")
+    shown = bench.sheet().cells["ppm", "params"]
+    assert (shown.state, shown.values) == ("unreadable", ())
+    assert any("another version" in note for note in shown.footnotes)
