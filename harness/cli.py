@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
-    run = add("run", "measure tables and report them", "run tables/idrnet_table5.yaml --rows 'ppm*' --columns flops")
+    run = add("run", "measure tables and report them", "run tables/idrnet_table5.yaml --rows '*net' --columns flops")
     _selection(run)
     _place(run)
     run.add_argument("--retry-failed", action="store_true", help="repeat jobs that failed before")
@@ -67,9 +67,38 @@ def parser() -> argparse.ArgumentParser:
     listing = add("list", "list what there is", "list methods")
     listing.add_argument("what", nargs="?", choices=things, help="default: all of them")
 
+    _data_commands(add("data", "prepare, verify, show and synthesize datasets", "data verify camvid --data ~/datasets"))
+
     doctor = add("doctor", "check this machine: packages, devices, datasets, folders", "doctor --data ~/datasets")
     _place(doctor)
     return top
+
+
+def _data_commands(data: argparse.ArgumentParser) -> None:
+    actions = data.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    def add(name: str, about: str, example: str) -> argparse.ArgumentParser:
+        form = argparse.RawDescriptionHelpFormatter
+        epilog = f"example:\n  python -m harness data {name} {example}"
+        action = actions.add_parser(name, help=about, description=about, epilog=epilog, formatter_class=form)
+        action.add_argument("name", metavar="DATASET", help="see python -m harness list datasets")
+        return action
+
+    prepare = add(
+        "prepare", "bring a download below the data folder, converted", "lip --from ~/downloads --data ~/datasets"
+    )
+    prepare.add_argument("--from", dest="source", required=True, metavar="DOWNLOAD", help="archive, or folder")
+    verify = add("verify", "read every file and list everything that is wrong", "ade20k --data ~/datasets")
+    verify.add_argument("--accept", action="store_true", help="take the present contents as right from now on")
+    show = add("show", "write a contact sheet of images with their labels", "camvid --split val --out camvid.png")
+    show.add_argument("--split", default="train", help="which split (train)")
+    show.add_argument("--out", metavar="FILE", help="where to (results/DATASET_SPLIT.png)")
+    show.add_argument("--images", type=_positive, default=12, metavar="N", help="how many (12)")
+    synthesize = add("synthesize", "write small scenes in a dataset's own layout", "cityscapes --out /tmp/scenes")
+    synthesize.add_argument("--out", required=True, metavar="DIR", help="a data folder: DIR/DATASET is written")
+    synthesize.add_argument("--layout", help="which of the dataset's layouts (its first)")
+    for action in (prepare, verify, show, synthesize):
+        _place(action)
 
 
 def _selection(command: argparse.ArgumentParser) -> None:

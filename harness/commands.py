@@ -106,6 +106,42 @@ def doctor(options: Namespace) -> Exit:
     return Exit.OK if sound else Exit.MISSING
 
 
+def data(options: Namespace) -> Exit:
+    """`data prepare | verify | show | synthesize`."""
+    from harness.console import Counter
+    from harness.store import Store
+
+    cache, folder = Store(Path(options.results)).cache, _data(options)
+    if options.action == "synthesize":
+        from harness.data.synthetic import synthesize
+
+        print(f"written: {synthesize(options.name, Path(options.out).expanduser(), layout=options.layout)}")
+    elif options.action == "show":
+        from harness.data.show import show
+
+        out = Path(options.out or Path(options.results) / f"{options.name}_{options.split}.png").expanduser()
+        made = show(options.name, options.split, out, data_dir=folder, cache=cache, images=options.images)
+        print(f"written: {made}")
+    elif options.action == "prepare":
+        from harness.data.prepare import prepare
+
+        if folder is None:
+            raise MissingError("no data folder is set; --data DIR or HARNESS_DATA says where the dataset is to go")
+        with Counter() as counter:
+            root = prepare(options.name, Path(options.source).expanduser(), folder, counter)
+        print(
+            f"prepared: {root.path} (layout '{root.layout.name}'); next: python -m harness data verify {options.name}"
+        )
+    else:
+        from harness.data.verify import verify
+
+        with Counter() as counter:
+            found = verify(options.name, folder, cache, accept=options.accept, progress=counter)
+        print(found.text())
+        return Exit.OK if found.ok else Exit.FAILED
+    return Exit.OK
+
+
 # -------------------------------------------------------------------------------------------------------------------
 
 

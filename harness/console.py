@@ -95,6 +95,32 @@ def _estimate_line(estimate: Estimate, slots: int) -> str:
     return text + (f" (without {plural(estimate.unknown, 'job')} unlike any measured)" if estimate.unknown else "")
 
 
+class Counter:
+    """A line that counts: called with what is being done, how much is done and how much there is.
+
+    On a terminal the line is rewritten; elsewhere each kind of work is said once, when it is complete.
+    """
+
+    def __init__(self) -> None:
+        self._terminal = sys.stdout.isatty()
+        self._last = 0.0
+
+    def __enter__(self) -> Counter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._terminal:
+            print("\r\x1b[K", end="", flush=True)
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now, last = time.monotonic(), done >= total
+        if self._terminal and (last or now - self._last > 0.1):
+            self._last = now
+            print(f"\r\x1b[K{what} {done}/{total}", end="", flush=True)
+        elif last and not self._terminal:
+            print(f"{what} {done}/{total}", flush=True)
+
+
 class Console:
     """Follows a run. `plan` names jobs; results are read from `store` when a job is done."""
 
