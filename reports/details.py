@@ -129,14 +129,18 @@ def _rows(sheet: Sheet) -> Iterator[str]:
             parts.append(f"module {_reference(row.module)}, {row.module.evidence}{note}")
         parts += [f"quoted from {row.cited}"] if row.cited is not None else []
         parts += [f"awaits {row.awaits}"] if row.awaits is not None else []
+        parts += [f"in {column}: {_options(cell.options)}" for column, cell in row.cells.items() if cell.options]
         parts += [f"compared with the published {row.compared_with}"] if row.compared_with is not None else []
         text = markdown("; ".join([*parts, *row.notes]))
         yield f"- **{markdown(row.label or key)}** ({markdown(key)}): {text}"
 
 
 def _reference(ref: Any) -> str:
-    options_ = ", ".join(f"{k} {v}" for k, v in ref.options.items())
-    return ref.name + (f" ({options_})" if options_ else "")
+    return ref.name + (f" ({_options(ref.options)})" if ref.options else "")
+
+
+def _options(given: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in given.items())
 
 
 # -------------------------------------------------------------------------------------------------------- the runs

@@ -182,7 +182,7 @@ def _losses(
             ax.fill_between(band.iterations, band.low, band.high, color=looks[row]["color"], alpha=0.15, linewidth=0)
     ax.set_title(style.label(title, 34))
     ax.set_xlabel("iteration" if last else "")
-    ax.set_ylabel("training loss")
+    ax.set_ylabel("training loss, all terms")
     ax.margins(x=0.01)
     highest, lowest = max(b.mean[0] for b in bands.values()), min(min(b.mean) for b in bands.values())
     if 0 < lowest < highest / 8:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import quote
 
 from harness.table import Table
 from reports import claims, decide, details, verdict
@@ -78,8 +79,7 @@ def _head(sheet: Sheet) -> Iterator[str]:
     if table.published.values:
         places = []
         if source.arxiv:
-            arxiv = markdown(source.arxiv)
-            places.append(f"[arXiv {arxiv}](https://arxiv.org/abs/{arxiv})")
+            places.append(f"[arXiv {markdown(source.arxiv)}](https://arxiv.org/abs/{quote(source.arxiv)})")
         places += [f"doi {markdown(source.doi)}"] if source.doi else []
         places += [markdown(source.venue)] if source.venue else []
         places += [f"Table {markdown(str(source.table))}"] if source.table is not None else []

@@ -233,3 +233,8 @@ def test_printed_gains_are_on_the_page(make: Make) -> None:
     assert "| ASPP, mIoU | PPM | +0.55 | +1.00 |" in document
     values["aspp"]["score"] = {"value": 43.19, "gain": 0.65}
     assert "no row of the table is +0.65 away" in markdown.render(make(published={"values": values}).sheet())
+
+
+def test_what_a_cell_does_differently_is_under_rows(make: Make) -> None:
+    rows = {**TABLE["rows"], "ppm": {**TABLE["rows"]["ppm"], "cells": {"score": {"options": {"channels": 64}}}}}
+    assert "in score: channels 64" in markdown.render(make(rows=rows).sheet())
