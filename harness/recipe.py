@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Size = Annotated[tuple[int, int], Field(description="(height, width) in pixels")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+ResizeBackend = Literal["opencv"]
+"""Whose bilinear resize is meant; part of every key, since torchvision's antialiased one gives other pixels."""
 
 
 class Spec(BaseModel):
@@ -82,6 +84,7 @@ class Augmentation(Spec):
 
     resize: tuple[Positive, Positive]
     keep_ratio: bool = True
+    resize_backend: ResizeBackend = "opencv"
     ratio: tuple[float, float] = (0.5, 2.0)
     rotation_degrees: float = Field(0.0, ge=0, le=180)
     rotation_probability: Fraction = 0.0
@@ -108,6 +111,7 @@ class TestProtocol(Spec):
     mode: Literal["whole", "slide"] = "whole"
     resize: tuple[Positive, Positive] | None = None
     keep_ratio: bool = True
+    resize_backend: ResizeBackend = "opencv"
     window: Size | None = None
     stride: Size | None = None
     softmax_before_merge: bool = False
