@@ -43,15 +43,17 @@ class Request:
     @classmethod
     def read(cls, folder: Path) -> Request:
         record = read_json(folder / "job.json")
-        if record is None:
+        try:
+            return cls(**{**record, "job": Job.from_json(record["job"])})
+        except (KeyError, TypeError):
             raise UserError(
                 f"{folder / 'job.json'} is not there or not whole; start the job with python -m harness run"
-            )
-        return cls(**{**record, "job": Job.from_json(record["job"])})
+            ) from None
 
 
 def execute(folder: Path, environ: Mapping[str, str] | None = None) -> int:
-    """Runs the job in `folder` in this process and returns its exit code. Never raises."""
+    """Runs the job in `folder` in this process and returns its exit code; UserError where there is no whole job.json."""
+    request = Request.read(folder)
     os.environ.update(environ or {})
     log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
@@ -60,7 +62,6 @@ def execute(folder: Path, environ: Mapping[str, str] | None = None) -> int:
     for number in _STOPPING:
         signal.signal(number, lambda number, frame: stopping.append(number))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the front end, which asks jobs to stop
-    request = Request.read(folder)
     store = Store(Path(request.results))
     try:
         with (folder / "lock").open("w") as lock:
