@@ -14,7 +14,7 @@ from harness.errors import Exit, MissingError, OutputError, Problems, UserError,
 def run(options: Namespace) -> Exit:
     """`run`: plan, measure, report."""
     from harness import console
-    from harness.plan import estimate
+    from harness.durations import estimate
     from harness.run import queue
     from harness.run import run as measure
     from harness.scheduler.local import Local
@@ -38,8 +38,8 @@ def run(options: Namespace) -> Exit:
 def plan(options: Namespace) -> Exit:
     """`plan`: what `run` would do."""
     from harness import console
+    from harness.durations import estimate
     from harness.environment import device
-    from harness.plan import estimate
     from harness.run import queue
 
     plan, store = _plan(options)

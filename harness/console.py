@@ -7,8 +7,9 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from harness.durations import Estimate
 from harness.job import Job, Progress
-from harness.plan import Estimate, Plan
+from harness.plan import Plan
 from harness.run import Outcome, Queue
 from harness.scheduler import Event
 from harness.store import Store

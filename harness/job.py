@@ -48,13 +48,14 @@ class TrainConfig(Spec):
 
 
 class EvaluateConfig(Spec):
-    """Test the checkpoint of a training (the job it needs) on `data` under `protocol`."""
+    """Test the checkpoint of a training (the job it needs), or a file of weights, on `data` under `protocol`."""
 
     model: Model
     data: Data
     protocol: TestProtocol
     profile: str
     seed: int
+    checkpoint: str | None = None  # the file; its digest is part of the job's key, its path is not
 
 
 class ComplexityConfig(Spec):

@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,7 +19,7 @@ from harness.key import Code, digest
 from harness.library import recipe as find_recipe
 from harness.measures import Measure
 from harness.recipe import Profile, Recipe, Spec
-from harness.store import Result, Store
+from harness.store import Store
 from harness.table import Table
 
 
@@ -141,7 +140,8 @@ class Planner:
     def __post_init__(self) -> None:
         self._code = self.code or Code(self.cache)
         self._digests: dict[str, str] = {}
-        self._recipes: dict[tuple[str, Path], Recipe] = {}
+        self._recipes: dict[tuple[str, Path, str, str], Recipe] = {}
+        self._files: dict[Path, str] = {}
         self._closures: dict[tuple[str, ...], dict[str, str]] = {}
 
     def plan(self, tables: Iterable[Table], selection: Selection | None = None) -> Plan:
@@ -160,24 +160,44 @@ class Planner:
         measure = table.measure_of(column_key)
         if row.cited is not None:
             return Cell(table, row_key, column_key, "cited", row.cited)
-        if row.awaits is not None:
-            return Cell(table, row_key, column_key, "awaits", row.awaits)
-        if row.method is None and measure.kind in ("train", "evaluate"):
-            return Cell(table, row_key, column_key, "awaits", "the row names a module to count and no method to train")
+        awaits = self._awaits(table, row_key, column_key)
+        if awaits:
+            return Cell(table, row_key, column_key, "awaits", awaits)
         if measure.kind in ("complexity", "latency"):
             jobs = (self._count_or_time(plan, table, row_key, column_key),)
+        elif table.checkpoint_of(row_key, column_key) is not None:
+            jobs = (self._given(plan, table, row_key, column_key),)
         else:
             jobs = tuple(self._trained(plan, table, row_key, column_key, r) for r in self.repetitions)
         if column.on_request and not asked:
             return Cell(table, row_key, column_key, "on request", f"run with --columns {column_key}", jobs)
         return Cell(table, row_key, column_key, jobs=jobs)
 
+    def _awaits(self, table: Table, row_key: str, column_key: str) -> str:
+        """Why there is nothing to run in a cell; '' where there is."""
+        row, kind = table.rows[row_key], table.measure_of(column_key).kind
+        cell = row.cells.get(column_key)
+        reason = row.awaits or (cell.awaits if cell is not None else None)
+        if reason:
+            return reason
+        if kind not in ("train", "evaluate"):
+            return ""
+        if row.method is None:
+            return "the row names a module to count and no method to train"
+        if table.checkpoint_of(row_key, column_key) is None:
+            return ""
+        if kind == "train":
+            return "the row tests given weights and trains nothing"
+        if self.profile.model.given():
+            return f"profile {self.profile.name} builds another model than the one whose weights the row names"
+        return ""
+
     # ------------------------------------------------------------------------------------------------------- jobs
 
     def _count_or_time(self, plan: Plan, table: Table, row: str, column_key: str) -> Job:
         shapes = table.input_of(column_key)
         measure = table.measure_of(column_key)
-        recipe = self._recipe(table, column_key) if table.recipe_of(column_key) else None
+        recipe = self._recipe(table, row, column_key) if table.recipe_of(column_key, row) else None
         if shapes is None:
             assert recipe is not None
             shapes = ((1, 3, *recipe.augmentation.crop),)
@@ -198,7 +218,7 @@ class Planner:
         return self._job(plan, "latency", config)
 
     def _trained(self, plan: Plan, table: Table, row: str, column_key: str, repetition: int) -> Job:
-        recipe = self._recipe(table, column_key)
+        recipe = self._recipe(table, row, column_key)
         data = Data(name=recipe.dataset, synthetic=self.profile.synthetic)
         model = self._model(table, row, column_key, recipe, image=True)
         common = {"profile": self.profile.name, "seed": repetition_seed(dataset=recipe.dataset, repetition=repetition)}
@@ -207,8 +227,19 @@ class Planner:
         train = self._job(plan, "train", config, data=data)
         if table.measure_of(column_key).kind == "train":
             return train
-        test = EvaluateConfig(model=model, data=data, protocol=recipe.test, **common)
-        return self._job(plan, "evaluate", test, data=data, needs=(train,))
+        tested = data.model_copy(update={"name": table.columns[column_key].tested_on or recipe.dataset})
+        test = EvaluateConfig(model=model, data=tested, protocol=recipe.test, **common)
+        return self._job(plan, "evaluate", test, data=tested, needs=(train,))
+
+    def _given(self, plan: Plan, table: Table, row: str, column: str) -> Job:
+        """The test of a file of weights; once, however many repetitions: nothing in it is random."""
+        recipe = self._recipe(table, row, column)
+        data = Data(name=table.columns[column].tested_on or recipe.dataset, synthetic=self.profile.synthetic)
+        model = self._model(table, row, column, recipe, image=True).model_copy(update={"pretrained": False})
+        file = str(table.checkpoint_of(row, column))
+        common = {"profile": self.profile.name, "seed": 0, "checkpoint": file}
+        config = EvaluateConfig(model=model, data=data, protocol=recipe.test, **common)
+        return self._job(plan, "evaluate", config, data=data)
 
     def _model(self, table: Table, row_key: str, column: str, recipe: Recipe | None, *, image: bool) -> Model:
         from harness.data import catalog
@@ -231,28 +262,44 @@ class Planner:
         given = {**defaults, **pretrained, **row.model.given(), **self.profile.model.given()}
         return Model(name=row.method.name, options=options, num_classes=classes, **given)
 
-    def _recipe(self, table: Table, column_key: str) -> Recipe:
-        name, near = table.recipe_of(column_key), Path(table.path).parent
+    def _recipe(self, table: Table, row: str, column: str) -> Recipe:
+        """The recipe of a cell as its column tests it, changed by the profile."""
+        name, near = table.recipe_of(column, row), Path(table.path).parent
         assert name is not None
-        if (name, near) not in self._recipes:
+        place = (
+            name,
+            near,
+            column if table.columns[column].test else "",
+            table.id if table.columns[column].test else "",
+        )
+        if place not in self._recipes:
             found = find_recipe(name, near)
-            self._recipes[name, near] = changed_by(self.profile, found, name)
-        return self._recipes[name, near]
+            changes = table.columns[column].test
+            found = found.model_copy(update={"test": found.tested(changes)}) if changes else found
+            self._recipes[place] = changed_by(self.profile, found, name)
+        return self._recipes[place]
 
     def _job(
         self, plan: Plan, kind: str, config: Spec, *, data: Data | None = None, needs: tuple[Job, ...] = ()
     ) -> Job:
         record = config.model_dump(mode="json")
         model: Model = config.model  # type: ignore[attr-defined]
-        parts: dict[str, Any] = {"config": record, "code": self._closure(kind, model)}
+        checkpoint = record.get("checkpoint")
+        keyed = {k: v for k, v in record.items() if k != "checkpoint"}
+        parts: dict[str, Any] = {"config": keyed, "code": self._closure(kind, model)}
         blocked = None
         if data is not None:
             try:
                 parts["data"] = {data.name: self._data_digest(data)}
             except MissingError as error:
                 blocked, parts["data"] = str(error), {data.name: "absent"}
-        if isinstance(model.pretrained, str):
-            parts["weights"] = {model.pretrained: _file_digest(Path(model.pretrained))}
+        if checkpoint is not None:
+            try:
+                parts["weights"] = {"checkpoint": self._file_digest(Path(checkpoint))}
+            except MissingError as error:
+                blocked, parts["weights"] = str(error), {"checkpoint": f"absent: {checkpoint}"}
+        elif isinstance(model.pretrained, str):
+            parts["weights"] = {model.pretrained: self._file_digest(Path(model.pretrained))}
         elif model.pretrained:
             parts["weights"] = {"timm": str(model.backbone)}
         if needs:
@@ -262,6 +309,11 @@ class Planner:
         if blocked is not None:
             plan.blocked[job.key] = blocked
         return plan.jobs.setdefault(job.key, job)
+
+    def _file_digest(self, path: Path) -> str:
+        if path not in self._files:
+            self._files[path] = _file_digest(path)
+        return self._files[path]
 
     def _closure(self, kind: str, model: Model) -> dict[str, str]:
         from methods import registry
@@ -316,53 +368,3 @@ def _file_digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise MissingError(f"weights {path}: {error.strerror}") from error
-
-
-# --------------------------------------------------------------------------------------------------------- durations
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """How long the pending jobs will take: `seconds` of work for `known` jobs; nothing like the `unknown` ones ever ran."""
-
-    seconds: float
-    known: int
-    unknown: int
-
-    def wall(self, slots: int) -> float:
-        """Seconds on `slots` parallel slots, if the work divides evenly."""
-        return self.seconds / max(1, slots)
-
-
-def estimate(jobs: Sequence[Job], store: Store) -> Estimate:
-    """From stored durations of the most similar finished jobs; a job like no other is counted as unknown."""
-    finished: dict[str, list[Result]] = {}
-    for kind in {job.kind for job in jobs}:
-        finished[kind] = list(store.results(kind))
-    total, known = 0.0, 0
-    for job in jobs:
-        like = _similar(job, finished[job.kind])
-        if like:
-            total, known = total + median(r.seconds for r in like), known + 1
-    return Estimate(total, known, len(jobs) - known)
-
-
-def _similar(job: Job, results: Sequence[Result]) -> list[Result]:
-    def traits(config: Mapping[str, Any]) -> list[Any]:
-        model, data = config["model"], config.get("data") or {}
-        return [
-            config.get("profile"),
-            config.get("convention"),
-            config.get("input"),
-            data,
-            model["name"],
-            model["options"],
-        ]
-
-    same = [r for r in results if r.job.identity == job.identity]
-    wanted = traits(job.config)
-    for depth in (6, 5, 4):
-        if same:
-            return same
-        same = [r for r in results if traits(r.job.config)[:depth] == wanted[:depth]]
-    return same

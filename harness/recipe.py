@@ -6,9 +6,10 @@ A recipe is data: `tables/recipes/PAPER.yaml` holds one entry per dataset, named
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Size = Annotated[tuple[int, int], Field(description="(height, width) in pixels")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -170,6 +171,14 @@ class Recipe(Spec):
             return self.iterations
         assert self.epochs is not None
         return self.epochs * max(1, images // self.batch_size)
+
+    def tested(self, changes: Mapping[str, Any]) -> TestProtocol:
+        """The test protocol with some fields changed; ValueError that says which do not fit."""
+        try:
+            return TestProtocol.model_validate({**self.test.model_dump(), **changes})
+        except ValidationError as error:
+            lines = [f"{'.'.join(map(str, issue['loc'])) or 'test'}: {issue['msg']}" for issue in error.errors()]
+            raise ValueError("; ".join(lines)) from None
 
     def config(self) -> dict[str, Any]:
         """What of the recipe decides a number, as JSON: without the remarks."""

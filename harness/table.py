@@ -25,10 +25,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from harness.document import Document, Number, Path_, read
-from harness.errors import Problem, Problems, UserError, nearest
-from harness.library import location, recipe, validation_problems
-from harness.measures import CONVENTIONS, MEASURES, Measure
+from harness.consistency import inconsistencies
+from harness.document import Document, Number, read
+from harness.errors import Problem, Problems
+from harness.library import location, validation_problems
+from harness.measures import MEASURES, Measure
 from harness.recipe import ModelChanges, Positive, Spec
 
 Evidence = Literal["confirmed", "inferred", "fitted"]
@@ -66,7 +67,11 @@ Shapes = Annotated[tuple[Shape, ...], Field(min_length=1)]  # one image, or one 
 
 
 class Column(Spec):
-    """One quantity. `on_request`: shown when measured, but run only when `--columns` names it."""
+    """One quantity. `on_request`: shown when measured, but run only when `--columns` names it.
+
+    `tested_on`: another dataset with the same classes as the recipe's, on which its trainings are tested; `test`: what
+    of the recipe's test protocol differs there.
+    """
 
     label: str = ""
     measure: str | None = None
@@ -78,18 +83,30 @@ class Column(Spec):
     train_split: str | None = None
     split: str | None = None
     protocol: str | None = None
+    tested_on: str | None = None
+    test: dict[str, Any] = {}
     statistic: Statistic | None = None
     note: str = ""
 
 
 class CellSpec(Spec):
-    """What one cell does differently from its row: released configurations often differ between datasets."""
+    """What one cell does differently from its row and column: released configurations often differ between datasets.
+
+    `awaits`: why there is nothing to run in this cell.
+    """
 
     options: dict[str, Any] = {}
+    recipe: str | None = None
+    checkpoint: str | None = None
+    awaits: str | None = None
 
 
 class Row(Spec):
-    """One line of the table. `cited`: quoted from there, never run; `awaits`: why there is no method for it yet."""
+    """One line of the table. `cited`: quoted from there, never run; `awaits`: why there is no method for it yet.
+
+    `checkpoint`: file of weights (python -m harness weights import) that is tested as it is, so that nothing is trained;
+    relative to the table file, with the column's key for `{column}`.
+    """
 
     label: str = ""
     group: str = ""
@@ -98,6 +115,7 @@ class Row(Spec):
     model: ModelChanges = ModelChanges()
     cited: str | None = None
     awaits: str | None = None
+    checkpoint: str | None = None
     cells: dict[str, CellSpec] = {}
     compared_with: str | None = None
     extra: bool = False  # not in the paper's table; ours, printed below it
@@ -191,8 +209,18 @@ class Table(Spec):
         """What a column shows; validated on load."""
         return MEASURES[self.columns[column].measure or self.measure or self.defaults.measure or ""]
 
-    def recipe_of(self, column: str) -> str | None:
-        return self.columns[column].recipe or self.defaults.recipe
+    def recipe_of(self, column: str, row: str | None = None) -> str | None:
+        """The recipe of a column, or of a row's cell in it."""
+        cell = self.rows[row].cells.get(column) if row is not None else None
+        return (cell.recipe if cell is not None else None) or self.columns[column].recipe or self.defaults.recipe
+
+    def checkpoint_of(self, row: str, column: str) -> Path | None:
+        """The file of weights that a cell tests instead of training, if it names one."""
+        spec = self.rows[row]
+        cell = spec.cells.get(column)
+        own = cell.checkpoint if cell is not None else None
+        named = own or (spec.checkpoint.replace("{column}", column) if spec.checkpoint else None)
+        return (Path(self.path).parent / Path(named).expanduser()).absolute() if named else None
 
     def input_of(self, column: str) -> Shapes | None:
         return self.columns[column].input or self.defaults.input
@@ -256,9 +284,9 @@ def check(document: Document) -> Table:
         problems += validation_problems(error, document, Table, data)
         remainder = _without_errors(data, error)
         if remainder is not None:  # what is well formed may still name things that do not exist: say both at once
-            problems += [document.problem(path, message) for path, message in _meaning(remainder)]
+            problems += [document.problem(path, message) for path, message in inconsistencies(remainder)]
         raise Problems(problems) from None
-    problems += [document.problem(path, message) for path, message in _meaning(table)]
+    problems += [document.problem(path, message) for path, message in inconsistencies(table)]
     if problems:
         raise Problems(problems)
     return table
@@ -281,104 +309,3 @@ def _without_errors(data: Mapping[str, Any], error: ValidationError) -> Table | 
         return Table.model_validate(left)
     except ValidationError:
         return None
-
-
-def _meaning(table: Table) -> Iterator[tuple[Path_, str]]:
-    """What the types cannot say: names that must exist, here and in the registries."""
-    yield from _columns(table)
-    yield from _rows(table)
-    for row, values in table.published.values.items():
-        if row not in table.rows:
-            yield (
-                ("published", "values", row),
-                f"a published value for no row.{nearest(row, table.rows, what='rows are')}",
-            )
-        for column in values:
-            if column not in table.columns:
-                tail = nearest(column, table.columns, what="columns are")
-                yield ("published", "values", row, column), f"no such column.{tail}"
-    for i, claim in enumerate(table.claims):
-        for key, name in (("better", claim.better), ("than", claim.than)):
-            if name not in table.rows:
-                yield ("claims", i, key), f"unknown row '{name}'.{nearest(name, table.rows, what='rows are')}"
-        for column in () if claim.on == "all" else claim.on:
-            if column not in table.columns:
-                yield (
-                    ("claims", i, "on"),
-                    f"unknown column '{column}'.{nearest(column, table.columns, what='columns are')}",
-                )
-
-
-def _columns(table: Table) -> Iterator[tuple[Path_, str]]:
-    for key, column in table.columns.items():
-        path = ("columns", key)
-        name = column.measure or table.measure or table.defaults.measure
-        if name is None:
-            yield path, f"says no 'measure' and the table has none.{nearest('', MEASURES)}"
-            continue
-        if name not in MEASURES:
-            where = (*path, "measure") if column.measure else ("measure",)
-            yield where, f"unknown measure '{name}'.{nearest(name, MEASURES)}"
-            continue
-        if name == "flops" and column.convention not in CONVENTIONS:
-            what = f"unknown convention '{column.convention}'" if column.convention else "FLOPs need a 'convention'"
-            yield (*path, "convention"), f"{what}.{nearest(column.convention, CONVENTIONS)}"
-        if column.relative_to is not None and column.relative_to not in table.rows:
-            tail = nearest(column.relative_to, table.rows, what="rows are")
-            yield (*path, "relative_to"), f"unknown row '{column.relative_to}'.{tail}"
-        recipe = table.recipe_of(key)
-        needs_recipe = MEASURES[name].kind in ("train", "evaluate") or table.input_of(key) is None
-        if recipe is None and needs_recipe:
-            yield path, f"a column of {MEASURES[name].title} needs a 'recipe' (python -m harness list recipes)"
-        elif recipe is not None and needs_recipe:
-            yield from _recipe_problems(table, recipe, (*path, "recipe"))
-
-
-def _recipe_problems(table: Table, name: str, path: Path_) -> Iterator[tuple[Path_, str]]:
-    try:
-        recipe(name, near=Path(table.path).parent)
-    except Problems as error:  # of the recipe's own file: named with its own lines, beside what is wrong here
-        yield from ((path, str(problem)) for problem in error.problems)
-    except UserError as error:
-        yield path, str(error)
-
-
-def _rows(table: Table) -> Iterator[tuple[Path_, str]]:
-    from methods import registry
-
-    for key, row in table.rows.items():
-        path: Path_ = ("rows", key)
-        said = [w for w, v in (("method", row.method), ("cited", row.cited), ("awaits", row.awaits)) if v is not None]
-        if len(said) != 1 and not (said == [] and row.module is not None):
-            found = " and ".join(said) or "none of them"
-            yield (
-                path,
-                f"a row says one of 'method', 'cited' (quoted from there) or 'awaits' (why no method yet); found {found}",
-            )
-        if row.compared_with is not None and row.compared_with not in table.published.values:
-            tail = nearest(row.compared_with, table.published.values, what="published rows are")
-            yield (*path, "compared_with"), f"'{row.compared_with}' has no published values.{tail}"
-        for column in row.cells:
-            if column not in table.columns:
-                tail = nearest(column, table.columns, what="columns are")
-                yield (*path, "cells", column), f"no such column.{tail}"
-        for ref_path, kind, ref in _references(path, row):
-            try:
-                entry = registry.find(ref.name, kind)
-            except UserError as error:
-                yield ref_path[: len(path) + 1], str(error)
-                continue
-            own = {"num_classes": 0} if kind == "context" and "num_classes" in (entry.options or {}) else {}
-            for option, message in registry.check_options(entry, {**own, **ref.options}):
-                yield (*ref_path, option), message
-
-
-def _references(path: Path_, row: Row) -> Iterator[tuple[Path_, str, MethodRef | ModuleRef]]:
-    """What a row names in the registry: (where, kind, reference with its options)."""
-    if row.module is not None:
-        yield (*path, "module"), "context", row.module
-    if row.method is not None:
-        yield (*path, "method"), "method", row.method
-        for column, cell in row.cells.items():
-            own = MethodRef(name=row.method.name, options={**row.method.options, **cell.options})
-            yield (*path, "cells", column, "options"), "method", own

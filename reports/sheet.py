@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -145,15 +145,16 @@ def build(plan: Plan, table: Table, store: Store) -> Sheet:
     order = sorted({c.row: table.rows[c.row].extra for c in planned}.items(), key=lambda item: item[1])
     columns = dict.fromkeys(c for c in table.columns if any(c == p.column for p in planned))
     rows = tuple(row for row, _ in order)
-    return Sheet(table, plan.profile, plan.repetitions, cells, rows, tuple(columns), _recipes(table, columns))
+    return Sheet(table, plan.profile, plan.repetitions, cells, rows, tuple(columns), _recipes(table, planned))
 
 
-def _recipes(table: Table, columns: Mapping[str, None]) -> dict[str, Recipe]:
-    """The recipes that trained columns name, with their sources; one whose file is gone since is left out."""
+def _recipes(table: Table, cells: Sequence[Cell]) -> dict[str, Recipe]:
+    """The recipes of trained cells, with their sources; one whose file is gone since is left out."""
     found: dict[str, Recipe] = {}
-    for column in columns:
-        name = table.recipe_of(column)
-        if name is None or name in found or table.measure_of(column).kind not in ("train", "evaluate"):
+    for cell in cells:
+        name = table.recipe_of(cell.column, cell.row)
+        unused = cell.state in ("cited", "awaits") or cell.measure.kind not in ("train", "evaluate")
+        if name is None or name in found or unused:
             continue
         try:
             found[name] = find_recipe(name, Path(table.path).parent)

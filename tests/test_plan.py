@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from harness import ROOT, library
 from harness.document import parse
+from harness.durations import estimate
 from harness.environment import Device
 from harness.errors import Exit, MissingError, UserError
 from harness.job import Measurement
 from harness.key import Code
-from harness.plan import Plan, Planner, Selection, estimate, repetition_seed
+from harness.plan import Plan, Planner, Selection, repetition_seed
 from harness.run import Outcome, queue
 from harness.store import Failure, Store
 from harness.table import Table, check, load

@@ -23,7 +23,7 @@ from harness.training.distributed import place, process_group
 
 
 def evaluate(config: EvaluateConfig, context: Context) -> list[Measurement]:
-    """Tests the checkpoint of the training this job needs, on its own dataset or another with the same classes.
+    """Tests the training this job needs, or a file of weights, on its own dataset or another with the same classes.
 
     Measures miou, aacc, macc, fwiou, iou/CLASS and acc/CLASS in % (a class without a value is left out), and images;
     writes confusion.npy (int64 [K + 1, K], see metrics.Confusion) to the folder. Started as several processes (torchrun,
@@ -39,7 +39,7 @@ def evaluate(config: EvaluateConfig, context: Context) -> list[Measurement]:
     ensure_sound(root, config.protocol.split, context.cache)
     torch.set_num_threads(context.threads)
     with process_group(context.device):
-        model = trained_model(config, context.needs["train"], context.device)
+        model = trained_model(config, context.needs.get("train"), context.device)
         matrix, images = confusion_of(model, root, config.protocol, context)
     if place().rank == 0:
         _save(context.folder / "confusion.npy", matrix)
@@ -58,13 +58,21 @@ def _by_class(name: str, classes: tuple[str, ...], values: np.ndarray) -> Iterat
     return ((f"{name}/{label}", float(value)) for label, value in zip(classes, values))
 
 
-def trained_model(config: EvaluateConfig, checkpoint: Path, device: str) -> nn.Module:
-    """The model of `config` with the weights of a training's folder, in evaluation mode."""
+def trained_model(config: EvaluateConfig, training: Path | None, device: str) -> nn.Module:
+    """The model of `config` with the weights of a training's folder, or of the file it names, in evaluation mode.
+
+    Raises MissingError where there is no such file, UserError with everything in it that does not fit.
+    """
     from harness.training.checkpoint import load_weights
+    from harness.weights import read, to_fit
     from methods.build import build_model
 
     model = build_model(config.model.model_copy(update={"pretrained": False}))  # the checkpoint holds every weight
-    model.load_state_dict(load_weights(checkpoint))
+    if config.checkpoint is not None:
+        model.load_state_dict(to_fit(model, read(Path(config.checkpoint)), config.checkpoint))
+    else:
+        assert training is not None
+        model.load_state_dict(load_weights(training))
     return model.to(device).eval()
 
 

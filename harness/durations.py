@@ -1,0 +1,58 @@
+"""How long pending jobs will take, from how long similar ones took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from harness.job import Job
+from harness.store import Result, Store
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long the pending jobs will take: `seconds` of work for `known` jobs; nothing like the `unknown` ones ever ran."""
+
+    seconds: float
+    known: int
+    unknown: int
+
+    def wall(self, slots: int) -> float:
+        """Seconds on `slots` parallel slots, if the work divides evenly."""
+        return self.seconds / max(1, slots)
+
+
+def estimate(jobs: Sequence[Job], store: Store) -> Estimate:
+    """From stored durations of the most similar finished jobs; a job like no other is counted as unknown."""
+    finished: dict[str, list[Result]] = {}
+    for kind in {job.kind for job in jobs}:
+        finished[kind] = list(store.results(kind))
+    total, known = 0.0, 0
+    for job in jobs:
+        like = _similar(job, finished[job.kind])
+        if like:
+            total, known = total + median(r.seconds for r in like), known + 1
+    return Estimate(total, known, len(jobs) - known)
+
+
+def _similar(job: Job, results: Sequence[Result]) -> list[Result]:
+    def traits(config: Mapping[str, Any]) -> list[Any]:
+        model, data = config["model"], config.get("data") or {}
+        return [
+            config.get("profile"),
+            config.get("convention"),
+            config.get("input"),
+            data,
+            model["name"],
+            model["options"],
+        ]
+
+    same = [r for r in results if r.job.identity == job.identity]
+    wanted = traits(job.config)
+    for depth in (6, 5, 4):
+        if same:
+            return same
+        same = [r for r in results if traits(r.job.config)[:depth] == wanted[:depth]]
+    return same
