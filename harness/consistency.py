@@ -62,7 +62,7 @@ def _columns(table: Table) -> Iterator[tuple[Path_, str]]:
             yield (*path, "relative_to"), f"unknown row '{column.relative_to}'.{tail}"
         recipe = table.recipe_of(key)
         needs_recipe = MEASURES[name].kind in ("train", "evaluate") or table.input_of(key) is None
-        if recipe is None and needs_recipe:
+        if recipe is None and needs_recipe and any(row.method is not None for row in table.rows.values()):
             yield path, f"a column of {MEASURES[name].title} needs a 'recipe' (python -m harness list recipes)"
         elif recipe is not None and needs_recipe:
             yield from _recipe_problems(table, recipe, path)

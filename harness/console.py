@@ -68,11 +68,17 @@ def plan_lines(plan: Plan, todo: Queue, estimate: Estimate, slots: int) -> list[
     kinds = [plural(n, noun) for k, noun in _NOUNS.items() if (n := sum(j.kind == k for j in jobs.values()))]
     pending = {job.key for job in todo.run} | set(todo.blocked) | set(todo.failed)
     measured = len(jobs) - len(pending & set(jobs))
+    alone = sum(1 + len(job.needs) for cell in wanted for job in cell.jobs)
+    saved = f" instead of {alone}" if alone > len(jobs) else ""
     lines.append(
-        f"{plural(len(wanted), 'cell')}, {plural(shown, 'number')} → {plural(len(jobs), 'distinct job')}"
+        f"{plural(len(wanted), 'cell')}, {plural(shown, 'number')} → {plural(len(jobs), 'distinct job')}{saved}"
         f" ({', '.join(kinds) or 'none'}); {measured} already measured, {len(todo.run)} to run"
     )
-    for state, text in (("cited", "quoted from other papers"), ("awaits", "without a method yet"), ("on request", "")):
+    for state, text in (
+        ("cited", "quoted from other papers"),
+        ("awaits", "with nothing to run (the report says why)"),
+        ("on request", ""),
+    ):
         cells = [c for c in plan.cells if c.state == state]
         if cells:
             columns = ", ".join(sorted({c.column for c in cells}))

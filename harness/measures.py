@@ -40,6 +40,12 @@ MEASURES = {
         Measure("latency", "forward time", "latency", "ms", "lower"),
         Measure("peak_memory", "peak memory", "latency", "MiB", "lower"),
         Measure("train_throughput", "training throughput", "train", "images/s", decimals=1),
+        Measure("box_ap", "box AP (COCO, mean over IoU 0.50 to 0.95)", "evaluate", "%", decimals=1),
+        Measure("box_ap50", "box AP at IoU 0.50", "evaluate", "%", decimals=1),
+        Measure("box_ap75", "box AP at IoU 0.75", "evaluate", "%", decimals=1),
+        Measure("box_ap_small", "box AP of small objects", "evaluate", "%", decimals=1),
+        Measure("box_ap_medium", "box AP of medium objects", "evaluate", "%", decimals=1),
+        Measure("box_ap_large", "box AP of large objects", "evaluate", "%", decimals=1),
     )
 }
 

@@ -254,7 +254,7 @@ class Planner:
             raise UserError(
                 f"{table.path}: row '{row_key}' names a module but no method, and column '{column}' needs one"
             )
-        options = table.options_of(row_key, column)
+        options = _beyond_defaults(row.method.name, table.options_of(row_key, column))
         if not image:
             return Model(name=row.method.name, options=options, num_classes=classes)
         defaults = table.defaults.model_dump(include={"backbone", "output_stride"}, exclude_none=True)
@@ -347,6 +347,20 @@ def changed_by(profile: Profile, recipe: Recipe, name: str) -> Recipe:
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, issue['loc'])) or 'recipe'}: {issue['msg']}" for issue in error.errors()]
         raise UserError("\n".join([f"profile '{profile.name}' does not fit recipe '{name}':", *lines])) from None
+
+
+def _beyond_defaults(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that differ from the method's defaults: spelling a default out makes no other job."""
+    from methods import registry
+
+    defaults = registry.find(method, "method").options or {}
+
+    def same(name: str, value: Any) -> bool:
+        default = defaults.get(name, ...)
+        default = list(default) if isinstance(default, tuple) else default
+        return type(value) is type(default) and value == default
+
+    return {name: value for name, value in options.items() if not same(name, value)}
 
 
 def _texts(values: Iterable[Any]) -> set[str]:

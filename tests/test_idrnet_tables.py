@@ -1,0 +1,260 @@
+"""IDRNet's eight tables: every printed value, what a row runs, and which trainings tables share."""
+
+from __future__ import annotations
+
+import functools
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from harness import ROOT, library
+from harness.environment import Device
+from harness.plan import Cell, Plan, Planner
+from harness.table import Table, load
+
+AUDITED = ROOT / "tests" / "data" / "published" / "idrnet.yaml"
+NUMBERS = range(1, 9)
+# the audited file's column keys, where the table files have others
+COLUMNS = {
+    "dark_zurich_val": "dark_zurich",
+    "nighttime_driving_test": "nighttime_driving",
+    "cihp_val": "cihp",
+    "parameters": "params",
+    "flops": "flops",
+    "time": "time",
+    "gpu_memory": "memory",
+    "miou_ade20k": "miou",
+}
+
+
+@functools.cache
+def audited() -> dict[int, dict[str, Any]]:
+    return {t["number"]: t for t in yaml.safe_load(AUDITED.read_text(encoding="utf-8"))["tables"]}
+
+
+@functools.cache
+def table(number: int) -> Table:
+    return load(ROOT / "tables" / f"idrnet_table{number}.yaml")
+
+
+@pytest.fixture(scope="module")
+def planner(tmp_path_factory: pytest.TempPathFactory) -> Planner:
+    folder = tmp_path_factory.mktemp("plan")
+    return Planner(library.profile("smoke"), cache=folder, device=Device("cpu", "test", 1))
+
+
+@pytest.fixture(scope="module")
+def plan(planner: Planner) -> Plan:
+    return planner.plan([table(n) for n in NUMBERS])
+
+
+def cell(plan: Plan, number: int, row: str, column: str) -> Cell:
+    (found,) = [c for c in plan.cells if c.name == f"idrnet_table{number}/{row}/{column}"]
+    return found
+
+
+# ----------------------------------------------------------------------------------------------------- published values
+
+
+def printed(number: int) -> list[dict[str, tuple[str, float | None]]]:
+    """Rows of the audited table in order: {column: (digits, printed gain)} of the cells that hold a number."""
+    rows = []
+    for row in audited()[number]["rows"]:
+        cells = {k: v for k, v in row["cells"].items() if v is not None and v["value"] is not None}
+        rows.append(
+            {COLUMNS.get(k, k): (f"{v['value']:.{v['decimals']}f}", v.get("printed_gain")) for k, v in cells.items()}
+        )
+    return rows
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_every_cell_is_the_published_one(number: int):
+    """Same rows in the same order, same columns, same digits, same printed gains; nothing more and nothing less."""
+    made = table(number)
+    own = [key for key, row in made.rows.items() if not row.extra]
+    values = [{c: (v.text, v.gain) for c, v in made.published.values.get(row, {}).items()} for row in own]
+    if number == 4:
+        assert values == [{}, {}]  # the body is missing; only a difference is known
+    else:
+        assert values == printed(number)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_gains_are_differences_of_printed_rows(number: int):
+    made = table(number)
+    keys = list(made.rows)
+    for row, values in made.published.values.items():
+        for column, value in values.items():
+            if value.gain is not None:
+                base = made.published.values[keys[keys.index(row) - 1]][column]
+                assert round(value.value - base.value, 2) == value.gain, (row, column)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_provenance_is_stated(number: int):
+    made = table(number)
+    assert (made.paper, made.table) == ("idrnet", number)
+    assert (made.published.source.arxiv, made.published.source.table) == ("2310.10755", number)
+    assert made.published.protocol
+    for column, spec in made.columns.items():
+        if made.measure_of(column).kind == "evaluate" and number != 8:
+            assert spec.split, column
+
+
+def test_what_is_known_of_table_4_is_a_claim_and_no_value():
+    (constraint,) = audited()[4]["constraints"]
+    (claim,) = table(4).claims
+    assert (claim.better, claim.than, claim.by) == ("deletion", "backprop", 3.26)
+    assert constraint["expr"].endswith("== 3.26")
+    assert not table(4).published.values
+
+
+def test_claims_hold_in_the_published_numbers():
+    """A claim that the paper's own numbers contradict would be a mistake of ours."""
+    for number in NUMBERS:
+        made = table(number)
+        for claim in made.claims:
+            better, than = (made.published.values.get(row, {}) for row in (claim.better, claim.than))
+            columns = made.columns if claim.on == "all" else claim.on
+            for column in columns if number != 4 else ():
+                assert better[column].value > than[column].value, (number, claim, column)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (1, "440"),
+        (3, "38.86"),
+        (4, "40.35"),
+        (6, "cites UPerNet as [2]"),
+        (7, "Mask2Former+IDRNet at 61.86"),
+        (7, "8.31"),
+        (7, "54.50"),
+        (7, "60 classes"),
+        (8, "issue 65"),
+    ],
+)
+def test_known_inconsistencies_are_notes(number: int, words: str):
+    assert any(words in note for note in table(number).notes)
+
+
+# ------------------------------------------------------------------------------------------------------ what a row runs
+
+
+def test_rows_of_table_3_are_its_switches():
+    """The audited ticks, row by row, against what the method is told."""
+    for row, flags in zip(table(3).rows.values(), (r["flags"] for r in audited()[3]["rows"])):
+        if not any(flags.values()):
+            assert row.method.name == "fcn"
+            continue
+        options = row.method.options
+        enhancement = {(False, True): "memory", (True, False): "orthogonal", (False, False): "none"}
+        relations = {(True, True): "both", (True, False): "mean", (False, True): "variance"}
+        expected = {
+            "enhancement": enhancement[flags["ie_orthogonal"], flags["ie_dl"]],
+            "relations": relations[flags["m_r_mean"], flags["m_r_var"]],
+            "sampling": {(True, False): "balanced", (False, True): "random"}[flags["bd"], flags["rd"]],
+        }
+        defaults = {"enhancement": "memory", "relations": "both", "sampling": "balanced"}
+        assert {k: options.get(k, defaults[k]) for k in expected} == expected
+
+
+def test_rows_that_quote_are_cited_and_rows_without_a_method_say_so(plan: Plan):
+    state = {(c.table.table, c.row, c.column): c.state for c in plan.cells}
+    assert state[7, "emanet_resnet101", "lip"] == "cited"
+    assert state[7, "ocrnet_resnet101", "lip"] == "run"
+    assert state[7, "pspnet_resnet101", "lip"] == "awaits"
+    assert {s for (n, row, _), s in state.items() if n == 8 or row == "mask2former_idrnet_swin"} == {"awaits"}
+    assert all(c.reason for c in plan.cells if c.state in ("cited", "awaits"))
+
+
+def test_every_number_of_table_7_is_run_cited_or_awaited_and_nothing_else_is_run(plan: Plan):
+    for c in plan.of(table(7)):
+        if c.state == "run":
+            assert table(7).value_of(c.row, c.column) is not None, c.name
+
+
+def test_the_swin_rows_are_tested_in_windows_at_several_scales(tmp_path: Path):
+    paper = Planner(library.profile("paper"), cache=tmp_path, device=Device("cpu", "test", 1)).plan([table(7)])
+    (job,) = cell(paper, 7, "upernet_idrnet_swin", "ade20k").jobs
+    protocol = job.config["protocol"]
+    assert (protocol["mode"], protocol["window"], protocol["stride"]) == ("slide", [640, 640], [426, 426])
+    assert (protocol["flip"], len(protocol["scales"]), protocol["softmax_before_merge"]) == (True, 6, True)
+    assert job.config["model"]["backbone"] == "swin_large"
+    assert job.config["model"]["output_stride"] is None
+    (lip,) = cell(paper, 7, "upernet_idrnet_swin", "lip").jobs
+    assert (lip.config["protocol"]["window"], lip.config["protocol"]["scales"]) == ([473, 473], [0.75, 1.0, 1.25])
+    training = paper.jobs[lip.needs[0]].config["recipe"]
+    assert (training["batch_size"], training["epochs"], training["optimizer"]["name"]) == (16, 110, "adamw")
+
+
+def test_the_longer_training_of_ocrnet(tmp_path: Path):
+    paper = Planner(library.profile("paper"), cache=tmp_path, device=Device("cpu", "test", 1)).plan([table(1)])
+    epochs = {}
+    for row in ("ocr", "idrnet"):
+        (job,) = cell(paper, 1, row, "cityscapes").jobs
+        epochs[row] = paper.jobs[job.needs[0]].config["recipe"]["epochs"]
+    assert epochs == {"ocr": 440, "idrnet": 220}
+
+
+def test_table_6_tests_elsewhere_and_trains_nothing_of_its_own(plan: Plan):
+    trained = {j.needs[0] for c in plan.of(table(2)) for j in c.jobs}
+    for c in plan.of(table(6)):
+        (job,) = c.jobs
+        assert job.config["data"]["name"] == c.column
+        assert plan.jobs[job.needs[0]].config["data"]["name"] == ("lip" if c.column == "cihp" else "cityscapes")
+        assert job.needs[0] in trained, f"{c.name}: its training is not one of Table 2"
+
+
+# ------------------------------------------------------------------------------------------------------------- sharing
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("1/aspp/ade20k", "2/deeplabv3/ade20k"),
+        ("1/ppm/cityscapes", "2/pspnet/cityscapes"),
+        ("1/upernet/ade20k", "2/upernet/ade20k"),
+        ("1/idrnet/ade20k", "2/fcn_idrnet/ade20k"),
+        ("1/idrnet/cityscapes", "2/fcn_idrnet/cityscapes"),
+        ("1/idrnet_plus/ade20k", "2/upernet_idrnet/ade20k"),
+        ("1/idrnet_plus/cityscapes", "2/upernet_idrnet/cityscapes"),
+        ("2/fcn/coco_stuff", "3/fcn/coco_stuff"),
+        ("2/fcn_idrnet/ade20k", "3/full/ade20k"),
+        ("2/fcn_idrnet/coco_stuff", "3/full/coco_stuff"),
+        ("3/full/ade20k", "4/deletion/ade20k"),
+        ("1/ocr/ade20k", "5/ocr/miou"),
+        ("2/deeplabv3/ade20k", "5/aspp/miou"),
+        ("2/fcn_idrnet/ade20k", "5/idrnet/miou"),
+        ("2/pspnet_idrnet/ade20k", "5/ppm_idrnet/miou"),
+        ("1/ann/ade20k", "5/ann/miou"),
+    ],
+)
+def test_cells_with_one_published_number_are_one_job(plan: Plan, first: str, second: str):
+    one, two = (cell(plan, int(n), row, column) for n, row, column in (name.split("/") for name in (first, second)))
+    assert [j.key for j in one.jobs] == [j.key for j in two.jobs]
+    values = [c.table.value_of(c.row, c.column) for c in (one, two)]
+    assert values[1] is None or values[0].text == values[1].text
+
+
+def test_the_same_seeds_for_every_method_on_a_dataset(plan: Plan):
+    seeds: dict[str, set[int]] = {}
+    for job in plan.jobs.values():
+        if job.kind == "train":
+            seeds.setdefault(job.config["data"]["name"], set()).add(job.config["seed"])
+    assert all(len(found) == 1 for found in seeds.values())
+
+
+def test_sharing_leaves_far_fewer_trainings_than_cells_and_planning_is_fast(planner: Planner):
+    tables = [table(n) for n in range(1, 8)]
+    started = time.process_time()
+    plan = planner.plan(tables)
+    seconds = time.process_time() - started
+    cells = [c for c in plan.cells if c.jobs and c.jobs[0].kind in ("train", "evaluate")]
+    trainings = {k for c in cells for j in c.jobs for k in j.needs}
+    assert len(cells) >= 110
+    assert len(trainings) <= 0.65 * len(cells)
+    assert seconds < 1.0
