@@ -129,6 +129,10 @@ def _rows(table: Table) -> Iterator[tuple[Path_, str]]:
         if row.compared_with is not None and row.compared_with not in table.published.values:
             tail = nearest(row.compared_with, table.published.values, what="published rows are")
             yield (*path, "compared_with"), f"'{row.compared_with}' has no published values.{tail}"
+        for name in row.descriptors:
+            if name not in table.descriptors or name == "label":
+                tail = nearest(name, set(table.descriptors) - {"label"}, what="the table's descriptors are")
+                yield (*path, "descriptors", name), f"no such descriptor.{tail}"
         for column in row.cells:
             if column not in table.columns:
                 tail = nearest(column, table.columns, what="columns are")

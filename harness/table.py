@@ -118,6 +118,9 @@ class Row(Spec):
     checkpoint: str | None = None
     cells: dict[str, CellSpec] = {}
     compared_with: str | None = None
+    descriptors: dict[str, str] = {}  # what the table prints of the row besides its label and its numbers
+    system: str | None = None  # one name for what several tables quote, where label and backbone do not tell
+    rounding: Rounding | None = None  # of this row's counts, where it differs from the table's
     extra: bool = False  # not in the paper's table; ours, printed below it
     notes: tuple[str, ...] = ()
 
@@ -137,18 +140,22 @@ class Source(Spec):
 
 
 class Value(Spec):
-    """One published number as printed. `text` keeps its digits: 79.40 has two decimals."""
+    """One published number as printed. `text` keeps its digits: 79.40 has two decimals. `bound`: printed as `>150`."""
 
     value: float
     text: str
+    bound: Literal["", ">", "<"] = ""
     gain: float | None = None  # the `(+x)` printed beside it
+    gain_text: str = ""
 
     @model_validator(mode="before")
     @classmethod
     def _from_scalar(cls, value: Any) -> Any:
         if isinstance(value, Mapping):
-            inner = value.get("value")
-            return {"text": getattr(inner, "text", str(inner)), **value}
+            inner, gain = value.get("value"), value.get("gain")
+            texts = {"text": getattr(inner, "text", str(inner))}
+            texts |= {"gain_text": getattr(gain, "text", str(gain))} if gain is not None else {}
+            return {**texts, **value}
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"{value!r} is not a number; leave the cell out where the paper prints none")
         return {"value": value, "text": value.text if isinstance(value, Number) else str(value)}
@@ -156,6 +163,10 @@ class Value(Spec):
     @property
     def decimals(self) -> int:
         return len(self.text.partition(".")[2])
+
+    @property
+    def printed(self) -> str:
+        return self.bound + self.text
 
 
 class Published(Spec):
@@ -189,7 +200,10 @@ class Defaults(Spec):
 
 
 class Table(Spec):
-    """A table file. `id` is the file's stem (`idrnet_table2`) and `path` where it was read."""
+    """A table file. `id` is the file's stem (`idrnet_table2`) and `path` where it was read.
+
+    `descriptors`: headings of the columns before the numbers in the paper's order, `label` being the row's label.
+    """
 
     id: str
     path: str
@@ -199,6 +213,7 @@ class Table(Spec):
     measure: str | None = None
     about: str = ""
     defaults: Defaults = Defaults()
+    descriptors: dict[str, str] = {}
     columns: dict[str, Column] = Field(min_length=1)
     rows: dict[str, Row] = Field(min_length=1)
     published: Published = Published()
@@ -228,6 +243,10 @@ class Table(Spec):
     def convention_of(self, column: str) -> str:
         return self.columns[column].convention or ""
 
+    def rounding_of(self, row: str) -> Rounding:
+        """How the paper cuts the counts of a row to its decimals."""
+        return self.rows[row].rounding or self.published.rounding
+
     def value_of(self, row: str, column: str) -> Value | None:
         """The published value a cell is compared with, if the paper prints one."""
         return self.published.values.get(self.rows[row].compared_with or row, {}).get(column)
@@ -244,14 +263,14 @@ class Table(Spec):
             **{k: v for k, v in self.published.source.model_dump().items() if v is not None},
             "row": self.rows[row].label or row,
             "column": spec.label or column,
-            "printed": value.text,
+            "printed": value.printed,
             "decimals": value.decimals,
             "statistic": "single" if measure.exact else spec.statistic or self.published.statistic,
             "split": spec.split or "",
             "protocol": spec.protocol or self.published.protocol or "",
             "unit": measure.unit,
             "convention": self.convention_of(column),
-            "rounding": self.published.rounding,
+            "rounding": self.rounding_of(row),
             "evidence": module.evidence if counted and module is not None else "",
         }
 

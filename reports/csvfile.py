@@ -42,7 +42,7 @@ def _line(sheet: Sheet, shown: Shown) -> tuple[str, ...]:
         shown.row,
         shown.column,
         _number(shown.mean) if shown.values else "",
-        shown.published.text if shown.published is not None else "",
+        shown.published.printed if shown.published is not None else "",
         _number(shown.difference) if shown.difference is not None else "",
         shown.measure.unit,
         shown.convention,

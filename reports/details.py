@@ -97,7 +97,7 @@ def _published(shown: Shown, own: list[str]) -> str:
     if shown.published is None:
         return "–"
     row = shown.another or shown.provenance.get("row")
-    return markdown(f"{shown.published.text} {shown.measure.unit} ({'; '.join([f'row {row}', *own])})")
+    return markdown(f"{shown.published.printed} {shown.measure.unit} ({'; '.join([f'row {row}', *own])})")
 
 
 def _facts(shown: Shown) -> list[str]:

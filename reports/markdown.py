@@ -149,7 +149,7 @@ def _label(table: Table, row: str) -> str:
 def _cell(sheet: Sheet, shown: Shown, notes: _Footnotes) -> str:
     """`42.21 · paper 42.21 · **reproduced**`, or what stands in the place of a value, with its footnotes."""
     mark = notes.mark(shown.footnotes)
-    paper = f"paper {markdown(shown.published.text)}" if shown.published is not None else ""
+    paper = f"paper {markdown(shown.published.printed)}" if shown.published is not None else ""
     ratio = shown.ratio
     if not shown.measured:
         paper += f", {ratio.published:.2f} ×" if paper and ratio is not None and ratio.published is not None else ""

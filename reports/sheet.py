@@ -215,7 +215,7 @@ def _shown(cell: Cell, reader: _Reader, profile: Profile) -> Shown:
         another=(table.rows[row.compared_with].label or row.compared_with) if row.compared_with else "",
         convention=table.convention_of(cell.column) if measure.name == "flops" else "",
         provenance=table.provenance(cell.row, cell.column),
-        rounding=table.published.rounding if measure.exact else "round",
+        rounding=table.rounding_of(cell.row) if measure.exact else "round",
         jobs=cell.jobs,
     )
     shown = _with_values(shown, cell, reader)

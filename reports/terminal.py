@@ -71,7 +71,7 @@ def _block(sheet: Sheet, column: str) -> list[str]:
 def _fields(shown: Shown | None, related: bool) -> tuple[str, ...]:
     if shown is None:
         return ("", "") + (("", "") if related else ()) + ("",)
-    published = shown.published.text if shown.published is not None else ""
+    published = shown.published.printed if shown.published is not None else ""
     value = shown.text if shown.values else ""
     if len(shown.values) > 1:
         value += f" ±{shown.deviation:.{shown.decimals}f}"

@@ -1,0 +1,86 @@
+"""HFGD's and ECENet's table files against an independent reading of the two papers, cell by cell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from harness import ROOT
+from harness.table import Table, load
+
+READ = ROOT / "tests" / "data" / "published"
+ECENET = {"gflops": "gflops", "params": "params_m", "ss": "miou_ss", "ms": "miou_ms"}
+
+
+def papers(name: str) -> list[dict[str, Any]]:
+    return yaml.safe_load((READ / f"{name}.yaml").read_text(encoding="utf-8"))["tables"]
+
+
+def table(name: str) -> Table:
+    return load(ROOT / "tables" / f"{name}.yaml")
+
+
+def shown(made: Table) -> list[str]:
+    return [key for key, row in made.rows.items() if not row.extra]
+
+
+@pytest.mark.parametrize("read", papers("hfgd"), ids=lambda t: t["id"])
+def test_every_cell_of_hfgd(read: dict[str, Any]) -> None:
+    made = table(f"hfgd_table{read['id'].removeprefix('T')}")
+    assert len(shown(made)) == len(read["rows"])
+    for key, row in zip(shown(made), read["rows"]):
+        printed = made.published.values.get(key, {})
+        expected = {k: row["cells"][k] for k in made.columns if row["cells"].get(k) not in ("-", None)}
+        assert {k: v.value for k, v in printed.items()} == expected, key
+        gain = row["cells"].get("delta")
+        assert [v.gain for v in printed.values() if v.gain is not None] == ([gain] if gain is not None else []), key
+        assert (made.rows[key].cited is not None) == (row["rerun"] == "cited"), key
+        said = {made.rows[key].label, *made.rows[key].descriptors.values()}
+        words = {str(v) for k, v in row["cells"].items() if k not in made.columns and k != "delta"}
+        assert words - {"-", "yes", "None"} <= said, key
+
+
+def test_decimals_of_hfgd_are_those_of_the_paper() -> None:
+    one = {f"hfgd_table{n}" for n in (10, 11, 13, 14, 15, 16)}
+    for n in range(1, 18):
+        made = table(f"hfgd_table{n}")
+        decimals = {v.decimals for row in made.published.values.values() for v in row.values()}
+        assert decimals == {1 if made.id in one else 2}, made.id
+
+
+@pytest.mark.parametrize("read", papers("ecenet"), ids=lambda t: t["id"])
+def test_every_cell_of_ecenet(read: dict[str, Any]) -> None:
+    made = table(f"ecenet_table{read['number']}")
+    assert len(shown(made)) == len(read["rows"])
+    for key, row in zip(shown(made), read["rows"]):
+        printed = made.published.values[key]
+        for column, name in ECENET.items():
+            cell = row["cells"].get(name, {"value": None})
+            if cell["value"] is None:
+                assert column not in printed, (key, column)
+                continue
+            assert printed[column].printed == cell["raw"].rstrip("M"), (key, column)
+            assert printed[column].decimals == cell["decimals"], (key, column)
+        if read["number"] <= 3:
+            assert made.rows[key].descriptors["backbone"].rstrip("†") == row["backbone"]
+
+
+def test_there_are_thirty_two_tables_of_three_papers() -> None:
+    found: dict[str, int] = {}
+    for path in sorted((ROOT / "tables").glob("*_table*.yaml")):
+        found[path.stem.partition("_")[0]] = found.get(path.stem.partition("_")[0], 0) + 1
+    assert found == {"ecenet": 7, "hfgd": 17, "idrnet": 8}
+
+
+def test_no_number_of_a_paper_is_without_its_source() -> None:
+    for path in sorted((ROOT / "tables").glob("*_table*.yaml")):
+        made = load(Path(path))
+        source = made.published.source
+        assert source.arxiv, made.id
+        assert str(source.table) == str(made.table), made.id
+        for key, row in made.rows.items():
+            told = (row.cited, row.awaits, row.method, row.module)
+            assert any(part is not None for part in told), (made.id, key)
