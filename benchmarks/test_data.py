@@ -13,6 +13,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -20,12 +21,14 @@ from harness.data import catalog
 from harness.data.files import Root, locate, manifest, pairs
 from harness.data.loader import TrainingBatches
 from harness.data.synthetic import scene, write_pair
-from harness.job import Data
-from harness.recipe import Augmentation
+from harness.evaluation.run import confusion_of
+from harness.job import Context, Data, Progress
+from harness.recipe import Augmentation, TestProtocol
 
 IMAGES = 48
 BATCH = 16
 RATIO = 1.5
+IMAGES_TESTED = 600
 ADE20K_TRAIN = 20210
 HOW = Augmentation(resize=(2048, 512), crop=(512, 512))
 
@@ -106,17 +109,45 @@ def test_training_pipeline(ade_sized: Root, benchmark) -> None:
     assert mine / theirs >= RATIO
 
 
-def test_loader_starts_within_a_second(tmp_path: Path, benchmark) -> None:
+def many(data_dir: Path, size: tuple[int, int], **counts: int) -> None:
+    """ADE20K's layout with so many images per split; they are one image under many names."""
     dataset = catalog.find("ade20k")
-    layout = dataset.layouts[0]
-    folder = tmp_path / dataset.folder
-    image, label = scene(np.random.default_rng(0), 150, (8, 8))
-    for split, count in (("train", ADE20K_TRAIN), ("val", 1)):
+    layout, folder = dataset.layouts[0], data_dir / dataset.folder
+    image, label = scene(np.random.default_rng(0), 150, size)
+    for split, count in counts.items():
         write_pair(folder, layout, split, "first", image, label)
         for pattern in (layout.image_path(split, "{id}"), layout.label_path(split, "{id}")):
             source = folder / pattern.format(id="first")
             for number in range(1, count):
                 os.link(source, folder / pattern.format(id=f"ADE_{number:08d}"))
+
+
+def test_evaluation_memory_does_not_grow(tmp_path: Path) -> None:
+    """Resident memory after the last image against that after the 100th."""
+    many(tmp_path, (96, 128), val=IMAGES_TESTED)
+    root = locate(Data(name="ade20k"), data_dir=tmp_path, cache=tmp_path / "cache")
+    resident: list[int] = []
+
+    class Constant(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(1, 150, 2, 2)
+
+    def measure(progress: Progress) -> None:
+        if progress.done in (100, IMAGES_TESTED):
+            resident.append(psutil.Process().memory_info().rss)
+
+    torch.set_num_threads(1)
+    context = Context(tmp_path, tmp_path / "cache", tmp_path, "cpu", 1, progress=measure)
+    confusion_of(Constant(), root, TestProtocol(resize=(64, 64)), context)
+    grown = (resident[1] - resident[0]) / 2**20
+    print(f"evaluation: {resident[1] / 2**20:.0f} MiB after {IMAGES_TESTED} images, {grown:+.1f} MiB since the 100th")
+    assert grown < IMAGES_TESTED * 96 * 128 * 5 / 2**20 / 8, (
+        "an eighth of what images, labels and predictions would take if kept"
+    )
+
+
+def test_loader_starts_within_a_second(tmp_path: Path, benchmark) -> None:
+    many(tmp_path, (8, 8), train=ADE20K_TRAIN, val=1)
     root = locate(Data(name="ade20k"), data_dir=tmp_path, cache=tmp_path / "cache")
     manifest(root, tmp_path / "cache")
 

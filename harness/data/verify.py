@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,12 +55,11 @@ class Verification:
         lines = [f"{self.name}: layout '{self.layout}' at {self.path}, manifest {self.digest}"]
         for split, found in self.splits.items():
             published = "" if found.published is None else f" of {found.published} published"
-            state = f"{len(found.problems)} problems" if found.problems else "sound" if found.images else "not there"
+            state = _count(found.problems) if found.problems else "sound" if found.images else "not there"
             lines.append(f"  {split}: {found.images} images{published}, {state}")
             lines += [f"    {problem}" for problem in found.problems]
         lines += [f"  {line}" for line in self.changed]
-        count = len(self.problems)
-        lines.append(f"{count} problem{'s' if count != 1 else ''} found" if count else "no problems found")
+        lines.append(f"{_count(self.problems)} found" if self.problems else "no problems found")
         return "\n".join(lines)
 
 
@@ -158,9 +157,12 @@ def ensure_sound(
     if problems:
         shown = "\n  ".join(problems[:_SHOWN])
         more = f"\n  … and {len(problems) - _SHOWN} more (python -m harness data verify {root.dataset.name})"
-        count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
         tail = more if len(problems) > _SHOWN else ""
-        raise DataError(f"dataset '{root.dataset.name}', split '{split}': {count}\n  {shown}{tail}")
+        raise DataError(f"dataset '{root.dataset.name}', split '{split}': {_count(problems)}\n  {shown}{tail}")
+
+
+def _count(problems: Sequence[str]) -> str:
+    return f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
 
 
 def _record(root: Root, split: str, cache: Path) -> Path:
