@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from house import House
 from hypothesis import settings
 
 from harness import ROOT
@@ -39,3 +41,16 @@ def write(tmp_path: Path) -> Callable[[str, str], Path]:
 def tables() -> Path:
     """The folder of the shipped table files."""
     return ROOT / "tables"
+
+
+@pytest.fixture(scope="session")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("checkout")
+    for room in ("harness", "methods", "reports", "tables"):
+        shutil.copytree(ROOT / room, root / room, ignore=shutil.ignore_patterns("__pycache__"))
+    return root
+
+
+@pytest.fixture
+def house(copied: Path, tmp_path: Path) -> House:
+    return House(copied, tmp_path / "results")

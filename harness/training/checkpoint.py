@@ -164,12 +164,15 @@ def load(folder: Path) -> dict[str, Any] | None:
 def load_weights(folder: Path) -> dict[str, Tensor]:
     """Weights of the finished training in `folder`. Raises DataError when they are corrupt, UserError when it has not ended."""
     finals = [saved for saved in listing(folder) if saved.final]
+    # a training that counts as measured is repeated only when its folder is gone
+    again = f"Delete the folder {folder} and run the training again (the same command with --retry-failed)"
     if not finals:
-        raise UserError(f"{folder} holds no weights of a finished training; run the training again, it resumes")
+        measured = (Path(folder) / "result.json").exists()
+        how = again if measured else "Run the training again, it resumes"
+        raise UserError(f"{folder} holds no weights of a finished training. {how}")
     if not finals[-1].intact():
         raise DataError(
-            f"{finals[-1].path} is corrupt or cut short: its SHA-256 differs from the one in its name. "
-            "Delete that file and run the training again (--retry-failed)"
+            f"{finals[-1].path} is corrupt or cut short: its SHA-256 differs from the one in its name. {again}"
         )
     return finals[-1].read()["model"]
 

@@ -1,0 +1,34 @@
+"""The command line as a person has it: `python -m harness` in a copy of the checkout, with a results folder of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PATIENCE = 240  # seconds until a test of a command gives up; nothing waits for it when all is well
+
+
+class House:
+    """A copy of the checkout, and a results folder."""
+
+    def __init__(self, root: Path, results: Path) -> None:
+        self.root, self.results = root, results
+
+    def start(self, *arguments: object, **options) -> subprocess.Popen:
+        environ = {**os.environ, "HARNESS_RESULTS": str(self.results), **options.pop("environ", {})}
+        command = [sys.executable, "-m", "harness", *map(str, arguments)]
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+        return subprocess.Popen(command, cwd=self.root, env=environ, **options)
+
+    def __call__(self, *arguments: object, code: int = 0, **options) -> str:
+        """What the command prints on both streams; fails unless it exits with `code`."""
+        process = self.start(*arguments, **options)
+        out, err = process.communicate(timeout=PATIENCE)
+        assert "Traceback" not in err, err
+        assert process.returncode == code, out + err
+        return out + err
+
+    def json(self, kind: str) -> list[Path]:
+        return sorted(self.results.glob(f"jobs/{kind}/*/*/result.json"))
