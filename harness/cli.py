@@ -36,27 +36,26 @@ def parser() -> argparse.ArgumentParser:
         )
 
     run = add("run", "measure tables and report them", "run tables/idrnet_table5.yaml --rows '*net' --columns flops")
-    _selection(run)
-    _place(run)
     run.add_argument("--retry-failed", action="store_true", help="repeat jobs that failed before")
-    run.add_argument("--jobs", type=_positive, metavar="N", help="jobs at once (default: one per GPU, or per CPU)")
-    run.add_argument("--no-figures", action="store_true", help="write the report without figures")
-
+    run.add_argument("--detach", action="store_true", help="with --on: submit, and return at once")
     plan = add("plan", "show what a run would do, without doing it", "plan tables/idrnet_table2.yaml --seeds 3")
-    _selection(plan)
-    _place(plan)
-    plan.add_argument("--jobs", type=_positive, metavar="N", help="jobs at once, for the time estimate")
+    for command in (run, plan):
+        command.add_argument(
+            "--jobs", type=_positive, metavar="N", help="jobs at once (default: one per GPU, or per CPU)"
+        )
+        _cluster(command)
+        command.add_argument("--budget", type=_hours, metavar="HOURS", help="refuse a plan that needs more GPU-hours")
 
     status = add("status", "show how every cell stands", "status tables/idrnet_table2.yaml --profile smoke")
-    _selection(status)
-    _place(status)
-
+    cancel = add("cancel", "cancel what was submitted to Slurm", "cancel tables/idrnet_table2.yaml --profile smoke")
     report = add("report", "report what is measured", "report tables/idrnet_table5.yaml --format csv")
-    _selection(report)
-    _place(report)
     formats = ("markdown", "csv", "text")
     report.add_argument("--format", choices=formats, default="markdown", help="markdown writes files, the others print")
-    report.add_argument("--no-figures", action="store_true", help="write the report without figures")
+    for command in (run, report):
+        command.add_argument("--no-figures", action="store_true", help="write the report without figures")
+    for command in (run, plan, status, cancel, report):
+        _selection(command)
+        _place(command)
 
     why = add("why", "explain why a cell is or is not measured", "why idrnet_table2/fcn_idrnet/ade20k --profile smoke")
     why.add_argument("cell", metavar="TABLE/ROW/COLUMN")
@@ -111,6 +110,20 @@ def _selection(command: argparse.ArgumentParser) -> None:
 def _profile(command: argparse.ArgumentParser) -> None:
     command.add_argument("--profile", default="paper", metavar="NAME", help="paper (default), short or smoke")
     command.add_argument("--seeds", type=_positive, default=1, metavar="N", help="repetitions of each training (1)")
+
+
+def _cluster(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--on", metavar="CLUSTER", help="a Slurm cluster: its file, e.g. slurm/clusters/local.yaml")
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = -1.0
+    if not 0 <= hours < 1e9:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of hours")
+    return hours
 
 
 def _place(command: argparse.ArgumentParser) -> None:

@@ -19,15 +19,28 @@ def run(options: Namespace) -> Exit:
     from harness.run import run as measure
     from harness.scheduler.local import Local
 
+    place = _cluster(options)
     plan, store = _plan(options)
     store.prepare()
     todo = queue(plan, store, retry_failed=options.retry_failed)
-    transport = Local(store, data_dir=_data(options), device=_device(options), slots=options.jobs)
+    if place is None:
+        transport = Local(store, data_dir=_data(options), device=_device(options), slots=options.jobs)
+    else:
+        from harness.scheduler.slurm import Slurm
+
+        place.check()
+        transport = Slurm(store, place.cluster, data_dir=_data(options), controller=place.controller)
     _print(console.plan_lines(plan, todo, estimate(todo.run, store), transport.slots))
     if not plan.wanted():
         return Exit.NOTHING
     if todo.blocked and not todo.run and len(todo.blocked) == len(plan.pending(store)):
         raise MissingError("nothing can be measured until the above is there")
+    if options.detach:
+        transport.start(todo.run, plan.jobs)
+        print(
+            f"{console.plural(len(todo.run), 'job')} with Slurm; see python -m harness status, or run again to follow"
+        )
+        return Exit.OK
     with console.Console(plan, store, todo) as listener:
         outcome = measure(plan, store, transport, listener, retry_failed=options.retry_failed)
     _print(["", *console.closing(plan, store, outcome)])
@@ -55,9 +68,19 @@ def status(options: Namespace) -> Exit:
     from harness import inspection
 
     plan, store = _plan(options)
-    lines, left = inspection.status_lines(plan, store)
+    from harness.scheduler import remote
+
+    lines, left = inspection.status_lines(plan, store, remote.whereabouts(plan.jobs.values(), store))
     _print(lines)
     return Exit.FAILED if left else Exit.OK
+
+
+def cancel(options: Namespace) -> Exit:
+    """`cancel`: takes this plan's jobs back from Slurm."""
+    from harness.scheduler import remote
+
+    _print(remote.cancel(*_plan(options)))
+    return Exit.OK
 
 
 def report(options: Namespace) -> Exit:
@@ -170,10 +193,14 @@ def _plan(options: Namespace, selection=None):
         tuple(range(options.seeds)),
         data_dir=_data(options),
         cache=store.cache,
-        device=environment.device(options.device),
+        device=_device(options),
     )
     chosen = selection or Selection(tuple(options.rows), tuple(options.columns))
-    return planner.plan(tables, chosen), store
+    plan = planner.plan(tables, chosen)
+    place = _cluster(options)
+    if place is not None:
+        place.block(plan)
+    return plan, store
 
 
 def _report(plan, store, *, figures: bool, text: bool) -> None:
@@ -196,7 +223,21 @@ def _data(options: Namespace) -> Path | None:
 def _device(options: Namespace):
     from harness import environment
 
-    return environment.device(options.device)
+    place = _cluster(options)
+    return environment.device(options.device) if place is None else place.device(options.device)
+
+
+def _cluster(options: Namespace):
+    """The cluster of --on; None: this machine."""
+    if getattr(options, "on", None) is None:
+        if getattr(options, "detach", False):
+            raise UserError("--detach leaves jobs with Slurm: say which cluster with --on")
+        return None
+    from harness.scheduler.remote import Place
+
+    if not isinstance(options.on, Place):
+        options.on = Place.of(options.on)
+    return options.on
 
 
 def _cell(name: str) -> tuple[Path, str, str]:

@@ -157,9 +157,14 @@ class Console:
         if event.state == "started":
             self._started[key] = time.monotonic()
             return
+        name = self._names.get(key, event.job.kind)
+        if event.state == "retried":
+            assert event.failure is not None
+            self._started.pop(key, None)
+            self._say(f" ↻ {name:<40} {event.failure.cause}: {event.failure.message}; it goes on")
+            return
         self._left -= 1
         took = duration(time.monotonic() - self._started.pop(key, time.monotonic()))
-        name = self._names.get(key, event.job.kind)
         if event.state == "done":
             self._say(f" ✓ {name:<40} {self._summary(event.job):<44} {took}")
         elif event.state == "interrupted":

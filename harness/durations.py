@@ -26,15 +26,18 @@ class Estimate:
 
 def estimate(jobs: Sequence[Job], store: Store) -> Estimate:
     """From stored durations of the most similar finished jobs; a job like no other is counted as unknown."""
-    finished: dict[str, list[Result]] = {}
-    for kind in {job.kind for job in jobs}:
-        finished[kind] = list(store.results(kind))
-    total, known = 0.0, 0
+    known = [seconds for seconds in durations(jobs, store).values() if seconds is not None]
+    return Estimate(sum(known), len(known), len(jobs) - len(known))
+
+
+def durations(jobs: Sequence[Job], store: Store) -> dict[str, float | None]:
+    """{key: seconds that the most similar finished jobs took, their median; None where nothing like it has run}."""
+    finished = {kind: list(store.results(kind)) for kind in {job.kind for job in jobs}}
+    found: dict[str, float | None] = {}
     for job in jobs:
         like = _similar(job, finished[job.kind])
-        if like:
-            total, known = total + median(r.seconds for r in like), known + 1
-    return Estimate(total, known, len(jobs) - known)
+        found[job.key] = median(r.seconds for r in like) if like else None
+    return found
 
 
 def _similar(job: Job, results: Sequence[Result]) -> list[Result]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import platform
 import subprocess
@@ -74,8 +75,15 @@ def device(prefer: str = "auto") -> Device:
 
 @functools.cache
 def commit() -> tuple[str, bool]:
-    """(commit, dirty): the checkout's commit, and whether its tracked files differ from it. ('', False) outside git."""
+    """(commit, dirty): the checkout's commit, and whether its tracked files differ from it. ('', False) outside git.
+
+    A copy of the code for queued jobs carries a note of where it came from.
+    """
+    note = ROOT / "commit.json"
     try:
+        if note.is_file():
+            recorded = json.loads(note.read_text(encoding="utf-8"))
+            return recorded["commit"], recorded["dirty"]
         run = functools.partial(subprocess.run, cwd=ROOT, capture_output=True, text=True, timeout=20, check=True)
         head = run(["git", "rev-parse", "HEAD"]).stdout.strip()
         dirty = bool(run(["git", "status", "--porcelain", "--untracked-files=no"]).stdout.strip())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from harness import environment
@@ -17,9 +17,12 @@ from harness.store import Store, read_json
 # ------------------------------------------------------------------------------------------------------------ status
 
 
-def status_lines(plan: Plan, store: Store) -> tuple[list[str], int]:
-    """One line per cell and a count per state; and how many wanted cells are not measured."""
-    states = [(cell, *cell_state(plan, store, cell)) for cell in plan.cells]
+def status_lines(plan: Plan, store: Store, queued: Mapping[str, str] | None = None) -> tuple[list[str], int]:
+    """One line per cell and a count per state; and how many wanted cells are not measured.
+
+    `queued`: how jobs stand that some cluster has, by key.
+    """
+    states = [(cell, *cell_state(plan, store, cell, queued or {})) for cell in plan.cells]
     width = max((len(cell.name) for cell in plan.cells), default=0)
     lines = [f"{cell.name:<{width}}  {state}{f': {why}' if why else ''}" for cell, state, why in states]
     counts = Counter(state for _, state, _ in states)
@@ -27,8 +30,8 @@ def status_lines(plan: Plan, store: Store) -> tuple[list[str], int]:
     return lines, sum(cell.state == "run" and state != "measured" for cell, state, _ in states)
 
 
-def cell_state(plan: Plan, store: Store, cell: Cell) -> tuple[str, str]:
-    """(state, why): measured, partly measured, running, failed, cannot run here, to be measured, …"""
+def cell_state(plan: Plan, store: Store, cell: Cell, queued: Mapping[str, str] | None = None) -> tuple[str, str]:
+    """(state, why): measured, partly measured, running, submitted, failed, cannot run here, to be measured, …"""
     results = [store.result(job) for job in cell.jobs]
     done = sum(result is not None for result in results)
     if done and done == len(results):
@@ -41,6 +44,9 @@ def cell_state(plan: Plan, store: Store, cell: Cell) -> tuple[str, str]:
         record = read_json(store.folder(job) / "progress.json")
         if record is not None and time.time() - record["time"] < 60:
             return "running", f"{job.kind} {record['done']}/{record['total']}"
+    for job in unfinished:
+        if queued and job.key in queued:
+            return "submitted", f"{job.kind} {queued[job.key]}"
     for job in unfinished:
         failure = store.failure(job)
         if failure is not None:

@@ -107,6 +107,8 @@ def _note(event: Event, outcome: Outcome, running: dict[str, Job]) -> None:
         running[key] = event.job
         return
     running.pop(key, None)
+    if event.state == "retried":
+        return
     if event.state == "done":
         outcome.done.append(key)
     elif event.state == "interrupted":

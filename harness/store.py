@@ -42,15 +42,18 @@ def write_json(path: Path, record: Any) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
-        raise OutputError(_refused(path, error)) from error
+        raise refused(path, error) from error
 
 
-def _refused(path: Path, error: OSError) -> str:
+def refused(path: Path, error: OSError) -> OutputError:
+    """What a person is told when the results folder takes no more."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return (
+        return OutputError(
             f"the disk is full: {path} could not be written; make room and repeat the command, finished jobs are kept"
         )
-    return f"{path} cannot be written ({error.strerror}); choose another folder with --results DIR or HARNESS_RESULTS"
+    return OutputError(
+        f"{path} cannot be written ({error.strerror}); choose another folder with --results DIR or HARNESS_RESULTS"
+    )
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -121,7 +124,7 @@ class Store:
             probe.write_text("x", encoding="utf-8")
             probe.unlink()
         except OSError as error:
-            raise OutputError(_refused(self.root, error)) from error
+            raise refused(self.root, error) from error
 
     def folder(self, job: Job) -> Path:
         """The job's own folder (which need not exist)."""

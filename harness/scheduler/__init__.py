@@ -9,12 +9,12 @@ from typing import Literal, Protocol
 from harness.job import Job
 from harness.store import Failure
 
-State = Literal["started", "done", "failed", "interrupted", "skipped"]
+State = Literal["started", "retried", "done", "failed", "interrupted", "skipped"]
 
 
 @dataclass(frozen=True)
 class Event:
-    """What happened to a job. `skipped`: a job that it needs did not finish."""
+    """What happened to a job. `retried`: an attempt came to nothing and the job goes on; `skipped`: one that it needs failed."""
 
     job: Job
     state: State

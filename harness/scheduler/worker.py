@@ -23,7 +23,7 @@ from harness.errors import Exit, Interrupted, OutputError, UserError
 from harness.job import KINDS, Context, Job, Progress
 from harness.store import Failure, Store, read_json, write_json
 
-_STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,18 @@ class Request:
             ) from None
 
 
-def execute(folder: Path, environ: Mapping[str, str] | None = None) -> int:
-    """Runs the job in `folder` in this process and returns its exit code; UserError where there is no whole job.json."""
+def execute(folder: Path, environ: Mapping[str, str] | None = None, heard: list[int] | None = None) -> int:
+    """Runs the job in `folder` in this process and returns its exit code; UserError where there is no whole job.json.
+
+    `heard` collects the signals that ask it to stop.
+    """
     request = Request.read(folder)
     os.environ.update(environ or {})
     log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
         os.dup2(log, stream)
-    stopping: list[int] = []
-    for number in _STOPPING:
+    stopping: list[int] = [] if heard is None else heard
+    for number in STOPPING:
         signal.signal(number, lambda number, frame: stopping.append(number))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the front end, which asks jobs to stop
     store = Store(Path(request.results))
