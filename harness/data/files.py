@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from harness.data import catalog
 from harness.data.layout import Dataset, Layout
-from harness.errors import DataError, MissingError
+from harness.errors import DataError, MissingError, OutputError
 from harness.job import Data
 from harness.recipe import Synthetic
 
@@ -248,8 +248,15 @@ def _sha256(path: str) -> str:
 
 
 def write_aside(path: Path, text: str) -> None:
-    """Writes a file so that a reader sees the old one or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:
-        file.write(text)
-    os.replace(file.name, path)
+    """Writes a file so that a reader sees the old one or the new one, never half of it. OutputError where it cannot."""
+    aside = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:
+            aside = file.name
+            file.write(text)
+        os.replace(aside, path)
+    except OSError as error:
+        if aside is not None and os.path.exists(aside):
+            os.unlink(aside)
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error

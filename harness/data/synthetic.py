@@ -34,16 +34,17 @@ def write_once(dataset: Dataset, scenes: Synthetic, cache: Path) -> Path:
     folder = Path(cache) / "synthetic" / name
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f"{name}.", suffix=".tmp", dir=folder.parent))
     try:
-        write(dataset, scenes, aside, dataset.layouts[0])
-        os.rename(aside, folder)
-    except OSError:
-        if not folder.is_dir():  # another process may have been first
-            raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f"{name}.", suffix=".tmp", dir=folder.parent))
+        try:
+            write(dataset, scenes, aside, dataset.layouts[0])
+            os.rename(aside, folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        if not folder.is_dir():  # else another process was first
+            raise OutputError(f"cannot write scenes to {folder}: {error.strerror or error}") from error
     return folder
 
 

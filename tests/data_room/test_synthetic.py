@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from harness.data.files import Root, locate, pairs
 from harness.data.layout import IGNORE
 from harness.data.reading import LabelReader, read_pair
 from harness.data.synthetic import scene, write
+from harness.errors import OutputError
 from harness.job import Data
 from harness.recipe import Synthetic
 
@@ -82,3 +84,29 @@ def test_two_processes_may_write_at_once(tmp_path: Path) -> None:
     assert len(folders) == 1
     assert len(list(next(iter(folders)).rglob("*.jpg"))) == 12
     assert list((tmp_path / "synthetic").iterdir()) == list(folders), "nothing may be left aside"
+
+
+def test_a_cache_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    with pytest.raises(OutputError, match="cannot write scenes to"):
+        _locate(tmp_path / "cache")
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.data import synthetic
+
+    written: list[Path] = []
+    save = synthetic.save
+
+    def full(path: Path, pixels: np.ndarray) -> None:
+        if len(written) == 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+        save(path, pixels)
+
+    monkeypatch.setattr(synthetic, "save", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        _locate(tmp_path)
+    assert list((tmp_path / "synthetic").iterdir()) == []
+    monkeypatch.undo()
+    assert _locate(tmp_path).is_dir()
