@@ -1,4 +1,4 @@
-"""Where table, recipe and profile files are found, and how one is read into its model with every error at once."""
+"""How recipe and profile files are read into their models, with every error at once."""
 
 from __future__ import annotations
 
@@ -9,25 +9,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from harness import ROOT
 from harness.data import catalog
 from harness.document import Document, Path_, merge, read
 from harness.errors import Problem, Problems, UserError, nearest
 from harness.recipe import Profile, Recipe, Spec
-
-
-def files(shelf: str, near: Path | None = None) -> dict[str, Path]:
-    """The YAML files of a shelf (`recipes`, `profiles`) by stem: those beside the table first, then the checkout's."""
-    found: dict[str, Path] = {}
-    for folder in ([near / shelf] if near is not None else []) + [ROOT / "tables" / shelf]:
-        for file in sorted(folder.glob("*.yaml")):
-            found.setdefault(file.stem, file)
-    return found
-
-
-def table_files() -> list[Path]:
-    """The checkout's tables."""
-    return sorted((ROOT / "tables").glob("*.yaml"))
+from harness.shelves import files, table_files  # noqa: F401  (names that belong here, too)
 
 
 def recipe_names(near: Path | None = None) -> list[str]:
