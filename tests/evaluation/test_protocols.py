@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from harness.data.loader import normalise
-from harness.evaluation.protocols import predict, scores_at, windows
+from harness.evaluation.protocols import class_ids, predict, scores_at, windows
 from harness.recipe import TestProtocol
 
 K = 5
@@ -54,6 +54,17 @@ def test_whole_goes_straight_to_the_labels_size(model: nn.Module) -> None:
     torch.testing.assert_close(prediction.long(), expected.argmax(0))
     through = F.interpolate(F.interpolate(logits, size=(40, 52), mode="bilinear"), size=(97, 71), mode="bilinear")[0]
     torch.testing.assert_close(scores_at(model, [image], (97, 71), TestProtocol(via_input=True)), through)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 200), st.integers(1, 3), st.integers(0, 1000))
+def test_class_ids_are_the_argmax_and_the_first_of_ties(classes: int, levels: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randint(0, 10 * levels, (classes, 4, 5), generator=generator).float()
+    ids = class_ids(scores)
+    assert ids.dtype == torch.uint8
+    expected = scores.numpy().argmax(0)  # NumPy says which of equal ones: the first
+    np.testing.assert_array_equal(ids.numpy(), expected)
 
 
 sides = st.integers(1, 60)
