@@ -6,7 +6,7 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from harness.errors import Exit, UserError
 
@@ -57,6 +57,8 @@ def parser() -> argparse.ArgumentParser:
         _selection(command)
         _place(command)
 
+    _paper_commands(add)
+
     why = add("why", "explain why a cell is or is not measured", "why idrnet_table2/fcn_idrnet/ade20k --profile smoke")
     why.add_argument("cell", metavar="TABLE/ROW/COLUMN")
     _profile(why)
@@ -75,6 +77,15 @@ def parser() -> argparse.ArgumentParser:
 
 def _data_commands(data: argparse.ArgumentParser) -> None:
     actions = data.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+def _paper_commands(add: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
+    codes = "\n\nexit codes: 0 nothing found, 1 there are findings, 2 a file is wrong"
+    about = "check what papers print: tables against themselves, the text and each other"
+    audit = add("audit", about, f"audit tables/ecenet_table1.yaml{codes}")
+    audit.add_argument("tables", nargs="*", metavar="TABLE", help="findings about these tables (default: all of them)")
+    formats = ("text", "markdown", "csv")
+    audit.add_argument("--format", choices=formats, default="text", help="how to print the findings (text)")
+
 
     def add(name: str, about: str, example: str) -> argparse.ArgumentParser:
         form = argparse.RawDescriptionHelpFormatter

@@ -100,6 +100,26 @@ def report(options: Namespace) -> Exit:
     return Exit.OK if measured else Exit.NOTHING
 
 
+def audit(options: Namespace) -> Exit:
+    """`audit`: what does not fit in the published numbers; FAILED when there is a finding."""
+    from harness import shelves
+    from reports.audit import findings, paper
+
+    chosen = _tables(options.tables)
+    ids = {table.id for table in chosen}
+    shelf = [str(path) for path in shelves.table_files() if path.stem not in ids]
+    tables = [*chosen, *(table for table in _tables(shelf) if table.published.source.table is not None)]
+    subject = findings.Subject(tables, paper.papers({table.paper for table in tables}), paper.spellings())
+    found = findings.audit(subject, only=ids)
+    count = len(chosen) if chosen else len(tables)
+    checked = f"{count} {'table' if count == 1 else 'tables'}"
+    if options.format == "csv":
+        sys.stdout.write(findings.as_csv(found))
+    else:
+        sys.stdout.write((findings.text if options.format == "text" else findings.as_markdown)(found, checked))
+    return Exit.FAILED if found else Exit.OK
+
+
 def why(options: Namespace) -> Exit:
     """`why`: whether a cell is measured, and what changed if it no longer is."""
     from harness import inspection
@@ -170,22 +190,11 @@ def data(options: Namespace) -> Exit:
 
 def _plan(options: Namespace, selection=None):
     """(plan, store) of the tables on the command line; Problems with the errors of all of them at once."""
-    from harness import environment, library, table
+    from harness import library
     from harness.plan import Planner, Selection
     from harness.store import Store
 
-    tables, problems = [], []
-    for path in dict.fromkeys(options.tables):
-        try:
-            tables.append(table.load(path))
-        except Problems as error:
-            problems += error.problems
-    if problems:
-        raise Problems(problems)
-    paths: dict[str, str] = {}
-    for made in tables:
-        if paths.setdefault(made.id, made.path) != made.path:
-            raise UserError(f"{paths[made.id]} and {made.path} have the same name, which is what tells tables apart")
+    tables = _tables(options.tables)
     store = Store(Path(options.results))
     profile = library.profile(options.profile, near=Path(options.tables[0]).parent)
     planner = Planner(
@@ -250,6 +259,25 @@ def _cell(name: str) -> tuple[Path, str, str]:
     stem, row, column = parts
     known = {file.stem: file for file in library.table_files()}
     file = Path(stem) if stem.endswith(".yaml") else known.get(stem)
+def _tables(paths: Iterable[str]):
+    """The tables in these files; Problems with the errors of all of them at once."""
+    from harness import table
+
+    tables, problems = [], []
+    for path in dict.fromkeys(paths):
+        try:
+            tables.append(table.load(path))
+        except Problems as error:
+            problems += error.problems
+    if problems:
+        raise Problems(problems)
+    named: dict[str, str] = {}
+    for made in tables:
+        if named.setdefault(made.id, made.path) != made.path:
+            raise UserError(f"{named[made.id]} and {made.path} have the same name, which is what tells tables apart")
+    return tables
+
+
     if file is None:
         raise UserError(f"unknown table '{stem}'.{nearest(stem, known)}")
     loaded = table.load(file)

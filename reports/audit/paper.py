@@ -1,0 +1,159 @@
+"""What a paper says outside its tables, as data: statements, facts, citations, and what others print of the same runs.
+
+    tables/papers/PAPER.yaml    one file per paper, named as `paper:` in its tables
+    tables/papers/names.yaml    spellings of one method or backbone
+
+A statement quotes the paper; whether it is true is computed (`reports.audit.formula`), never written down.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from harness import ROOT, library
+from harness.document import Number, read
+from harness.recipe import Spec
+
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+FOLDER = ROOT / "tables" / "papers"
+
+
+def _text(value: Any) -> Any:
+    """A number as it is written: 47.30 keeps its two decimals."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return value.text if isinstance(value, Number) else str(value)
+
+
+class Statement(Spec):
+    """One sentence of the paper and what it amounts to; at least one of the fields below `where`.
+
+    `number` (as printed) `is` a formula over cells, or each of several; `holds`: comparisons that it asserts;
+    `significant`: differences that it calls significant; `only_on`: rows (globs) that it says exist on one dataset alone;
+    `of_one_row`: numbers that it gives as one row's, by column; `best`: cells that it calls the state of the art.
+    """
+
+    says: str
+    where: str
+    number: str | None = None
+    is_: tuple[str, ...] = Field((), alias="is")
+    holds: tuple[str, ...] = ()
+    significant: tuple[str, ...] = ()
+    only_on: dict[str, str] = {}
+    of_one_row: dict[str, str] = {}
+    best: tuple[str, ...] = ()
+
+    _digits = field_validator("number", mode="before")(_text)
+
+    @field_validator("is_", "holds", "significant", "best", mode="before")
+    @classmethod
+    def _one(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("of_one_row", mode="before")
+    @classmethod
+    def _texts(cls, value: Any) -> Any:
+        return {k: _text(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+
+    @model_validator(mode="after")
+    def _something(self) -> Statement:
+        if self.number is not None and not _NUMBER.fullmatch(self.number):
+            raise ValueError(f"'{self.number}' is not a number as printed, like 3.60")
+        if (self.number is None) != (not self.is_):
+            raise ValueError("'number' and 'is' go together")
+        if not (self.is_ or self.holds or self.significant or self.only_on or self.of_one_row or self.best):
+            raise ValueError("a statement needs one of 'is', 'holds', 'significant', 'only_on', 'of_one_row', 'best'")
+        return self
+
+
+class Fact(Spec):
+    """Something the paper (or what was released with it) states: `what` of `about` is `value`."""
+
+    about: str
+    what: str
+    value: str
+    where: str
+
+    _digits = field_validator("value", mode="before")(_text)
+
+
+class Citation(Spec):
+    """A reference number beside a name, outside the labels of the tables."""
+
+    name: str
+    number: int
+    where: str
+
+
+class Elsewhere(Spec):
+    """What another source prints for a cell: `value`, on `dataset` if that is another, with `details` of the same row."""
+
+    cell: str
+    value: str
+    where: str
+    dataset: str | None = None
+    details: dict[str, str] = {}
+
+    _digits = field_validator("value", mode="before")(_text)
+
+    @field_validator("details", mode="before")
+    @classmethod
+    def _texts(cls, value: Any) -> Any:
+        return {k: _text(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+
+
+class Recount(Spec):
+    """A cell counted again in the printed unit, under several readings; the first is the column's own convention."""
+
+    cell: str
+    counts: dict[str, float] = Field(min_length=1)
+
+
+class Paper(Spec):
+    """Everything a paper file says. `settings`: what training and testing need, null where the paper does not say it."""
+
+    title: str
+    arxiv: str
+    statements: tuple[Statement, ...] = ()
+    facts: tuple[Fact, ...] = ()
+    citations: tuple[Citation, ...] = ()
+    elsewhere: tuple[Elsewhere, ...] = ()
+    recounts: tuple[Recount, ...] = ()
+    settings: dict[str, str | None] = {}
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _texts(cls, value: Any) -> Any:
+        return {k: _text(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+
+
+class Names(Spec):
+    """`{canonical: [spellings]}` of methods and of backbones."""
+
+    methods: dict[str, tuple[str, ...]] = {}
+    backbones: dict[str, tuple[str, ...]] = {}
+
+
+def papers(names: set[str], folder: Path = FOLDER) -> dict[str, Paper]:
+    """The files of these papers; a paper without a file is left out. Problems with lines for a bad one."""
+    found = {}
+    for name in sorted(names):
+        file = folder / f"{name}.yaml"
+        if file.exists():
+            document = read(file)
+            found[name] = library.validate(document, document.data, Paper)
+    return found
+
+
+def spellings(folder: Path = FOLDER) -> Names:
+    """The known spellings; none where there is no file."""
+    file = folder / "names.yaml"
+    if not file.exists():
+        return Names()
+    document = read(file)
+    return library.validate(document, document.data, Names)
