@@ -212,6 +212,25 @@ def _plan(options: Namespace, selection=None):
     return plan, store
 
 
+def _tables(paths: Iterable[str]):
+    """The tables in these files; Problems with the errors of all of them at once."""
+    from harness import table
+
+    tables, problems = [], []
+    for path in dict.fromkeys(paths):
+        try:
+            tables.append(table.load(path))
+        except Problems as error:
+            problems += error.problems
+    if problems:
+        raise Problems(problems)
+    named: dict[str, str] = {}
+    for made in tables:
+        if named.setdefault(made.id, made.path) != made.path:
+            raise UserError(f"{named[made.id]} and {made.path} have the same name, which is what tells tables apart")
+    return tables
+
+
 def _report(plan, store, *, figures: bool, text: bool) -> None:
     from reports import sheet, terminal, write
 
@@ -259,25 +278,6 @@ def _cell(name: str) -> tuple[Path, str, str]:
     stem, row, column = parts
     known = {file.stem: file for file in library.table_files()}
     file = Path(stem) if stem.endswith(".yaml") else known.get(stem)
-def _tables(paths: Iterable[str]):
-    """The tables in these files; Problems with the errors of all of them at once."""
-    from harness import table
-
-    tables, problems = [], []
-    for path in dict.fromkeys(paths):
-        try:
-            tables.append(table.load(path))
-        except Problems as error:
-            problems += error.problems
-    if problems:
-        raise Problems(problems)
-    named: dict[str, str] = {}
-    for made in tables:
-        if named.setdefault(made.id, made.path) != made.path:
-            raise UserError(f"{named[made.id]} and {made.path} have the same name, which is what tells tables apart")
-    return tables
-
-
     if file is None:
         raise UserError(f"unknown table '{stem}'.{nearest(stem, known)}")
     loaded = table.load(file)
