@@ -72,11 +72,9 @@ def parser() -> argparse.ArgumentParser:
 
     doctor = add("doctor", "check this machine: packages, devices, datasets, folders", "doctor --data ~/datasets")
     _place(doctor)
+    _cluster(doctor)
     return top
 
-
-def _data_commands(data: argparse.ArgumentParser) -> None:
-    actions = data.add_subparsers(dest="action", metavar="ACTION", required=True)
 
 def _paper_commands(add: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
     codes = "\n\nexit codes: 0 nothing found, 1 there are findings, 2 a file is wrong"
@@ -86,6 +84,9 @@ def _paper_commands(add: Callable[[str, str, str], argparse.ArgumentParser]) -> 
     formats = ("text", "markdown", "csv")
     audit.add_argument("--format", choices=formats, default="text", help="how to print the findings (text)")
 
+
+def _data_commands(data: argparse.ArgumentParser) -> None:
+    actions = data.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     def add(name: str, about: str, example: str) -> argparse.ArgumentParser:
         form = argparse.RawDescriptionHelpFormatter
