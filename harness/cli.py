@@ -70,6 +70,8 @@ def parser() -> argparse.ArgumentParser:
 
     _data_commands(add("data", "prepare, verify, show and synthesize datasets", "data verify camvid --data ~/datasets"))
 
+    _weights_commands(add("weights", "bring weights that others trained under our names", "weights import --help"))
+
     doctor = add("doctor", "check this machine: packages, devices, datasets, folders", "doctor --data ~/datasets")
     _place(doctor)
     _cluster(doctor)
@@ -110,6 +112,26 @@ def _data_commands(data: argparse.ArgumentParser) -> None:
     synthesize.add_argument("--layout", help="which of the dataset's layouts (its first)")
     for action in (prepare, verify, show, synthesize):
         _place(action)
+
+
+def _weights_commands(weights: argparse.ArgumentParser) -> None:
+    actions = weights.add_subparsers(dest="action", metavar="ACTION", required=True)
+    about = "convert a released checkpoint, so that a table's row can name it as its 'checkpoint' and train nothing"
+    example = (
+        "example:\n  python -m harness weights import --from sssegmentation ckpt.pth"
+        " --method idrnet_table2/fcn_idrnet/ade20k --out fcn_idrnet.pth"
+    )
+    form = argparse.RawDescriptionHelpFormatter
+    action = actions.add_parser("import", help=about, description=about, epilog=example, formatter_class=form)
+    action.add_argument("checkpoint", metavar="CKPT", help="file of tensors (.pth or .safetensors)")
+    action.add_argument("--from", dest="source", required=True, metavar="TOOLBOX", help="who wrote it: sssegmentation")
+    cell = "TABLE/ROW/COLUMN of a cell, or a method as a table's row names it"
+    action.add_argument("--method", required=True, metavar="METHOD", help=cell)
+    action.add_argument("--backbone", help="where METHOD is no cell (resnet50_v1c)")
+    action.add_argument("--output-stride", type=_positive, metavar="N", help="of that backbone (8 for ResNets)")
+    action.add_argument("--classes", type=_positive, metavar="N", help="how many (default: read off the checkpoint)")
+    action.add_argument("--out", metavar="FILE", help="where to (results/weights/CKPT)")
+    _place(action)
 
 
 def _selection(command: argparse.ArgumentParser) -> None:

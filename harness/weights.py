@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from harness.errors import MissingError, OutputError, UserError
+from harness.errors import MissingError, OutputError, UserError, nearest
+from harness.job import Model
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -75,3 +77,42 @@ def write(state: Mapping[str, Tensor], path: Path) -> None:
     except (OSError, RuntimeError) as error:
         aside.unlink(missing_ok=True)
         raise OutputError(f"weights cannot be written to {path}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import wrote."""
+
+    tensors: int
+    parameters: int
+    classes: int
+
+
+def import_foreign(source: Path, toolbox: str, model: Model, out: Path, *, num_classes: int | None = None) -> Imported:
+    """Converts a checkpoint that `toolbox` wrote into one of `model`, and writes it to `out`.
+
+    The number of classes is `num_classes`, else what the checkpoint says. UserError with every name that is missing,
+    unknown or of another shape; then nothing is written.
+    """
+    from methods import weights_import
+    from methods.build import build_model
+
+    if toolbox not in weights_import.SOURCES:
+        raise UserError(f"--from: unknown toolbox '{toolbox}'.{nearest(toolbox, weights_import.SOURCES)}")
+    foreign = read(source)
+    classes = num_classes or weights_import.num_classes(foreign)
+    if classes is None:
+        raise UserError(f"{source} does not say how many classes it has; give --classes")
+    model = model.model_copy(update={"num_classes": classes})
+    state, left = weights_import.convert(model, foreign)
+    with torch.device("meta"):
+        built = build_model(model)
+    problems = [f"unexpected {name}" for name in left] + misfits(built, state)
+    if problems:
+        lines = "\n  ".join(problems)
+        raise UserError(f"{source} does not fit {model.name} with {model.options}; nothing was written:\n  {lines}")
+    whole = {
+        name: state.get(name, torch.zeros(value.shape, dtype=value.dtype)) for name, value in built.state_dict().items()
+    }
+    write(whole, out)
+    return Imported(len(whole), sum(p.numel() for p in built.parameters()), model.num_classes)

@@ -18,6 +18,7 @@ import safetensors.torch
 import timm
 import torch
 import torch.nn.functional as F
+from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 
 from harness.errors import MissingError, UserError, nearest
@@ -37,7 +38,8 @@ class _Known:
     joined: bool = False  # its maps are resized to the finest and concatenated
 
 
-_SWIN_OPTIONS = {"strict_img_size": False, "drop_path_rate": 0.3}
+# windows shift in every stage, also where a map was no larger than a window when pretrained: so segmentors train Swin
+_SWIN_OPTIONS = {"strict_img_size": False, "drop_path_rate": 0.3, "always_partition": True}
 _KNOWN = {
     "resnet18": _Known("resnet18", dilated=True),
     "resnet34": _Known("resnet34", dilated=True),
@@ -55,6 +57,18 @@ _CLASSIFIERS = ("fc.", "head.", "classifier.", "norm.", "final_layer.", "incre_m
 def names() -> list[str]:
     """Names of the backbones; `timm/NAME` is understood besides."""
     return sorted(_KNOWN)
+
+
+class PaddedSwinBlock(SwinTransformerBlock):
+    """A Swin block that pads its map to whole windows before it shifts them, as segmentation's Swin does, not after.
+
+    The two differ wherever a side is no multiple of the window, as with crops of 512 or 640 and windows of 12.
+    """
+
+    def _attn(self, x: Tensor) -> Tensor:
+        height, width = x.shape[1:3]
+        padding = (0, 0, 0, -width % self.window_size[1], 0, -height % self.window_size[0])
+        return super()._attn(F.pad(x, padding))[:, :height, :width]
 
 
 class TimmBackbone(Backbone):
@@ -107,6 +121,9 @@ def build_backbone(name: str, *, output_stride: int | None = None, pretrained: b
     elif output_stride is not None:
         raise UserError(f"backbone '{name}' has no adjustable output stride; leave output_stride out (null)")
     body = _create(known, pretrained is True, options)
+    for module in body.modules():
+        if type(module) is SwinTransformerBlock:
+            module.__class__ = PaddedSwinBlock
     if isinstance(pretrained, str):
         _load(body, Path(pretrained).expanduser(), name)
     return TimmBackbone(body, known)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from harness.errors import UserError
 from methods.layers import conv_bn_relu
 from methods.registry import register, register_context
 from methods.segmentor import Backbone, EncoderDecoder, Segmentor
@@ -13,21 +14,24 @@ from methods.segmentor import Backbone, EncoderDecoder, Segmentor
 
 @register_context("fcn")
 class Convolution(nn.Module):
-    """No context beyond one 3×3 convolution of the last feature map.
+    """No context beyond 3×3 convolutions of the last feature map, `convs` of them.
 
     features [..., [B, in_channels[-1], h, w]] -> [B, channels, h, w]
     """
 
-    def __init__(self, in_channels: Sequence[int], *, channels: int = 512) -> None:
+    def __init__(self, in_channels: Sequence[int], *, channels: int = 512, convs: int = 1) -> None:
         super().__init__()
+        if convs < 1:
+            raise UserError(f"fcn: option 'convs' must be at least 1, not {convs!r}")
         self.channels = channels
-        self.reduce = conv_bn_relu(in_channels[-1], channels, 3)
+        inputs = [in_channels[-1], *[channels] * (convs - 1)]
+        self.reduce = nn.Sequential(*(layer for width in inputs for layer in conv_bn_relu(width, channels, 3)))
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         return self.reduce(features[-1])
 
 
 @register("fcn")
-def fcn(backbone: Backbone, num_classes: int, *, channels: int = 512) -> Segmentor:
-    """FCN: one 3×3 convolution and a classifier on the backbone's last feature map."""
-    return EncoderDecoder(backbone, Convolution(backbone.channels, channels=channels), num_classes)
+def fcn(backbone: Backbone, num_classes: int, *, channels: int = 512, convs: int = 1) -> Segmentor:
+    """FCN: 3×3 convolutions (two in the toolboxes' baselines) and a classifier on the backbone's last feature map."""
+    return EncoderDecoder(backbone, Convolution(backbone.channels, channels=channels, convs=convs), num_classes)
