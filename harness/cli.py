@@ -35,6 +35,28 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
+    _table_commands(add)
+    _paper_commands(add)
+    why = add("why", "explain why a cell is or is not measured", "why idrnet_table2/fcn_idrnet/ade20k --profile smoke")
+    why.add_argument("cell", metavar="TABLE/ROW/COLUMN")
+    _profile(why)
+    _place(why)
+
+    things = ("tables", "methods", "contexts", "datasets", "recipes", "profiles", "measures", "conventions")
+    listing = add("list", "list what there is", "list methods")
+    listing.add_argument("what", nargs="?", choices=things, help="default: all of them")
+
+    _data_commands(add("data", "prepare, verify, show and synthesize datasets", "data verify camvid --data ~/datasets"))
+
+    _weights_commands(add("weights", "bring weights that others trained under our names", "weights import --help"))
+
+    doctor = add("doctor", "check this machine: packages, devices, datasets, folders", "doctor --data ~/datasets")
+    _place(doctor)
+    _cluster(doctor)
+    return top
+
+
+def _table_commands(add: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
     run = add("run", "measure tables and report them", "run tables/idrnet_table5.yaml --rows '*net' --columns flops")
     run.add_argument("--retry-failed", action="store_true", help="repeat jobs that failed before")
     run.add_argument("--detach", action="store_true", help="with --on: submit, and return at once")
@@ -56,26 +78,6 @@ def parser() -> argparse.ArgumentParser:
     for command in (run, plan, status, cancel, report):
         _selection(command)
         _place(command)
-
-    _paper_commands(add)
-
-    why = add("why", "explain why a cell is or is not measured", "why idrnet_table2/fcn_idrnet/ade20k --profile smoke")
-    why.add_argument("cell", metavar="TABLE/ROW/COLUMN")
-    _profile(why)
-    _place(why)
-
-    things = ("tables", "methods", "contexts", "datasets", "recipes", "profiles", "measures", "conventions")
-    listing = add("list", "list what there is", "list methods")
-    listing.add_argument("what", nargs="?", choices=things, help="default: all of them")
-
-    _data_commands(add("data", "prepare, verify, show and synthesize datasets", "data verify camvid --data ~/datasets"))
-
-    _weights_commands(add("weights", "bring weights that others trained under our names", "weights import --help"))
-
-    doctor = add("doctor", "check this machine: packages, devices, datasets, folders", "doctor --data ~/datasets")
-    _place(doctor)
-    _cluster(doctor)
-    return top
 
 
 def _paper_commands(add: Callable[[str, str, str], argparse.ArgumentParser]) -> None:

@@ -119,7 +119,7 @@ def test_looking_never_imports_torch(smoked: tuple[House, str], tmp_path: Path):
 # ----------------------------------------------------------------------------------------------------- looking around
 
 
-@pytest.mark.parametrize("command", ["", "run", "plan", "status", "report", "why", "list", "doctor"])
+@pytest.mark.parametrize("command", ["", "run", "plan", "status", "cancel", "report", "why", "list", "doctor", "audit"])
 def test_every_help_has_an_example_that_parses(house: House, command: str):
     from harness.cli import parser
 
