@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,8 @@ def write(state: Mapping[str, Tensor], path: Path) -> None:
             torch.save(whole, aside)
         aside.replace(path)
     except (OSError, RuntimeError) as error:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
         raise OutputError(f"weights cannot be written to {path}: {error}") from error
 
 
