@@ -71,11 +71,11 @@ class Slurm:
             known = self.ledger.open_attempts()
             for job in jobs:
                 attempt = known.get(job.key)
-                if attempt is not None and self._in_slurm(attempt):
-                    self._adopt(attempt)
-                else:
-                    self._held[job.key] = {}
-            self._submit_held()
+                if attempt is not None and not self._in_slurm(attempt):
+                    self.ledger.record(attempt, "never started", "its front end died while submitting", again=True)
+                    known.pop(job.key)
+                self._held[job.key] = {}
+            self._submit_held(known)
 
     def active(self) -> bool:
         return self._following and bool(self._attempts or self._held or self._events)
@@ -89,7 +89,7 @@ class Slurm:
             if self._held and self._clock() >= self._submit_at:
                 with self.ledger.lock():
                     self._submit_held()
-            if self._events or self._clock() >= end or not self._attempts:
+            if self._events or self._clock() >= end or not (self._attempts or self._held):
                 break
             time.sleep(min(0.1, max(0.0, end - self._clock())))
         events, self._events = self._events, []
@@ -107,8 +107,13 @@ class Slurm:
 
     # ------------------------------------------------------------------------------------------------------ submitting
 
-    def _submit_held(self) -> None:
-        """Submits what can be; holds the lock. Jobs whose needed job failed are skipped."""
+    def _submit_held(self, known: Mapping[str, Attempt] | None = None) -> None:
+        """Submits what can be; holds the lock. What another front end has submitted (`known`) is followed instead, and
+        jobs whose needed job failed are skipped."""
+        known = self.ledger.open_attempts() if known is None else known
+        for key in [key for key in self._held if key in known and self._in_slurm(known[key])]:
+            del self._held[key]
+            self._adopt(known[key])
         for key in [key for key in self._held if any(need in self._failed for need in self._jobs[key].needs)]:
             del self._held[key]
             self._failed.add(key)
@@ -264,15 +269,22 @@ class Slurm:
         if now - attempt.gone_since < patience or self._settled(attempt):
             return
         waiting = [key for key in job.needs if self._store.result(self._jobs[key]) is None]
-        if waiting and not attempt.started:  # it is over because what it needs is: submitted again when that is
-            self._drop(attempt)
-            self._held[attempt.key] = attempt.tried
+        if waiting:  # it is over because what it needs is: submitted again with that, or after it
+            self._wait(attempt)
             return
         saved = (attempt.ended or {}).get("exit") == Exit.RESUMABLE
         cause, detail = cause_of(seen, started=attempt.started, saved=saved, log=tail(attempt.log))
         if seen is not None and seen.live:
             self.controller.cancel([attempt.task], attempt.array.name)
         self._over(attempt, cause, detail, seen.node if seen else "")
+
+    def _wait(self, attempt: Attempt) -> None:
+        with self.ledger.lock():
+            latest = self.ledger.open_attempts().get(attempt.key)
+            if latest is not None and latest.array.file == attempt.array.file:
+                self.ledger.record(attempt, "waiting", "what it needs did not finish", again=True)
+        self._drop(attempt)
+        self._held[attempt.key] = attempt.tried
 
     def _over(self, attempt: Attempt, cause: str, detail: str, node: str) -> None:
         """An attempt came to nothing: the job is submitted again, or has failed. Another front end may have been faster."""

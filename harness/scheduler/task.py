@@ -27,13 +27,17 @@ def run(folder: str, note: str, minutes: int, restarts: int) -> None:
     restart, began = int(os.environ.get("SLURM_RESTART_COUNT", "0")), time.monotonic()
     about = {
         "task": _task(),
+        "folder": folder,
         "node": os.environ.get("SLURMD_NODENAME", ""),
+        "pid": os.getpid(),
         "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
         "time": time.time(),
     }
     _write(Path(f"{note}.{restart}.started"), about)
     heard: list[int] = []
-    code = int(execute(Path(folder), heard=heard))
+    # Slurm takes a dependency on a job that it has forgotten for one that is met
+    ready = all((Path(need) / "result.json").exists() for need in Request.read(Path(folder)).needs.values())
+    code = int(execute(Path(folder), heard=heard) if ready else Exit.RESUMABLE)
     ended = Path(f"{note}.{restart}.ended")
     signals = [signal.Signals(number).name for number in heard]
     report = {**about, "exit": code, "signals": signals, "requeued": False, "time": time.time()}

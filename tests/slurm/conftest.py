@@ -1,0 +1,22 @@
+"""A real Slurm on this machine for the tests here, raised once in a folder of its own and taken down at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from one_machine import Bench, Cluster, bench_in, raised
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Four nodes of two processors and two fake GPUs."""
+    yield from raised(
+        tmp_path_factory.mktemp("slurm"), "--nodes", "4", "--cpus", "2", "--memory", "8000", "--gpus", "2"
+    )
+
+
+@pytest.fixture
+def bench(tmp_path: Path, cluster: Cluster) -> Bench:
+    return bench_in(tmp_path, cluster.environ)
