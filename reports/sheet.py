@@ -309,6 +309,8 @@ def _verdict(shown: Shown, profile: Profile) -> Verdict:
     if shown.measure.exact:
         evidence = str(shown.provenance.get("evidence", ""))
         return judge.exact(shown.values[0], text, shown.rounding, evidence, shown.another)
+    if shown.jobs[0].config.get("checkpoint"):
+        return judge.given(shown.values[0], text)
     dataset = str((shown.jobs[0].config.get("data") or {}).get("name", ""))
     wide = judge.margin(shown.measure.name, dataset, shown.published.value)
     statistic = str(shown.provenance.get("statistic", "unknown"))
@@ -321,6 +323,8 @@ def _footnotes(shown: Shown, table: Table) -> tuple[str, ...]:
     notes: list[str] = []
     if shown.verdict.word in (judge.FITTED, judge.INFERRED, judge.INVALID):
         notes.append(shown.verdict.reason)
+    weights = {name for job in shown.jobs if (name := job.config.get("checkpoint"))}
+    notes += [f"given weights, tested and not trained here: {Path(name).name}" for name in sorted(weights)]
     fitted = shown.provenance.get("evidence") == "fitted"
     if shown.verdict.word == judge.OTHER_MACHINE and fitted:
         notes.append(

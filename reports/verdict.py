@@ -41,6 +41,9 @@ MARGINS = {"miou": 0.5, "fwiou": 0.5, "macc": 1.0, "aacc": 0.3}
 """Differences too small to matter, in points: below the gains that the field's papers report as such. Class accuracy
 varies about twice as much as IoU, pixel accuracy about half as much."""
 
+ARITHMETIC = 0.1
+"""Points by which one checkpoint's score differs between versions of torch and GPUs, as sssegmentation's README warns."""
+
 _DATASET_MARGINS = {("miou", "camvid"): 1.0, ("macc", "camvid"): 2.0}  # 101 validation images: every image weighs a lot
 _DEFAULT_MARGIN = 0.01  # of the published value, for a measure that has no margin of its own
 _MOST_SEEDS = 100  # beyond this many, "more seeds" is no advice
@@ -116,6 +119,16 @@ def _prints(value: float, text: str, decimals: int, rounding: str) -> bool:
 
 
 # ----------------------------------------------------------------------------------------------- cells with noise
+
+
+def given(value: float, text: str) -> Verdict:
+    """The verdict on a test of given weights, in which nothing is random but the arithmetic of another machine."""
+    wide = ARITHMETIC + 10.0 ** -len(text.partition(".")[2]) / 2
+    if not math.isfinite(value):
+        return Verdict(INVALID, "the score of the given weights is no finite number", margin=wide)
+    gap = value - float(text)
+    what = f"given weights, tested and not trained here, are {gap:+.2f} from the published value; margin ± {wide:.3g}"
+    return Verdict(REPRODUCED if abs(gap) <= wide else NOT_REPRODUCED, what.replace("-", "−"), (gap, gap), wide)
 
 
 def equivalence(

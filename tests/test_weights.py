@@ -365,3 +365,35 @@ def test_a_column_tested_elsewhere_shares_its_training(folder: Path):
     assert plain.needs == changed.needs
     assert plain.config["protocol"] | {"flip": True, "split": "test"} == changed.config["protocol"]
     assert plain.key != changed.key
+
+
+# -------------------------------------------------------------------------------------------------------------- verdicts
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [(43.61, "reproduced"), (43.71, "reproduced"), (43.72, "not reproduced"), (float("nan"), "not a number")],
+)
+def test_given_weights_are_judged_without_seeds(value: float, word: str):
+    from reports import verdict
+
+    assert verdict.given(value, "43.61").word == word
+
+
+def test_a_report_says_that_a_cell_was_tested_from_given_weights(folder: Path):
+    from harness.job import Measurement
+    from harness.store import Store
+    from reports import sheet
+
+    write(fcn18().state_dict(), folder / "weights" / "miou.pth")
+    text = TABLE + "published: {values: {given: {miou: 43.61}}}\n"
+    (folder / "table.yaml").write_text(text)
+    (folder / "profiles" / "own.yaml").write_text(PROFILE.replace("comparable: false", "comparable: true"))
+    plan = planned(folder)
+    store = Store(folder / "results")
+    store.prepare()
+    (job,) = cell(plan, "given", "miou").jobs
+    store.finish(job, [Measurement("miou", 43.58, "%")], {}, 0.0)
+    shown = sheet.build(plan, plan.tables[0], store).cells["given", "miou"]
+    assert (shown.verdict.word, shown.text) == ("reproduced", "43.58")
+    assert "given weights, tested and not trained here: miou.pth" in shown.footnotes
