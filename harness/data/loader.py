@@ -68,17 +68,30 @@ class TrainingBatches:
     """An endless, seeded sequence of training batches of one split.
 
     An epoch is a permutation of the images cut into whole batches; the incomplete last one is dropped. `len()` is the
-    number of images. Raises DataError when the split has fewer images than a batch.
+    number of images. `part` = (k, n) gives the k-th of n equal parts of every batch, for one of n processes, and reads
+    no other images; `batch_size` is that of the whole batch. Raises DataError when the split has fewer images than a
+    batch.
     """
 
     def __init__(
-        self, root: Root, split: str, augmentation: Augmentation, batch_size: int, seed: int, workers: int = 0
+        self,
+        root: Root,
+        split: str,
+        augmentation: Augmentation,
+        batch_size: int,
+        seed: int,
+        workers: int = 0,
+        *,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         self.pairs = pairs(root, split)
         self.augmentation = augmentation
         self.batch_size = batch_size
         self.seed = seed
         self.workers = workers
+        k, parts = part
+        assert batch_size % parts == 0
+        self.own = range(k * batch_size // parts, (k + 1) * batch_size // parts)  # places in the batch
         self.labels = LabelReader(root.layout)
         self.mirror_pairs = root.dataset.mirror_pairs
         if len(self.pairs) < batch_size:
@@ -108,15 +121,15 @@ class TrainingBatches:
         )
 
     def batch(self, iteration: int) -> Batch:
-        """The batch of one iteration."""
+        """The batch of one iteration, or this process's part of it."""
         epoch, place = divmod(iteration, self.iterations_per_epoch)
         order = np.random.default_rng([self.seed, epoch, _SHUFFLE]).permutation(len(self.pairs))
         height, width = self.augmentation.crop
-        images = np.empty((self.batch_size, 3, height, width), np.uint8)
-        targets = np.empty((self.batch_size, height, width), np.uint8)
+        images = np.empty((len(self.own), 3, height, width), np.uint8)
+        targets = np.empty((len(self.own), height, width), np.uint8)
         valid, ids = [], []
-        for i in range(self.batch_size):
-            index = place * self.batch_size + i
+        for i, place_in_batch in enumerate(self.own):
+            index = place * self.batch_size + place_in_batch
             pair = self.pairs[order[index]]
             rng = np.random.default_rng([self.seed, epoch, _SAMPLE, index])
             sample = augment(*read_pair(pair, self.labels), self.augmentation, rng, self.mirror_pairs)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from torch import Tensor
 from harness.data.catalog import find as find_dataset
 from harness.data.files import locate
 from harness.data.loader import Batch, TrainingBatches, normalise
+from harness.data.verify import ensure_sound
 from harness.errors import UserError
-from harness.job import Context, Measurement, TrainConfig
+from harness.job import Context, Measurement, Progress, TrainConfig
 from harness.key import Code
 from harness.recipe import Loss, Recipe
 from harness.training import curve, distributed
@@ -80,7 +82,7 @@ def build_training(config: TrainConfig, context: Context) -> Training:
         model=model,
         optimizer=build_optimizer(model, recipe.optimizer),
         factor=lambda t: learning_rate_factor(recipe.schedule, t, iterations),
-        batches=_own_part(data.batches, distributed.local_batch(recipe.batch_size, recipe.accumulate)),
+        batches=data.batches,
         prepare=prepare,
         iterations=iterations,
         folder=context.folder,
@@ -95,28 +97,28 @@ def build_training(config: TrainConfig, context: Context) -> Training:
 
 
 def _data(config: TrainConfig, context: Context) -> TrainingBatches:
-    """The training split; rank 0 comes first, since it may have to write synthetic scenes."""
+    """This process's part of the training split's batches.
+
+    Rank 0 comes first: it may have to write synthetic scenes, and it reads every file that nobody has read yet. Raises
+    DataError naming every bad one.
+    """
     recipe = config.recipe
+    distributed.local_batch(recipe.batch_size, recipe.accumulate)  # an uneven share is an error before the data is read
     if rank() > 0:
         distributed.barrier()
     root = locate(config.data, data_dir=context.data_dir, cache=context.cache)
     if rank() == 0:
+        ensure_sound(root, recipe.train_split, context.cache, partial(_say_reading, context))
         distributed.barrier()
     workers = 0 if context.device == "cpu" else min(8, context.threads)
-    return TrainingBatches(root, recipe.train_split, recipe.augmentation, recipe.batch_size, config.seed, workers)
+    part = (rank(), world_size())
+    return TrainingBatches(
+        root, recipe.train_split, recipe.augmentation, recipe.batch_size, config.seed, workers, part=part
+    )
 
 
-def _own_part(batches: Callable[[int, int], Iterator[Batch]], size: int) -> Callable[[int, int], Iterator[Batch]]:
-    """This process's `size` images of every batch."""
-    if world_size() == 1:
-        return batches
-    own = slice(rank() * size, (rank() + 1) * size)
-
-    def parts(start: int, stop: int) -> Iterator[Batch]:
-        for batch in batches(start, stop):
-            yield Batch(batch.images[own], batch.targets[own], batch.valid[own], batch.ids[own])
-
-    return parts
+def _say_reading(context: Context, done: int, total: int) -> None:
+    context.progress(Progress(done, total, text="reading every file once"))
 
 
 def _losses(model: Segmentor, recipe: Recipe) -> distributed.Losses:

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from harness.data import catalog
+from harness.data import catalog, loader
 from harness.data.files import Root, locate, pairs
 from harness.data.layout import IGNORE
 from harness.data.loader import Batch, TrainingBatches, images_for_testing
+from harness.data.reading import read_pair
 from harness.errors import DataError
 from harness.job import Data
 from harness.recipe import Augmentation, TestProtocol
@@ -47,6 +48,24 @@ def test_batches_are_the_same_for_any_workers_and_start(synthetic_root: Callable
     assert all(same(a, b) for a, b in zip(alone, helped, strict=True))
     other = list(TrainingBatches(root, "train", HOW, 2, seed=4).batches(0, 7))
     assert not any(same(a, b) for a, b in zip(alone, other))
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_parts_of_a_batch_are_the_batch(
+    processes: int, synthetic_root: Callable[[str], Root], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of several processes reads its own images only, with the draws they have in one process."""
+    root = synthetic_root("camvid")
+    whole = list(TrainingBatches(root, "train", HOW, 4, seed=3).batches(0, 5))
+    read: list[str] = []
+    monkeypatch.setattr(loader, "read_pair", lambda pair, labels: read.append(pair.id) or read_pair(pair, labels))
+    shares = [TrainingBatches(root, "train", HOW, 4, seed=3, part=(k, processes)) for k in range(processes)]
+    for iteration, batch in enumerate(whole):
+        parts = [share.batch(iteration) for share in shares]
+        assert [len(part.ids) for part in parts] == [4 // processes] * processes
+        joined = [torch.cat([part[field] for part in parts]) for field in range(3)]
+        assert same(Batch(*joined, [id for part in parts for id in part.ids]), batch)
+    assert read == [id for batch in whole for id in batch.ids]
 
 
 def test_an_epoch_is_a_permutation_without_the_incomplete_batch(synthetic_root: Callable[[str], Root]) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.errors import Interrupted, UserError
+from harness.data.files import locate, pairs
+from harness.errors import DataError, Interrupted, UserError
 from harness.job import Context, Data, Measurement, Model, TrainConfig
 from harness.recipe import Augmentation, Loss, Optimizer, Recipe, Synthetic
 from harness.training import checkpoint, curve
@@ -51,12 +52,27 @@ def test_interrupted_at_every_iteration_and_resumed(tmp_path, cache):
             train(job, pieces)
     resumed = train(job, pieces)
     assert numbers(resumed) == numbers(whole)
-    assert "deletions/Sky" in numbers(whole)
+    assert "deletions/sky" in numbers(whole)
     assert sum(value for name, value in numbers(whole).items() if name.startswith("deletions/")) == 4 * 2
     weights = checkpoint.load_weights(tmp_path / "whole")
     assert all(torch.equal(w, checkpoint.load_weights(tmp_path / "pieces")[name]) for name, w in weights.items())
     # asked for again, nothing is trained and the same is measured
     assert numbers(train(job, pieces)) == numbers(whole)
+
+
+def test_bad_files_are_all_named_before_the_first_step(tmp_path):
+    """Whichever image a batch would have come to first: nothing is trained on half a dataset."""
+    job = config(iterations=1, batch_size=2)
+    root = locate(job.data, data_dir=None, cache=tmp_path)
+    victims = [Path(pair.image) for pair in pairs(root, "train")[1:3]]
+    for victim in victims:
+        victim.write_bytes(victim.read_bytes()[:200])
+    said = []
+    with pytest.raises(DataError, match="2 problems") as refused:
+        train(job, context(tmp_path / "job", tmp_path, progress=said.append))
+    assert all(victim.name in str(refused.value) for victim in victims)
+    assert not curve.read(tmp_path / "job")
+    assert (said[-1].done, said[-1].total) == (4, 4)
 
 
 def test_seeds_pair_methods_and_differ(tmp_path, cache):
