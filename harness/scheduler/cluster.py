@@ -19,9 +19,9 @@ from harness.recipe import Positive, Spec
 from harness.scheduler.attempts import Retries
 from harness.scheduler.controller import Controller, Partition
 
-_WORD = r"^[A-Za-z0-9_.@+:,/-]+$"
-_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
-_OPTION = r"^[a-z][a-z0-9-]*$"
+_WORD = r"^[A-Za-z0-9_.@+:,/-]+\z"
+_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*\z"
+_OPTION = r"^[a-z][a-z0-9-]*\z"
 _OURS = {  # options of sbatch that the harness sets itself
     *("array", "dependency", "job-name", "output", "error", "signal", "time", "chdir", "open-mode", "requeue"),
     *("partition", "account", "qos", "nodes", "ntasks-per-node", "cpus-per-task", "gpus-per-node", "mem", "exclusive"),
@@ -45,7 +45,7 @@ class Cluster(Spec):
     partition: Word
     account: Word | None = None
     qos: Word | None = None
-    constraint: str | None = None
+    constraint: Annotated[str, Field(pattern=r"^[ -~]+\z")] | None = None
     nodes: Positive = 1  # of one training or evaluation
     gpus: int = Field(0, ge=0)  # per node of a job; with several, or several nodes, a training is distributed
     cpus: Positive = 1  # per process: per GPU, or per node without GPUs

@@ -34,7 +34,6 @@ class Array:
     keys: list[str]
     tried: list[dict[str, int]]  # how often each has met which cause before
     id: str | None = None
-    log: str = "%A_%a_0_log.err"
 
     @property
     def name(self) -> str:
@@ -84,6 +83,7 @@ class Attempt:
 
     @property
     def task(self) -> str:
+        """What Slurm calls it."""
         return self.array.task(self.index)
 
     @property
@@ -107,7 +107,9 @@ class Ledger:
 
     def new(self) -> Path:
         """The folder of a new submission; its name is the token."""
-        token = time.strftime("h%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:6]
+        now = time.time()
+        second = time.strftime("h%Y%m%d-%H%M%S", time.gmtime(now))
+        token = f"{second}-{int(now % 1 * 1e6):06}-{uuid.uuid4().hex[:4]}"
         folder = self.root / token
         try:
             for part in ("arrays", "notes", "slurm"):
@@ -132,9 +134,7 @@ class Ledger:
             over = {(o["array"], o["index"]) for o in self.outcomes(folder)}
             for array in self.arrays(folder):
                 for attempt in array.attempts():
-                    if (array.number, attempt.index) in over:
-                        found.pop(attempt.key, None)
-                    else:
+                    if (array.number, attempt.index) not in over:
                         found[attempt.key] = attempt
         return found
 
@@ -190,8 +190,9 @@ class Ledger:
 
     def record(self, attempt: Attempt, cause: str, detail: str, *, again: bool, node: str = "") -> None:
         """Writes down how an attempt ended."""
+        task = attempt.task if attempt.array.id is not None else ""
         outcome = Outcome(
-            attempt.array.number, attempt.index, attempt.key, attempt.task, cause, detail, node, again, time.time()
+            attempt.array.number, attempt.index, attempt.key, task, cause, detail, node, again, time.time()
         )
         file = attempt.array.folder / "outcomes.jsonl"
         try:

@@ -1,0 +1,116 @@
+"""Cluster files: every error at once, with its line; and what the files that are shipped say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import ROOT
+from harness.errors import MissingError, Problems
+from harness.scheduler.cluster import Cluster, check, load, minutes_for
+from harness.scheduler.controller import Controller, Partition, _gpus, _minutes
+
+SHIPPED = sorted((ROOT / "slurm/clusters").glob("*.yaml"))
+
+
+class Told(Controller):
+    """A cluster of two partitions."""
+
+    def partitions(self) -> dict[str, Partition]:
+        return {"gpu": Partition(1440, 8, 64, 500_000, 8), "debug": Partition(30, 1, 8, 32_000, 1)}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_files_are_right(path: Path):
+    cluster, _ = load(path)
+    assert cluster.title
+
+
+def test_several_are_shipped():
+    assert len(SHIPPED) >= 3
+
+
+def test_every_error_at_once(write):
+    path = write("c.yaml", 'title: x\npartition: "a b"\ngpuz: 1\ncpus: 0\noptions: {array: 0-3}\nsetup: ["a\\nb"]\n')
+    with pytest.raises(Problems) as caught:
+        load(path)
+    lines = [(problem.line, problem.key) for problem in caught.value.problems]
+    assert lines == [(2, "partition"), (3, "gpuz"), (4, "cpus"), (5, "options"), (6, "setup")]
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "said"),
+    [
+        ("minutes: 2000", "minutes", "minutes_limit"),
+        ("device: cuda", "device", "gpus"),
+        ("environment: {'A B': x}", "environment", "pattern"),
+        ("retries: {killed: -1}", "retries", "greater"),
+        ('options: {mail-user: "a\\nb"}', "options", "one line"),
+        ('constraint: "a\\nb"', "constraint", "pattern"),
+        ("poll: 0", "poll", "0.2"),
+    ],
+)
+def test_what_a_file_may_not_say(write, text: str, key: str, said: str):
+    with pytest.raises(Problems) as caught:
+        load(write("c.yaml", f"title: x\npartition: gpu\n{text}\n"))
+    (problem,) = caught.value.problems
+    assert problem.key.startswith(key)
+    assert said in problem.message
+
+
+@pytest.mark.parametrize("text", ["", "- a", "just text"])
+def test_what_is_no_cluster_file(write, text: str):
+    with pytest.raises(Problems, match="mapping"):
+        load(write("c.yaml", text))
+
+
+def test_an_unknown_partition_names_the_nearest(write):
+    made = load(write("c.yaml", "title: x\npartition: gpus\n"))
+    with pytest.raises(Problems, match=r"c.yaml:2: partition: .*Did you mean 'gpu'\? Partitions are: debug, gpu"):
+        check(*made, Told())
+
+
+def test_more_than_a_node_has_is_said_all_at_once(write):
+    text = "title: x\npartition: debug\ngpus: 2\ncpus: 6\nmemory: 40000\nnodes: 2\nminutes: 20\nminutes_limit: 60\n"
+    with pytest.raises(Problems) as caught:
+        check(*load(write("c.yaml", text)), Told())
+    assert {p.key for p in caught.value.problems} == {"gpus", "cpus", "memory", "nodes", "minutes_limit"}
+
+
+def test_what_fits_is_fine(write):
+    check(*load(write("c.yaml", "title: x\npartition: gpu\ngpus: 8\ncpus: 8\nnodes: 8\n")), Told())
+
+
+def test_no_slurm_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingError, match="no sbatch"):
+        Controller().require()
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [
+        ("infinite", 10**9),
+        ("1-00:00:00", 1440),
+        ("2:30:00", 150),
+        ("30:00", 30),
+        ("UNLIMITED", 10**9),
+        ("7-12:30:00", 10830),
+    ],
+)
+def test_limits_as_slurm_writes_them(text: str, minutes: int):
+    assert _minutes(text) == minutes
+
+
+@pytest.mark.parametrize(
+    ("gres", "count"),
+    [("gpu:4", 4), ("gpu:a100:8(S:0-1)", 8), ("gpu:a:4,gpu:b:2", 6), ("(null)", 0), ("mps:100,gpu:1", 1)],
+)
+def test_gpus_as_slurm_writes_them(gres: str, count: int):
+    assert _gpus(gres) == count
+
+
+@pytest.mark.parametrize(("seconds", "minutes"), [(None, 60), (0, 7), (60, 9), (3600, 127), (10**6, 240)])
+def test_time_limits_follow_stored_durations(seconds: float | None, minutes: int):
+    assert minutes_for(Cluster(title="x", partition="gpu", minutes_limit=240), seconds) == minutes
