@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports import curves, scores, style
+from reports import curves, frequency, scores, style
 from reports.sheet import Sheet, Shown
 
 
@@ -23,7 +23,9 @@ class Figure:
 def draw(sheet: Sheet) -> list[Figure]:
     """The figures that the sheet has data for; none where nothing is measured."""
     with style.styled():
-        return [figure for make in (_comparison, _classes, _cost, _curves) if (figure := make(sheet)) is not None]
+        return [
+            figure for make in (_comparison, _classes, _cost, _picked, _curves) if (figure := make(sheet)) is not None
+        ]
 
 
 def _classes(sheet: Sheet) -> Figure | None:
@@ -32,6 +34,10 @@ def _classes(sheet: Sheet) -> Figure | None:
 
 def _cost(sheet: Sheet) -> Figure | None:
     return _named("cost.svg", scores.cost(sheet))
+
+
+def _picked(sheet: Sheet) -> Figure | None:
+    return _named("frequency.svg", frequency.figure(sheet))
 
 
 def _named(name: str, made: tuple[Any, str] | None) -> Figure | None:
