@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from methods.layers import conv_bn_relu, resize
 from methods.ranks import average_over_ranks
@@ -38,16 +40,52 @@ class GivenFeatures(Backbone):
         return list(features)
 
 
+class _CrossEntropySum(torch.autograd.Function):
+    """Cross-entropy of one image after another; each image's gradient is taken at once, so that its full-size logits
+    can go before the next one's are made."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, class_weights: Tensor | None) -> Tensor:
+        wide = torch.promote_types(logits.dtype, torch.float32)
+        total, gradients = logits.new_zeros((), dtype=wide), []
+        for image, target in zip(logits.detach().split(1), targets):
+            image = image.to(wide, memory_format=torch.channels_last)
+            with torch.enable_grad():
+                loss = _image_cross_entropy(image.requires_grad_(), target, class_weights)
+            gradients += torch.autograd.grad(loss, image)
+            total += loss.detach()
+        ctx.save_for_backward(torch.cat(gradients))
+        ctx.dtype = logits.dtype
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return (ctx.saved_tensors[0] * gradient).to(ctx.dtype), None, None
+
+
+def _image_cross_entropy(image: Tensor, target: Tensor, class_weights: Tensor | None) -> Tensor:
+    """Of one image [1, K, h, w], with the classes of a pixel side by side in memory, which is several times faster."""
+    rows = resize(image, target.shape).permute(0, 2, 3, 1).flatten(0, 2)
+    return F.cross_entropy(rows, target.flatten(), weight=class_weights, ignore_index=IGNORE, reduction="sum")
+
+
+def cross_entropy_sum(logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy at the targets' resolution, at least in float32, summed over valid pixels.
+
+    logits [B, K, h, w], targets [B, H, W] int64 with IGNORE, class_weights [K] -> scalar
+    """
+    return _CrossEntropySum.apply(logits, targets, class_weights)
+
+
 def pixel_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy at the targets' resolution, mean over valid pixels; zero (with a gradient) when there is none.
 
     Where several processes train together the divisor is their mean number of valid pixels, so that the gradients which
     data-parallel training averages are those of the whole batch.
     """
-    logits = resize(logits, targets.shape[-2:])
-    logits = logits if logits.dtype == torch.float64 else logits.float()
     valid = average_over_ranks((targets != IGNORE).sum().float()).clamp(min=1)
-    return F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum") / valid
+    return cross_entropy_sum(logits, targets) / valid
 
 
 class Segmentor(nn.Module):

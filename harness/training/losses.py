@@ -18,7 +18,7 @@ from harness.errors import UserError
 from harness.recipe import Loss
 from methods.layers import resize
 from methods.ranks import average_over_ranks
-from methods.segmentor import IGNORE
+from methods.segmentor import IGNORE, cross_entropy_sum
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
@@ -61,10 +61,12 @@ def cross_entropy(
 
     A pixel of class k counts `class_weights[k]` times in the sum and once in the number of pixels, as mmsegmentation counts.
     """
-    logits = _resized(logits, targets)
-    weights = None if class_weights is None else logits.new_tensor(class_weights)
-    total = F.cross_entropy(logits, targets, weight=weights, ignore_index=IGNORE, reduction="sum")
-    return total / _divisor(targets, mean)
+    weights = None
+    if class_weights is not None:
+        weights = torch.tensor(
+            class_weights, device=logits.device, dtype=torch.promote_types(logits.dtype, torch.float32)
+        )
+    return cross_entropy_sum(logits, targets, weights) / _divisor(targets, mean)
 
 
 def ohem(logits: Tensor, targets: Tensor, *, threshold: float = 0.7, keep: float = 0.0625) -> Tensor:

@@ -75,7 +75,7 @@ def build_training(config: TrainConfig, context: Context) -> Training:
         seed_everything(config.seed + rank())
 
     def prepare(batch: Batch) -> tuple[Tensor, Tensor]:
-        images = normalise(batch.images.to(device, non_blocking=True), batch.valid)
+        images = normalise(batch.images.to(device, non_blocking=True), batch.valid, recipe.normalisation)
         return images.contiguous(memory_format=layout), batch.targets.to(device, non_blocking=True).long()
 
     return Training(

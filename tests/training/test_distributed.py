@@ -66,12 +66,15 @@ def trained(tmp_path: Path, job, processes: int, dtype: str) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "dtype"), [("fcn", "float32"), ("fcn", "float64"), ("idrnet", "float64")])
-def test_two_processes_of_four_equal_one_of_eight(tmp_path, method, dtype):
-    """20 steps of batch 8, normalisation synchronised: the same weights and losses to 1e-6.
+@pytest.mark.parametrize(
+    ("method", "dtype", "tolerance"), [("fcn", "float32", 1e-5), ("fcn", "float64", 1e-6), ("idrnet", "float64", 1e-6)]
+)
+def test_two_processes_of_four_equal_one_of_eight(tmp_path, method, dtype, tolerance):
+    """20 steps of batch 8, normalisation synchronised: the same weights and losses.
 
-    IDRNet takes the most likely class of every pixel and draws classes by them; in float32 the order of a sum tips one of
-    them after some steps, and the two trainings part, as any two that differ by rounding.
+    In float32 the order of sums grows to 1e-6 in FCN within 20 steps. IDRNet takes the most likely class of every pixel and
+    draws classes by them; there rounding tips one of them after some steps, and the two part, as any two trainings that
+    differ by rounding.
     """
     options = {
         "fcn": {"channels": 16},
@@ -85,11 +88,13 @@ def test_two_processes_of_four_equal_one_of_eight(tmp_path, method, dtype):
     for a, b in zip(curve.read(one), curve.read(two)):
         assert a["iteration"] == b["iteration"]
         assert a["lr"] == b["lr"]
-        assert a["terms"] == pytest.approx(b["terms"], abs=1e-6)
+        assert a["terms"] == pytest.approx(b["terms"], abs=tolerance)
     assert len(curve.read(two)) == 20
     weights = checkpoint.load_weights(two)
     for name, weight in checkpoint.load_weights(one).items():
-        torch.testing.assert_close(weights[name], weight, rtol=1e-6, atol=1e-6, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(
+            weights[name], weight, rtol=tolerance, atol=tolerance, msg=lambda m, name=name: f"{name}: {m}"
+        )
 
 
 @pytest.mark.slow

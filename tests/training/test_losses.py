@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from harness.errors import UserError
 from harness.recipe import Loss
 from harness.training import losses
-from methods.segmentor import IGNORE, pixel_loss
+from methods.segmentor import IGNORE, cross_entropy_sum, pixel_loss
 
 CLASSES = 4
 ALL = [
@@ -165,3 +165,24 @@ def test_lovasz_is_mmsegmentations():
     theirs = released.LovaszLoss(loss_type="multi_class", classes="present", reduction="none")
     expected = theirs(logits.float(), targets, ignore_index=IGNORE).item()
     assert losses.lovasz_softmax(logits, targets).item() == pytest.approx(expected, rel=1e-5)
+
+
+@given(st.integers(0, 10**6), st.sampled_from([torch.float64, torch.float32, torch.float16]), st.booleans())
+def test_image_by_image_has_the_gradient_of_the_whole_batch(seed, dtype, weighted):
+    """Resized to twice the size, with the gradient scaled afterwards as a loss scaler does."""
+    logits, targets = case(seed, side=8)
+    weights = torch.tensor([1.0, 0.5, 2.0, 0.0]) if weighted else None
+    ours = logits[..., ::2, ::2].to(dtype).requires_grad_()
+    theirs = ours.detach().double().requires_grad_()
+    wide = torch.promote_types(dtype, torch.float32)
+    value = cross_entropy_sum(ours, targets, None if weights is None else weights.to(wide))
+    resized = F.interpolate(theirs, size=targets.shape[-2:], mode="bilinear", align_corners=False)
+    expected = F.cross_entropy(
+        resized, targets, weight=None if weights is None else weights.double(), ignore_index=IGNORE, reduction="sum"
+    )
+    (3 * value).backward()
+    (3 * expected).backward()
+    assert value.item() == pytest.approx(expected.item(), rel=1e-5, abs=1e-5)
+    assert ours.grad.dtype == dtype
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 2e-2}[dtype]
+    torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=tolerance, atol=tolerance)

@@ -1,0 +1,169 @@
+"""What the training core costs: its loop over the bare step, its checkpoints, and its speed against mmengine's Runner.
+
+CPU seconds of one thread are compared where the machine may be shared; both sides of a ratio run alternately.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.job import Context, Data, Model, TrainConfig
+from harness.recipe import Augmentation, Optimizer, Recipe, Synthetic
+from harness.training import checkpoint
+from harness.training.loop import Training
+from harness.training.optim import build_optimizer
+from harness.training.run import build_training
+from methods.build import build_model
+
+PEERS = Path(__file__).with_name("training_peers.py")
+
+
+class Batch:
+    ids = ("a", "b")
+
+    def __init__(self) -> None:
+        self.images = torch.randn(2, 3, 96, 96)
+        self.targets = torch.randint(0, 11, (2, 96, 96))
+
+
+def model_and_optimizer(backbone: str = "resnet18", stride: int = 16):
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = build_model(Model(name="fcn", num_classes=11, backbone=backbone, output_stride=stride))
+    return model, build_optimizer(model, Optimizer())
+
+
+def bare_steps(batch: Batch, iterations: int) -> list[float]:
+    """CPU seconds of each iteration of the shortest loop that trains and looks at its loss."""
+    model, optimizer = model_and_optimizer()
+    ticks = [time.process_time()]
+    for _ in range(iterations):
+        optimizer.zero_grad(set_to_none=True)
+        loss = sum(model.losses(batch.images, batch.targets).values())
+        loss.backward()
+        optimizer.step()
+        loss.item()
+        ticks.append(time.process_time())
+    return [b - a for a, b in itertools.pairwise(ticks)]
+
+
+def loop_steps(batch: Batch, iterations: int, folder: Path) -> list[float]:
+    """CPU seconds from one request for a batch to the next."""
+    model, optimizer = model_and_optimizer()
+    ticks: list[float] = []
+
+    def batches(start: int, stop: int):
+        for _ in range(start, stop):
+            ticks.append(time.process_time())
+            yield batch
+
+    Training(
+        model=model,
+        optimizer=optimizer,
+        factor=lambda t: 1.0,
+        batches=batches,
+        prepare=lambda batch: (batch.images, batch.targets),
+        iterations=iterations,
+        folder=folder,
+        checkpoint_every=10**6,
+    ).run()
+    return [b - a for a, b in itertools.pairwise(ticks)]
+
+
+def test_loop_overhead(tmp_path, benchmark):
+    """At most 3 % over the bare step, on batches that are in memory."""
+    batch, bare, loop = Batch(), [], []
+    for turn in range(4):
+        bare += bare_steps(batch, 16)[3:]
+        loop += loop_steps(batch, 16, tmp_path / str(turn))[3:]
+    ratio = statistics.median(loop) / statistics.median(bare)
+    benchmark.extra_info["loop over bare step"] = ratio
+    benchmark.pedantic(lambda: None)
+    print(f"\nloop / bare step: {ratio:.4f} ({1000 * statistics.median(bare):.1f} ms CPU per step)")
+    assert ratio <= 1.03
+
+
+def peer(who: str, folder: Path, iterations: int) -> dict[str, float]:
+    command = [sys.executable, str(PEERS), who, str(folder), str(iterations)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_against_mmengine(tmp_path, benchmark):
+    """Images per second at least 1.15 times, memory at most 1.0 times that of mmengine's Runner on mmsegmentation."""
+    pytest.importorskip("mmseg")
+    rounds = [(peer("ours", tmp_path, 20), peer("mmengine", tmp_path, 20)) for _ in range(5)]
+    ratios = {
+        name: statistics.median(ours[name] / theirs[name] for ours, theirs in rounds)
+        for name in ("per_cpu_second", "per_second", "MiB")
+    }
+    benchmark.extra_info.update({"ours, mmengine": rounds, "ratios": ratios})
+    benchmark.pedantic(lambda: None)
+    print(f"\nours / mmengine: {ratios}\n" + "\n".join(f"{a}  {b}" for a, b in rounds))
+    assert ratios["per_cpu_second"] >= 1.15
+    assert ratios["MiB"] <= 1.0
+
+
+def test_checkpoint_write(tmp_path, benchmark):
+    """FCN on ResNet-50 with momentum: at most 1 % of ten minutes."""
+    model, optimizer = model_and_optimizer("resnet50", 8)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    seconds = []
+    for iteration in range(3):
+        start = time.perf_counter()
+        path = checkpoint.save(tmp_path, state, iteration)
+        seconds.append(time.perf_counter() - start)
+    benchmark.extra_info.update({"seconds": seconds, "MiB": path.stat().st_size / 2**20})
+    benchmark.pedantic(lambda: None)
+    print(f"\ncheckpoint of {path.stat().st_size / 2**20:.0f} MiB written in {statistics.median(seconds):.2f} s")
+    assert statistics.median(seconds) <= 6
+
+
+def test_resume(tmp_path, benchmark):
+    """FCN on ResNet-50: from the built model to the first step at most 5 s."""
+    torch.set_num_threads(1)
+    config = TrainConfig(
+        model=Model(name="fcn", num_classes=11, backbone="resnet50", output_stride=16),
+        data=Data(name="camvid", synthetic=Synthetic(train_images=4)),
+        recipe=Recipe(
+            dataset="camvid",
+            batch_size=2,
+            iterations=3,
+            augmentation=Augmentation(resize=(64, 64), crop=(64, 64)),
+            checkpoint_every=2,
+        ),
+        profile="benchmark",
+        seed=0,
+    )
+    context = Context(folder=tmp_path, cache=tmp_path / "cache", data_dir=None, device="cpu", threads=1)
+    asked = iter([False, True])
+    with pytest.raises(Exception, match="state saved"):
+        build_training(config, context).run(should_stop=lambda: next(asked))
+    training = build_training(config, context)
+    first_step, real = [], training.model.losses
+
+    def losses(images, targets):
+        first_step.append(time.perf_counter())
+        return real(images, targets)
+
+    training.losses = losses
+    start = time.perf_counter()
+    training.run()
+    seconds = first_step[0] - start
+    benchmark.extra_info["seconds"] = seconds
+    benchmark.pedantic(lambda: None)
+    print(f"\nresumed in {seconds:.2f} s")
+    assert len(first_step) == 1
+    assert seconds <= 5
