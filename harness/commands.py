@@ -13,7 +13,7 @@ from harness.errors import Exit, MissingError, OutputError, Problems, UserError,
 
 def run(options: Namespace) -> Exit:
     """`run`: plan, measure, report."""
-    from harness import console
+    from harness import cluster_commands, console
     from harness.durations import estimate
     from harness.run import queue
     from harness.run import run as measure
@@ -31,6 +31,7 @@ def run(options: Namespace) -> Exit:
         place.check()
         transport = Slurm(store, place.cluster, data_dir=_data(options), controller=place.controller)
     _print(console.plan_lines(plan, todo, estimate(todo.run, store), transport.slots))
+    _print(cluster_commands.cost(place, _device(options), plan, todo.run, store, transport.slots, options.budget))
     if not plan.wanted():
         return Exit.NOTHING
     if todo.blocked and not todo.run and len(todo.blocked) == len(plan.pending(store)):
@@ -50,14 +51,15 @@ def run(options: Namespace) -> Exit:
 
 def plan(options: Namespace) -> Exit:
     """`plan`: what `run` would do."""
-    from harness import console
+    from harness import cluster_commands, console
     from harness.durations import estimate
-    from harness.environment import device
     from harness.run import queue
 
     plan, store = _plan(options)
     todo = queue(plan, store)
-    _print(console.plan_lines(plan, todo, estimate(todo.run, store), options.jobs or device(options.device).slots))
+    slots = options.jobs or _device(options).slots
+    _print(console.plan_lines(plan, todo, estimate(todo.run, store), slots))
+    _print(cluster_commands.cost(_cluster(options), _device(options), plan, todo.run, store, slots, options.budget))
     named = console.names(plan)
     _print(f"   {named[job.key]}" for job in todo.run)
     return Exit.OK if plan.wanted() else Exit.NOTHING
@@ -144,6 +146,11 @@ def doctor(options: Namespace) -> Exit:
     """`doctor`: what this machine can do, and what is missing."""
     from harness import inspection
 
+    place = _cluster(options)
+    if place is not None:
+        from harness import cluster_commands
+
+        return cluster_commands.doctor(place, Path(options.results), _data(options))
     lines, sound = inspection.doctor_lines(_data(options), Path(options.results), options.device)
     _print(lines)
     return Exit.OK if sound else Exit.MISSING

@@ -30,9 +30,15 @@ def estimate(jobs: Sequence[Job], store: Store) -> Estimate:
     return Estimate(sum(known), len(known), len(jobs) - len(known))
 
 
-def durations(jobs: Sequence[Job], store: Store) -> dict[str, float | None]:
-    """{key: seconds that the most similar finished jobs took, their median; None where nothing like it has run}."""
-    finished = {kind: list(store.results(kind)) for kind in {job.kind for job in jobs}}
+def durations(jobs: Sequence[Job], store: Store, *, device: str = "") -> dict[str, float | None]:
+    """{key: seconds that the most similar finished jobs took, their median; None where nothing like it has run}.
+
+    `device`: only what ran on this kind (cpu, cuda).
+    """
+    finished = {
+        kind: [r for r in store.results(kind) if str(r.environment.get("device", "")).startswith(device)]
+        for kind in {job.kind for job in jobs}
+    }
     found: dict[str, float | None] = {}
     for job in jobs:
         like = _similar(job, finished[job.kind])

@@ -93,9 +93,9 @@ class Cluster(Spec):
         return max(1, self.gpus)
 
     @property
-    def gpus_per_job(self) -> int:
-        """GPUs that a training occupies."""
-        return self.gpus * self.nodes
+    def processes(self) -> int:
+        """Processes of a training, each with a GPU where there are any."""
+        return self.tasks_per_node * self.nodes
 
 
 def load(path: str | Path) -> tuple[Cluster, Document]:

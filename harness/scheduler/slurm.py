@@ -66,7 +66,7 @@ class Slurm:
     def start(self, jobs: Sequence[Job], among: Mapping[str, Job]) -> None:
         """Follows those that are in the queue already, whoever put them there, and submits the others."""
         self._jobs.update(among)
-        self._seconds = durations(jobs, self._store)
+        self._seconds = durations(jobs, self._store, device=self._cluster.on)
         with self.ledger.lock():
             known = self.ledger.open_attempts()
             for job in jobs:

@@ -188,6 +188,17 @@ class Ledger:
                     found.append(json.loads(line))
         return found
 
+    def waits(self, last: int = 20) -> list[float]:
+        """Seconds that jobs of the last submissions waited for their first start."""
+        found = []
+        for folder in sorted(f.parent for f in self.root.glob("h*/arrays"))[-last:]:
+            handed = {f.stem: f.stat().st_mtime for f in (folder / "arrays").glob("*.json")}
+            for note in (folder / "notes").glob("*.0.started"):
+                began = (read_json(note) or {}).get("time")
+                if began is not None and (number := note.name.partition(".")[0]) in handed:
+                    found.append(max(0.0, began - handed[number]))
+        return found
+
     def record(self, attempt: Attempt, cause: str, detail: str, *, again: bool, node: str = "") -> None:
         """Writes down how an attempt ended."""
         task = attempt.task if attempt.array.id is not None else ""

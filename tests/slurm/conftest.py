@@ -12,9 +12,10 @@ from one_machine import Bench, Cluster, bench_in, raised
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Four nodes of two processors and two fake GPUs."""
-    yield from raised(
+    with raised(
         tmp_path_factory.mktemp("slurm"), "--nodes", "4", "--cpus", "2", "--memory", "8000", "--gpus", "2"
-    )
+    ) as made:
+        yield made
 
 
 @pytest.fixture

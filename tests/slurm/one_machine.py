@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -62,6 +63,7 @@ class Cluster:
         self.up()
 
 
+@contextlib.contextmanager
 def raised(root: Path, *options: str) -> Iterator[Cluster]:
     absent = [name for name in ("slurmctld", "slurmd", "munged", "sbatch") if shutil.which(name, path=_PATH) is None]
     if absent:
@@ -191,6 +193,6 @@ class Bench:
 
 def bench_in(folder: Path, environ: dict[str, str]) -> Bench:
     made = Bench(folder, environ)
-    made.marks.mkdir()
+    made.marks.mkdir(parents=True)
     made.yaml("profiles/scenes.yaml", PROFILE)
     return made

@@ -1,0 +1,39 @@
+"""What commands say about a cluster: what a plan would cost there, and whether it works."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness import cost as costs
+from harness.environment import Device
+from harness.errors import Exit
+from harness.job import Job
+from harness.plan import Plan
+from harness.scheduler.remote import Place
+from harness.scheduler.submission import Ledger
+from harness.store import Store
+
+
+def cost(
+    place: Place | None, device: Device, plan: Plan, jobs: Sequence[Job], store: Store, slots: int, budget: float | None
+) -> list[str]:
+    """The cost of a plan in lines, where one was asked for or GPUs are used; UserError where it is over the budget."""
+    if place is None and device.kind == "cpu" and budget is None:
+        return []
+    each = place.cluster.processes if place is not None else 1
+    made = costs.cost(plan, jobs, store, device=device.kind, each=each, slots=slots)
+    costs.check_budget(made, budget)
+    return costs.lines(made, Ledger(store).waits() if place is not None else ())
+
+
+def doctor(place: Place, results: Path, data_dir: Path | None) -> Exit:
+    """Checks a cluster with one small job, and says what it found."""
+    from harness.scheduler.probe import examine
+
+    place.check()
+    print(f" ✓ {place.document.file} asks for nothing that partition '{place.cluster.partition}' lacks")
+    checks = examine(place.cluster, place.controller, Store(results), data_dir)
+    for check in checks:
+        print(f" {'✓' if check.ok else '✗' if check.ok is False else '–'} {check.text}")
+    return Exit.OK if all(check.ok is not False for check in checks) else Exit.MISSING
