@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from harness.recipe import Recipe, Spec, Synthetic, TestProtocol
+from harness.recipe import Normalisation, Recipe, Spec, Synthetic, TestProtocol
 
 
 class Model(Spec):
@@ -53,6 +53,7 @@ class EvaluateConfig(Spec):
     model: Model
     data: Data
     protocol: TestProtocol
+    normalisation: Normalisation = "imagenet"  # that of the training
     profile: str
     seed: int
     checkpoint: str | None = None  # the file; its digest is part of the job's key, its path is not

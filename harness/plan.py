@@ -228,7 +228,8 @@ class Planner:
         if table.measure_of(column_key).kind == "train":
             return train
         tested = data.model_copy(update={"name": table.columns[column_key].tested_on or recipe.dataset})
-        test = EvaluateConfig(model=model, data=tested, protocol=recipe.test, **common)
+        given = {"protocol": recipe.test, "normalisation": recipe.normalisation}
+        test = EvaluateConfig(model=model, data=tested, **given, **common)
         return self._job(plan, "evaluate", test, data=tested, needs=(train,))
 
     def _given(self, plan: Plan, table: Table, row: str, column: str) -> Job:
@@ -238,7 +239,8 @@ class Planner:
         model = self._model(table, row, column, recipe, image=True).model_copy(update={"pretrained": False})
         file = str(table.checkpoint_of(row, column))
         common = {"profile": self.profile.name, "seed": 0, "checkpoint": file}
-        config = EvaluateConfig(model=model, data=data, protocol=recipe.test, **common)
+        given = {"protocol": recipe.test, "normalisation": recipe.normalisation}
+        config = EvaluateConfig(model=model, data=data, **given, **common)
         return self._job(plan, "evaluate", config, data=data)
 
     def _model(self, table: Table, row_key: str, column: str, recipe: Recipe | None, *, image: bool) -> Model:

@@ -16,6 +16,9 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 ResizeBackend = Literal["opencv"]
 """Whose bilinear resize is meant; part of every key, since torchvision's antialiased one gives other pixels."""
+Normalisation = Literal["imagenet", "symmetric"]
+"""What a network is given: grey levels x less ImageNet's mean over its deviation per channel, or 2·x/255 - 1."""
+Distortion = Literal["contrast_about_mean", "saturation", "brightness"]
 
 
 class Spec(BaseModel):
@@ -78,21 +81,24 @@ class Loss(Spec):
 class Augmentation(Spec):
     """Training-time transforms in the order they are applied: resize, crop, flip, rotate, photometric, pad.
 
-    `resize` is the base size (long, short) for `keep_ratio`, else (height, width); it is scaled by a factor drawn
-    uniformly from `ratio`. `crop` is (height, width); a crop in which one class holds more than `cat_max_ratio` of the
-    valid pixels is drawn again, ten times at most.
+    `resize` is the base size (long, short) for `keep_ratio`, else (height, width); None: each image's own. It is scaled
+    by a factor drawn uniformly from `ratio`, or from the list `scales`. `crop` is (height, width); a crop in which one
+    class holds more than `cat_max_ratio` of the valid pixels is drawn again, ten times at most. `photometric` is SSD's
+    distortion of brightness, contrast, saturation and hue, or a list of distortions in the order they are applied, each
+    with probability one half (brightness ±32, the others by 0.5 to 1.5). Padding is 0 after normalisation.
     """
 
-    resize: tuple[Positive, Positive]
+    resize: tuple[Positive, Positive] | None
     keep_ratio: bool = True
     resize_backend: ResizeBackend = "opencv"
     ratio: tuple[float, float] = (0.5, 2.0)
+    scales: tuple[Annotated[float, Field(gt=0)], ...] = ()
     rotation_degrees: float = Field(0.0, ge=0, le=180)
     rotation_probability: Fraction = 0.0
     crop: Size
     cat_max_ratio: Fraction = 0.75
     flip: Fraction = 0.5
-    photometric: bool = True
+    photometric: bool | tuple[Distortion, ...] = True
     pad: Literal["centre", "corner"] = "centre"
 
 
@@ -104,6 +110,10 @@ class TestProtocol(Spec):
     probabilities. Every image is seen at each of `scales` (factors on `resize`) and, with `flip`, mirrored as well;
     the views are averaged at the label's size, as logits or probabilities (`average`). `via_input` resizes logits to the
     input's size before the label's, as mmsegmentation does; where both sizes differ, the numbers do too.
+
+    `frame` (height, width) pads a smaller image below and to the right, before it is scaled, with what is 0 after
+    normalisation. `odd` keeps odd sides odd at every scale, `align_corners` resizes logits with the centres of the
+    corner pixels on each other; both as TensorFlow's segmentation codes do.
     """
 
     __test__ = False  # not a pytest class
@@ -120,6 +130,9 @@ class TestProtocol(Spec):
     flip: bool = False
     average: Literal["logits", "probabilities"] = "logits"
     via_input: bool = False
+    frame: Size | None = None
+    odd: bool = False
+    align_corners: bool = False
     max_images: Positive | None = None
 
     @model_validator(mode="after")
@@ -143,6 +156,7 @@ class Recipe(Spec):
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     augmentation: Augmentation
+    normalisation: Normalisation = "imagenet"
     test: TestProtocol = TestProtocol()
     pretrained: bool | str = False
     loss: Loss = Loss()

@@ -19,10 +19,11 @@ from harness.data.files import Pair, Root, pairs
 from harness.data.reading import LabelReader, read_pair
 from harness.data.transforms import augment, resize_image, target_size, to_planes
 from harness.errors import DataError
-from harness.recipe import Augmentation, TestProtocol
+from harness.recipe import Augmentation, Normalisation, TestProtocol
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """ImageNet's, in grey levels, red, green, blue."""
+_LEVELS = {"imagenet": (MEAN, STD), "symmetric": ((127.5,) * 3, (127.5,) * 3)}
 _SHUFFLE, _SAMPLE = 0, 1  # which of the two independent streams of draws
 
 
@@ -49,10 +50,9 @@ class TestImage(NamedTuple):
         return self.views[0]
 
 
-def normalise(images: Tensor, valid: Tensor | None = None) -> Tensor:
+def normalise(images: Tensor, valid: Tensor | None = None, how: Normalisation = "imagenet") -> Tensor:
     """uint8 [B, 3, H, W] -> float32, (x - mean) / std per channel, 0 outside `valid` [B, 4]; on the images' device."""
-    mean = torch.tensor(MEAN, device=images.device).view(1, 3, 1, 1)
-    std = torch.tensor(STD, device=images.device).view(1, 3, 1, 1)
+    mean, std = (torch.tensor(levels, device=images.device).view(1, 3, 1, 1) for levels in _LEVELS[how])
     x = images.float().sub_(mean).div_(std)
     if valid is None:
         return x
@@ -161,8 +161,8 @@ def images_for_testing(
 
     def read(pair: Pair) -> TestImage:
         image, label = read_pair(pair, labels)
-        sizes = view_sizes(label.shape, protocol)
-        views = [torch.from_numpy(to_planes(resize_image(image, size))) for size in sizes]
+        sizes = geometry(label.shape, protocol).views
+        views = [torch.from_numpy(to_planes(resize_image(image, size))) for size, _ in sizes]
         return TestImage(pair.id, views, torch.from_numpy(label))
 
     if not readers:
@@ -178,13 +178,32 @@ def images_for_testing(
             yield coming.popleft().result()
 
 
-def view_sizes(size: Sequence[int], protocol: TestProtocol) -> list[tuple[int, int]]:
-    """(height, width) of an image of `size` under each scale of the protocol."""
-    sizes = []
+class Geometry(NamedTuple):
+    """Sizes (height, width) under a test protocol: of an image and the frame it lies in at the top left, at scale one
+    and in each view. Without a frame both are the same."""
+
+    image: tuple[int, int]
+    frame: tuple[int, int]
+    views: list[tuple[tuple[int, int], tuple[int, int]]]
+
+
+def geometry(size: Sequence[int], protocol: TestProtocol) -> Geometry:
+    """The sizes that an image of `size` has under `protocol`."""
+    image = target_size(size, protocol.resize, keep_ratio=protocol.keep_ratio)
+    frame = (max(image[0], protocol.frame[0]), max(image[1], protocol.frame[1])) if protocol.frame else image
+    views = []
     for scale in protocol.scales:
-        if protocol.resize is not None:
-            view = target_size(size, protocol.resize, keep_ratio=protocol.keep_ratio, factor=scale)
+        if protocol.frame or protocol.odd:
+            outer = _scaled_side(frame[0], scale, protocol.odd), _scaled_side(frame[1], scale, protocol.odd)
+            inner = tuple(max(1, round(side * new / old)) for side, new, old in zip(image, outer, frame))
+        elif protocol.resize is not None:
+            outer = inner = target_size(size, protocol.resize, keep_ratio=protocol.keep_ratio, factor=scale)
         else:
-            view = (max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5)))
-        sizes.append(view)
-    return sizes
+            outer = inner = (max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5)))
+        views.append((inner, outer))
+    return Geometry(image, frame, views)
+
+
+def _scaled_side(side: int, scale: float, odd: bool) -> int:
+    scaled = max(1, int(side * scale))
+    return scaled + 1 if odd and side % 2 and scaled % 2 == 0 else scaled

@@ -21,6 +21,7 @@ cv2.setNumThreads(0)  # a job has its share of the cores; threads inside one ima
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = 32, (0.5, 1.5), (0.5, 1.5), 18
 """Ranges of the photometric distortion (SSD, Liu et al. 2016, as mmsegmentation's PhotoMetricDistortion)."""
+_RANGES = {"contrast_about_mean": CONTRAST, "saturation": SATURATION, "brightness": (-BRIGHTNESS, BRIGHTNESS)}
 _CROP_TRIES = 10
 _LEVELS = np.arange(256, dtype=np.float32)
 
@@ -43,11 +44,16 @@ class Photometric(NamedTuple):
     hue: int | None = None
 
 
-def target_size(size: Sequence[int], base: Sequence[int], *, keep_ratio: bool, factor: float = 1.0) -> tuple[int, int]:
+def target_size(
+    size: Sequence[int], base: Sequence[int] | None, *, keep_ratio: bool = True, factor: float = 1.0
+) -> tuple[int, int]:
     """(height, width) of an image of `size` = (height, width) resized to `base`, scaled by `factor`.
 
-    With `keep_ratio`, `base` is (long, short) and the image becomes as large as fits within it; else (height, width).
+    With `keep_ratio`, `base` is (long, short) and the image becomes as large as fits within it; else (height, width);
+    None: the image's own size, cut off to whole pixels when it is scaled (as TensorFlow's segmentation codes do).
     """
+    if base is None:
+        return max(1, int(size[0] * factor)), max(1, int(size[1] * factor))
     scaled = [int(side * factor) for side in base]
     if not keep_ratio:
         return max(1, scaled[0]), max(1, scaled[1])
@@ -163,6 +169,24 @@ def photometric(image: np.ndarray, drawn: Photometric) -> np.ndarray:
     return image
 
 
+def draw_distortions(rng: np.random.Generator, names: Sequence[str]) -> list[tuple[str, float]]:
+    """Which of the named distortions an image gets, each with probability one half, and how much of it."""
+    return [(name, float(rng.uniform(*_RANGES[name]))) for name in names if rng.random() < 0.5]
+
+
+def distort(image: np.ndarray, drawn: Sequence[tuple[str, float]], mean: Sequence[float]) -> np.ndarray:
+    """Applies distortions in order. `mean` is the grey level per channel that contrast leaves as it is."""
+    for name, amount in drawn:
+        if name == "brightness":
+            image = cv2.LUT(image, _scaled(_LEVELS, 1.0, amount))
+        elif name == "contrast_about_mean":
+            tables = [_scaled(_LEVELS, amount, (1 - amount) * centre) for centre in mean]
+            image = cv2.LUT(image, np.stack(tables, axis=-1)[None])
+        else:
+            image = _in_hsv(image, 1, _scaled(_LEVELS, amount))
+    return image
+
+
 def _in_hsv(image: np.ndarray, channel: int, table: np.ndarray) -> np.ndarray:
     """Applies a table to hue (channel 0, values 0..179) or saturation (channel 1, 0..255) of an image."""
     planes = list(cv2.split(cv2.cvtColor(image, cv2.COLOR_BGR2HSV)))
@@ -198,7 +222,8 @@ def augment(
     mirror_pairs: Sequence[tuple[int, int]] = (),
 ) -> Sample:
     """A training sample of size `how.crop` from one image [H, W, 3] (BGR) and its label map [H, W]."""
-    factor = float(rng.uniform(*how.ratio))
+    factor = float(rng.choice(how.scales)) if how.scales else float(rng.uniform(*how.ratio))
+    mean = cv2.mean(image)[:3] if how.photometric not in (True, False) else ()
     size = target_size(label.shape, how.resize, keep_ratio=how.keep_ratio, factor=factor)
     label = resize_label(label, size)
     top, left = crop_corner(label, how.crop, how.cat_max_ratio, lambda low, high: int(rng.integers(low, high)))
@@ -208,6 +233,8 @@ def augment(
         image, label = cv2.flip(image, 1), flip_label(label, mirror_pairs)
     if how.rotation_probability and rng.random() < how.rotation_probability:
         image, label = rotate(image, label, float(rng.uniform(-how.rotation_degrees, how.rotation_degrees)))
-    if how.photometric:
+    if how.photometric is True:
         image = photometric(image, draw_photometric(rng))
+    elif how.photometric:
+        image = distort(image, draw_distortions(rng, how.photometric), mean)
     return pad(image, label, how.crop, how.pad)

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.data.loader import normalise
-from harness.recipe import TestProtocol
+from harness.data.loader import Geometry, geometry, normalise
+from harness.recipe import Normalisation, TestProtocol
+from methods.layers import resize
 
 
 def predict(
@@ -19,10 +20,12 @@ def predict(
     protocol: TestProtocol,
     *,
     device: str | torch.device = "cpu",
+    normalisation: Normalisation = "imagenet",
     mirror_pairs: Sequence[tuple[int, int]] = (),
 ) -> Tensor:
     """Class ids uint8 [H, W] of one image from its views (uint8 [3, h, w] each) under `protocol`, on `device`."""
-    return class_ids(scores_at(model, views, size, protocol, device=device, mirror_pairs=mirror_pairs))
+    how = {"device": device, "normalisation": normalisation, "mirror_pairs": mirror_pairs}
+    return class_ids(scores_at(model, views, size, protocol, **how))
 
 
 def class_ids(scores: Tensor) -> Tensor:
@@ -48,19 +51,23 @@ def scores_at(
     protocol: TestProtocol,
     *,
     device: str | torch.device = "cpu",
+    normalisation: Normalisation = "imagenet",
     mirror_pairs: Sequence[tuple[int, int]] = (),
 ) -> Tensor:
     """What the argmax is taken of: float [K, H, W], logits or probabilities averaged over the views, at the label's
     `size`."""
     total: Tensor | None = None
     count = 0
-    for images, mirrored in _flips(views, protocol, device):
+    sizes = geometry(size, protocol)
+    for images, mirrored in _flips(views, sizes, protocol, device, normalisation):
         logits = _slide(model, images, protocol) if protocol.mode == "slide" else model(images)
         if protocol.via_input:
-            logits = _resize(logits, images.shape[-2:])
+            logits = _resize(logits, images.shape[-2:], protocol)
         if mirrored:
             logits = _mirror(logits, mirror_pairs)
-        logits = _resize(logits, size)[0].float()
+        if protocol.frame:
+            logits = _resize(logits, sizes.frame, protocol)[..., : sizes.image[0], : sizes.image[1]]
+        logits = _resize(logits, size, protocol)[0].float()
         if protocol.average == "probabilities":
             logits = logits.softmax(0)
         total = logits if total is None else total.add_(logits)
@@ -70,11 +77,17 @@ def scores_at(
 
 
 def _flips(
-    views: Sequence[Tensor], protocol: TestProtocol, device: str | torch.device
+    views: Sequence[Tensor],
+    sizes: Geometry,
+    protocol: TestProtocol,
+    device: str | torch.device,
+    normalisation: Normalisation,
 ) -> Iterator[tuple[Tensor, bool]]:
-    """Normalised [1, 3, h, w] of every view, each followed by its mirror image where the protocol flips."""
-    for view in views:
-        images = normalise(view.to(device, non_blocking=True)[None])
+    """Normalised [1, 3, h, w] of every view in its frame, followed by its mirror image where the protocol flips."""
+    for view, (_, frame) in zip(views, sizes.views, strict=True):
+        images = normalise(view.to(device, non_blocking=True)[None], how=normalisation)
+        if protocol.frame:
+            images = F.pad(images, (0, frame[1] - images.shape[-1], 0, frame[0] - images.shape[-2]))
         yield images, False
         if protocol.flip:
             yield images.flip(-1), True
@@ -108,7 +121,7 @@ def _slide(model: nn.Module, images: Tensor, protocol: TestProtocol) -> Tensor:
     total: Tensor | None = None
     cover = images.new_zeros((1, 1, *images.shape[-2:]))
     for top, left, bottom, right in windows(images.shape[-2:], protocol.window, protocol.stride):
-        logits = _resize(model(images[..., top:bottom, left:right]), (bottom - top, right - left)).float()
+        logits = _resize(model(images[..., top:bottom, left:right]), (bottom - top, right - left), protocol).float()
         if protocol.softmax_before_merge:
             logits = logits.softmax(1)
         if total is None:
@@ -119,7 +132,5 @@ def _slide(model: nn.Module, images: Tensor, protocol: TestProtocol) -> Tensor:
     return total.div_(cover)
 
 
-def _resize(logits: Tensor, size: Sequence[int]) -> Tensor:
-    if tuple(logits.shape[-2:]) == tuple(size):
-        return logits
-    return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
+def _resize(logits: Tensor, size: Sequence[int], protocol: TestProtocol) -> Tensor:
+    return resize(logits, size, align_corners=protocol.align_corners)

@@ -18,7 +18,7 @@ from harness.errors import Interrupted, UserError
 from harness.evaluation.metrics import Confusion, scores
 from harness.evaluation.protocols import predict
 from harness.job import Context, EvaluateConfig, Measurement, Progress
-from harness.recipe import TestProtocol
+from harness.recipe import Normalisation, TestProtocol
 from harness.training.distributed import place, process_group
 
 
@@ -40,7 +40,7 @@ def evaluate(config: EvaluateConfig, context: Context) -> list[Measurement]:
     torch.set_num_threads(context.threads)
     with process_group(context.device):
         model = trained_model(config, context.needs.get("train"), context.device)
-        matrix, images = confusion_of(model, root, config.protocol, context)
+        matrix, images = confusion_of(model, root, config.protocol, context, config.normalisation)
     if place().rank == 0:
         _save(context.folder / "confusion.npy", matrix)
     return [*measurements(matrix, classes), Measurement("images", images)]
@@ -76,19 +76,20 @@ def trained_model(config: EvaluateConfig, training: Path | None, device: str) ->
     return model.to(device).eval()
 
 
-def confusion_of(model: nn.Module, root: Root, protocol: TestProtocol, context: Context) -> tuple[np.ndarray, int]:
+def confusion_of(
+    model: nn.Module, root: Root, protocol: TestProtocol, context: Context, normalisation: Normalisation = "imagenet"
+) -> tuple[np.ndarray, int]:
     """Confusion matrix (int64 [K + 1, K]) and number of images of a split; memory does not grow with that number."""
     here = place()
     total = len(pairs(root, protocol.split)[: protocol.max_images])
     own = len(range(here.rank, total, here.world))
     confusion = Confusion(root.dataset.num_classes, context.device)
-    mirror_pairs = root.dataset.mirror_pairs
+    how = {"normalisation": normalisation, "mirror_pairs": root.dataset.mirror_pairs, "device": context.device}
     readers = 0 if context.device == "cpu" else min(8, context.threads)
     images = images_for_testing(root, protocol.split, protocol, part=(here.rank, here.world), readers=readers)
     started = time.perf_counter()
     for done, item in enumerate(images, start=1):
-        size = item.label.shape
-        prediction = predict(model, item.views, size, protocol, device=context.device, mirror_pairs=mirror_pairs)
+        prediction = predict(model, item.views, item.label.shape, protocol, **how)
         confusion.update(prediction, item.label.to(context.device, non_blocking=True))
         context.progress(Progress(done, own, done / (time.perf_counter() - started)))
         if done < own and context.should_stop():
