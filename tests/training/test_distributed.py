@@ -14,6 +14,8 @@ import torch.distributed as dist
 from torch import nn
 
 from harness.errors import Exit, UserError
+from harness.job import Data
+from harness.recipe import Optimizer, Synthetic
 from harness.training import checkpoint, curve, distributed
 from harness.training.normalisation import SynchronisedBatchNorm
 
@@ -67,34 +69,31 @@ def trained(tmp_path: Path, job, processes: int, dtype: str) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "dtype", "tolerance"), [("fcn", "float32", 1e-5), ("fcn", "float64", 1e-6), ("idrnet", "float64", 1e-6)]
+    ("method", "dtype", "lr"), [("fcn", "float32", 1e-3), ("fcn", "float64", 1e-2), ("idrnet", "float64", 1e-2)]
 )
-def test_two_processes_of_four_equal_one_of_eight(tmp_path, method, dtype, tolerance):
+def test_two_processes_of_four_equal_one_of_eight(tmp_path, method, dtype, lr):
     """20 steps of batch 8, normalisation synchronised: the same weights and losses.
 
-    In float32 the order of sums grows to 1e-6 in FCN within 20 steps. IDRNet takes the most likely class of every pixel and
-    draws classes by them; there rounding tips one of them after some steps, and the two part, as any two trainings that
-    differ by rounding.
+    To 1e-6. In float32 what the order of sums changes grows with the learning rate: to 1e-5 within 20 steps at 0.01. IDRNet
+    takes the most likely class of every pixel and draws classes by them; in float32 rounding tips one of them after some
+    steps, and the two part, as any two trainings that differ by rounding.
     """
     options = {
         "fcn": {"channels": 16},
         "idrnet": {"channels": 16, "attention_channels": 8, "dropout": 0.0, "reduction": "exact"},
     }
-    data = config().data.model_copy(
-        update={"synthetic": config().data.synthetic.model_copy(update={"train_images": 16})}
-    )
-    job = config(method, options=options[method], batch_size=8, iterations=20).model_copy(update={"data": data})
+    data = Data(name="camvid", synthetic=Synthetic(train_images=16, size=(64, 64)))
+    recipe = {"batch_size": 8, "iterations": 20, "optimizer": Optimizer(lr=lr)}
+    job = config(method, options=options[method], **recipe).model_copy(update={"data": data})
     one, two = trained(tmp_path, job, 1, dtype), trained(tmp_path, job, 2, dtype)
     for a, b in zip(curve.read(one), curve.read(two)):
         assert a["iteration"] == b["iteration"]
         assert a["lr"] == b["lr"]
-        assert a["terms"] == pytest.approx(b["terms"], abs=tolerance)
+        assert a["terms"] == pytest.approx(b["terms"], abs=1e-6)
     assert len(curve.read(two)) == 20
     weights = checkpoint.load_weights(two)
     for name, weight in checkpoint.load_weights(one).items():
-        torch.testing.assert_close(
-            weights[name], weight, rtol=tolerance, atol=tolerance, msg=lambda m, name=name: f"{name}: {m}"
-        )
+        torch.testing.assert_close(weights[name], weight, rtol=1e-6, atol=1e-6, msg=lambda m, name=name: f"{name}: {m}")
 
 
 @pytest.mark.slow

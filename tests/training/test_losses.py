@@ -186,3 +186,17 @@ def test_image_by_image_has_the_gradient_of_the_whole_batch(seed, dtype, weighte
     assert ours.grad.dtype == dtype
     tolerance = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 2e-2}[dtype]
     torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "ohem", "focal", "dice", "lovasz"])
+def test_aligned_corners_are_a_resize_before_the_loss(name):
+    torch.manual_seed(0)
+    logits, targets = torch.randn(2, 4, 5, 7, requires_grad=True), torch.randint(0, 4, (2, 17, 25))
+    targets[:, :3] = IGNORE
+    aligned = losses.build_loss(Loss(name=name, align_corners=True, mean="all"), 4)(logits, targets)
+    (gradient,) = torch.autograd.grad(aligned, logits)
+    resized = F.interpolate(logits, (17, 25), mode="bilinear", align_corners=True)
+    expected = losses.build_loss(Loss(name=name, mean="all"), 4)(resized, targets)
+    torch.testing.assert_close(aligned, expected)
+    torch.testing.assert_close(gradient, torch.autograd.grad(expected, logits)[0])
+    assert not torch.isclose(losses.build_loss(Loss(name=name, mean="all"), 4)(logits, targets), aligned)

@@ -91,6 +91,22 @@ def test_seeds_pair_methods_and_differ(tmp_path, cache):
     assert not torch.equal(first[2], other[2])
 
 
+def test_normalisation_and_momentum_are_the_recipes(tmp_path, cache):
+    training = train_job.build_training(
+        config(normalisation="symmetric", batch_norm_momentum=3e-4), context(tmp_path, cache)
+    )
+    batch = next(iter(training.batches(0, 1)))
+    images, _ = training.prepare(batch)
+    top, left, height, width = batch.valid[0].tolist()
+    inside = slice(top, top + height), slice(left, left + width)
+    torch.testing.assert_close(images[0][:, *inside], batch.images[0][:, *inside].float() * 2 / 255 - 1)
+    norms = [m for m in training.model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert norms
+    assert {m.momentum for m in norms} == {3e-4}
+    plain = train_job.build_training(config(), context(tmp_path, cache))
+    assert {m.momentum for m in plain.model.modules() if isinstance(m, torch.nn.BatchNorm2d)} == {0.1}
+
+
 def test_shortened(tmp_path, cache):
     job = config(iterations=None, epochs=10).model_copy(update={"shorten": 0.15})
     measured = numbers(train(job, context(tmp_path, cache)))
