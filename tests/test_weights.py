@@ -397,3 +397,52 @@ def test_a_report_says_that_a_cell_was_tested_from_given_weights(folder: Path):
     shown = sheet.build(plan, plan.tables[0], store).cells["given", "miou"]
     assert (shown.verdict.word, shown.text) == ("reproduced", "43.58")
     assert "given weights, tested and not trained here: miou.pth" in shown.footnotes
+
+
+# ---------------------------------------------------------------------------------------------------------------- panels
+
+
+def panels(folder: Path, *arguments: str) -> int:
+    common = ["--profile", "own", "--rows", "given", "--columns", "miou", "--device", "cpu"]
+    return cli.main(["panels", str(folder / "table.yaml"), *common, "--results", str(folder / "results"), *arguments])
+
+
+def test_panels_are_drawn_from_given_weights(folder: Path, capsys: pytest.CaptureFixture[str]):
+    write(fcn18().state_dict(), folder / "weights" / "miou.pth")
+    assert panels(folder, "--images", "2") == 0
+    written = Path(capsys.readouterr().out.removeprefix("written: ").strip())
+    assert written == folder / "results" / "reports" / "table.own.panels.png"
+    assert written.read_bytes().startswith(b"\x89PNG")
+    assert panels(folder, "--image", "val_000001", "--out", str(folder / "one.png")) == 0
+    assert panels(folder, "--image", "val_9") == 2
+    assert "the split has no such image" in capsys.readouterr().err
+    assert panels(folder, "--out", str(folder / "table.yaml" / "x.png")) == 4
+
+
+def test_panels_show_the_model_of_the_row(folder: Path):
+    """Weights that always say class 4, in every pixel of every image."""
+    from harness.panels import scenes, tested
+    from harness.store import Store
+
+    model = fcn18()
+    nn.init.zeros_(model.classifier[1].weight)
+    model.classifier[1].bias.data = torch.eye(11)[4]
+    write(model.state_dict(), folder / "weights" / "miou.pth")
+    plan = planned(folder)
+    plan.cells = [cell(plan, "given", "miou")]
+    store = Store(folder / "results")
+    found, root = scenes(tested(plan, store), data_dir=None, cache=folder / "cache", device="cpu", count=2)
+    assert root.dataset.name == "camvid"
+    for scene in found:
+        assert scene.image.shape == (*scene.truth.shape, 3)
+        assert set(scene.predictions["given"].ravel().tolist()) == {4}
+
+
+def test_panels_of_what_is_not_trained_or_not_tested(folder: Path, capsys: pytest.CaptureFixture[str]):
+    table = ["panels", str(folder / "table.yaml"), "--profile", "own", "--results", str(folder / "results")]
+    assert cli.main([*table, "--rows", "cell", "--columns", "macc"]) == 3
+    assert "not trained here yet: table/cell/macc" in capsys.readouterr().err
+    assert cli.main([*table, "--columns", "params"]) == 2
+    assert "choose a column of a score" in capsys.readouterr().err
+    assert cli.main([*table, "--rows", "given", "--columns", "miou"]) == 3  # no such file of weights
+    assert "miou.pth" in capsys.readouterr().err

@@ -117,7 +117,12 @@ class TrainingBatches:
 
         pin = torch.cuda.is_available()
         yield from DataLoader(
-            _ByIteration(self), sampler=iterations, batch_size=None, num_workers=self.workers, pin_memory=pin
+            _ByIteration(self),
+            sampler=iterations,
+            batch_size=None,
+            num_workers=self.workers,
+            pin_memory=pin,
+            generator=torch.Generator(),  # else it draws the workers' seed from the training's own generator at each start
         )
 
     def batch(self, iteration: int) -> Batch:
@@ -150,14 +155,21 @@ class _ByIteration:
 
 
 def images_for_testing(
-    root: Root, split: str, protocol: TestProtocol, *, part: tuple[int, int] = (0, 1), readers: int = 0
+    root: Root,
+    split: str,
+    protocol: TestProtocol,
+    *,
+    part: tuple[int, int] = (0, 1),
+    readers: int = 0,
+    only: Sequence[Pair] | None = None,
 ) -> Iterator[TestImage]:
     """Images of `split` in order of their ids, resized as the protocol says, with labels at their own size.
 
-    `part` = (k, n) gives every n-th image from the k-th on. `readers` threads read that many images ahead, and no more.
+    `only` gives these images instead. `part` = (k, n) gives every n-th image from the k-th on. `readers` threads read
+    that many images ahead, and no more.
     """
     labels = LabelReader(root.layout)
-    chosen = pairs(root, split)[: protocol.max_images][part[0] :: part[1]]
+    chosen = (pairs(root, split)[: protocol.max_images] if only is None else only)[part[0] :: part[1]]
 
     def read(pair: Pair) -> TestImage:
         image, label = read_pair(pair, labels)

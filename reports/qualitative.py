@@ -1,0 +1,116 @@
+"""Images beside their truth and what several rows of a table predict, with the pixels in which rows differ marked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from reports import style
+
+IGNORE = 255
+MENDED, SPOILT, WRONG = style.COLOURS[0], style.COLOURS[3], "#8C8C8C"
+"""Right where the first row is wrong; wrong where it is right; wrong in both (in the first row: wrong)."""
+
+_MOST = 640  # pixels of the longer side of one picture; larger ones are thinned
+
+
+class Scene(Protocol):
+    """One image uint8 [H, W, 3] with its truth and the rows' predictions, training ids uint8 [H, W] (255: ignored)."""
+
+    id: str
+    image: np.ndarray
+    truth: np.ndarray
+    predictions: Mapping[str, np.ndarray]
+
+
+def accuracy(prediction: np.ndarray, truth: np.ndarray) -> float:
+    """Share of the valid pixels that are right, in %; NaN where none is valid."""
+    valid = truth != IGNORE
+    return float(100 * (prediction == truth)[valid].mean()) if valid.any() else float("nan")
+
+
+def differences(prediction: np.ndarray, first: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Per pixel uint8 [H, W]: 0 right in both or ignored, 1 mended, 2 spoilt, 3 wrong in both; of the first row itself 3
+    where it is wrong."""
+    valid = truth != IGNORE
+    right, before = prediction == truth, first == truth
+    return np.where(valid, np.select([right & ~before, ~right & before, ~right & ~before], [1, 2, 3], 0), 0).astype(
+        np.uint8
+    )
+
+
+def coloured(label: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    """Training ids as colours uint8 [H, W, 3]; ignored pixels are white."""
+    table = np.full((256, 3), 255, np.uint8)
+    table[: len(palette)] = palette
+    return table[label]
+
+
+def marked(image: np.ndarray, marks: np.ndarray) -> np.ndarray:
+    """The image in pale grey with the marks of `differences` in colour, uint8 [H, W, 3]."""
+    grey = image.mean(axis=2, keepdims=True).astype(np.float32)
+    shown = np.repeat(255 - 0.45 * (255 - grey), 3, axis=2)
+    for value, colour in enumerate((MENDED, SPOILT, WRONG), start=1):
+        shown[marks == value] = tuple(bytes.fromhex(colour[1:]))
+    return shown.astype(np.uint8)
+
+
+def draw(scenes: Sequence[Scene], labels: Mapping[str, str], classes: Sequence[str], palette: Any) -> Any:
+    """A figure with two lines per image: image, truth, each row's prediction; below, where the rows differ.
+
+    `labels` are the rows in order with what to call them; the first is what the others are compared with.
+    """
+    rows = list(labels)
+    height, width = scenes[0].truth.shape
+    across = 2 + len(rows)
+    side = min(2.6, 12.5 / across)
+    figure = style.canvas(side * across, len(scenes) * (2 * side * height / width + 0.3) + 0.8)
+    figure.get_layout_engine().set(h_pad=0.02, w_pad=0.02, hspace=0.0, wspace=0.0)
+    grid = figure.subplots(2 * len(scenes), across, squeeze=False)
+    for ax in grid.flat:
+        ax.set_axis_off()
+    for i, scene in enumerate(scenes):
+        above, below = grid[2 * i], grid[2 * i + 1]
+        _picture(above[0], scene.image, scene.id)
+        _picture(above[1], coloured(scene.truth, palette), "truth")
+        for ax, mark, row in zip(above[2:], below[2:], rows):
+            prediction = scene.predictions[row]
+            _picture(ax, coloured(prediction, palette), f"{labels[row]} · {accuracy(prediction, scene.truth):.1f} %")
+            marks = differences(prediction, scene.predictions[rows[0]], scene.truth)
+            _picture(mark, marked(scene.image, marks), "")
+    _legend(figure, scenes, classes, palette, labels[rows[0]], several=len(rows) > 1)
+    return figure
+
+
+def _picture(ax: Any, image: np.ndarray, title: str) -> None:
+    step = max(1, -(-max(image.shape[:2]) // _MOST))
+    ax.imshow(image[::step, ::step], interpolation="nearest")
+    ax.set_title(style.label(title, 34), fontsize=7.5, fontweight="normal", pad=2)
+
+
+def _legend(
+    figure: Any, scenes: Sequence[Scene], classes: Sequence[str], palette: Any, first: str, *, several: bool
+) -> None:
+    from matplotlib.patches import Patch
+
+    maps = [m for scene in scenes for m in (scene.truth, *scene.predictions.values())]
+    present = sorted(set().union(*(np.unique(m).tolist() for m in maps)) - {IGNORE})
+    handles = [Patch(color=tuple(v / 255 for v in palette[k]), label=style.label(classes[k], 18)) for k in present[:36]]
+    marks = [Patch(color=WRONG, label="wrong in both" if several else "wrong")]
+    if several:
+        name = style.label(first, 24)
+        marks += [Patch(color=MENDED, label=f"right, {name} wrong"), Patch(color=SPOILT, label=f"wrong, {name} right")]
+    figure.legend(handles=handles, loc="outside lower left", ncols=9, fontsize=6.5, handlelength=1, columnspacing=1)
+    figure.legend(handles=marks, loc="outside upper left", ncols=3, fontsize=7.5, handlelength=1)
+
+
+def write(figure: Any, path: Path) -> Path:
+    """Writes the figure as PNG aside, then renames."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}")
+    figure.savefig(aside, format="png", dpi=150, metadata={"Software": None})
+    aside.replace(path)
+    return path

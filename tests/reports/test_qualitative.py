@@ -1,0 +1,78 @@
+"""Panels of images: what is marked, and that the picture is there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reports import qualitative, style
+
+
+@dataclass
+class Scene:
+    id: str
+    image: np.ndarray
+    truth: np.ndarray
+    predictions: dict[str, np.ndarray]
+
+
+def label(*rows: list[int]) -> np.ndarray:
+    return np.array(rows, np.uint8)
+
+
+TRUTH = label([0, 1, 2], [2, 1, 255])
+FIRST = label([0, 0, 1], [2, 0, 0])
+SECOND = label([0, 1, 0], [1, 1, 1])
+
+
+def test_pixels_in_which_rows_differ():
+    """Right in both, mended, wrong in both; spoilt, mended, ignored."""
+    assert qualitative.differences(SECOND, FIRST, TRUTH).tolist() == [[0, 1, 3], [2, 1, 0]]
+    assert qualitative.differences(FIRST, FIRST, TRUTH).tolist() == [[0, 3, 3], [0, 3, 0]]
+
+
+def test_accuracy_leaves_ignored_pixels_out():
+    assert qualitative.accuracy(SECOND, TRUTH) == pytest.approx(60)
+    assert np.isnan(qualitative.accuracy(SECOND, np.full_like(TRUTH, 255)))
+
+
+def test_colours_of_classes_and_of_marks():
+    painted = qualitative.coloured(TRUTH, [(1, 2, 3), (4, 5, 6), (7, 8, 9)])
+    assert painted[0].tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    assert painted[1, 2].tolist() == [255, 255, 255]
+    image = np.zeros((2, 3, 3), np.uint8)
+    shown = qualitative.marked(image, qualitative.differences(SECOND, FIRST, TRUTH))
+    assert tuple(shown[0, 1]) == tuple(bytes.fromhex(qualitative.MENDED[1:]))
+    assert tuple(shown[1, 0]) == tuple(bytes.fromhex(qualitative.SPOILT[1:]))
+    assert tuple(shown[0, 2]) == tuple(bytes.fromhex(qualitative.WRONG[1:]))
+    assert len(set(shown[0, 0].tolist())) == 1  # right in both: grey, as everything unmarked
+
+
+@pytest.mark.parametrize("rows", [["a"], ["a", "b"], list("abcdef")])
+def test_a_picture_has_every_row_and_image(tmp_path: Path, rows: list[str]):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, (20, 30), dtype=np.uint8)
+    made = [
+        Scene(f"image_{i}", rng.integers(0, 255, (20, 30, 3), dtype=np.uint8), truth, dict.fromkeys(rows, truth))
+        for i in range(2)
+    ]
+    with style.styled():
+        figure = qualitative.draw(made, {r: f"Row ${r}$" for r in rows}, ["sky", "road", "car"], [(0, 0, 0)] * 3)
+        file = qualitative.write(figure, tmp_path / "deep" / "x.png")
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert titles.count("truth") == 2
+    assert sum("100.0 %" in title for title in titles) == 2 * len(rows)
+    assert file.read_bytes().startswith(b"\x89PNG")
+    assert [p.name for p in file.parent.iterdir()] == ["x.png"]
+
+
+def test_images_of_different_sizes_and_large_ones_are_drawn(tmp_path: Path):
+    sizes = [(20, 30), (1500, 700)]
+    made = [Scene("x", np.zeros((*s, 3), np.uint8), np.zeros(s, np.uint8), {"a": np.ones(s, np.uint8)}) for s in sizes]
+    with style.styled():
+        figure = qualitative.draw(made, {"a": "A"}, ["sky", "road"], [(0, 0, 0), (9, 9, 9)])
+        file = qualitative.write(figure, tmp_path / "x.png")
+    assert file.stat().st_size < 2_000_000
