@@ -75,7 +75,13 @@ def _table_commands(add: Callable[[str, str, str], argparse.ArgumentParser]) -> 
     report.add_argument("--format", choices=formats, default="markdown", help="markdown writes files, the others print")
     for command in (run, report):
         command.add_argument("--no-figures", action="store_true", help="write the report without figures")
-    for command in (run, plan, status, cancel, report):
+    panels = add(
+        "panels", "draw images beside their truth and what rows predict", "panels tables/camvid.yaml --columns miou"
+    )
+    panels.add_argument("--images", type=_positive, default=3, metavar="N", help="how many, evenly spread (3)")
+    panels.add_argument("--image", action="append", default=[], metavar="ID", help="this image instead; repeats")
+    panels.add_argument("--out", metavar="FILE", help="where to (results/reports/TABLE.PROFILE.panels.png)")
+    for command in (run, plan, status, cancel, report, panels):
         _selection(command)
         _place(command)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.errors import Exit, MissingError, OutputError, Problems, UserError, nearest
+from harness.model_commands import panels, weights  # noqa: F401  (found here by their names)
 
 
 def run(options: Namespace) -> Exit:
@@ -192,54 +193,7 @@ def data(options: Namespace) -> Exit:
     return Exit.OK
 
 
-def weights(options: Namespace) -> Exit:
-    """`weights import`."""
-    from harness.weights import import_foreign
-
-    of_cell = options.method.count("/") == 2
-    model = _cell_model(options) if of_cell else _named_model(options)
-    classes = model.num_classes if of_cell else options.classes
-    source = Path(options.checkpoint).expanduser()
-    out = Path(options.out).expanduser() if options.out else Path(options.results) / "weights" / source.name
-    made = import_foreign(source, options.source, model, out, num_classes=classes)
-    print(f"written: {out} ({made.tensors} tensors, {made.parameters / 1e6:.2f} M parameters, {made.classes} classes)")
-    print(f"next: name it in a row of a table, checkpoint: {out}")
-    return Exit.OK
-
-
 # -------------------------------------------------------------------------------------------------------------------
-
-
-def _cell_model(options: Namespace):
-    """The model of a cell, as its training would build it."""
-    from harness.job import Model
-    from harness.plan import Selection
-
-    table, row, column = _cell(options.method)
-    given = [flag for flag in ("backbone", "output_stride", "classes") if getattr(options, flag) is not None]
-    if given:
-        raise UserError(f"--{given[0].replace('_', '-')}: the cell {options.method} says it already; leave it out")
-    options.tables, options.rows, options.columns, options.profile, options.seeds = [str(table)], [], [], "paper", 1
-    made, _ = _plan(options, Selection((_literal(row),), (_literal(column),)))
-    configs = [job.config for cell in made.cells for job in cell.jobs if job.config["model"]["backbone"] is not None]
-    if not configs:
-        raise UserError(f"{options.method} is nothing that is trained: {made.cells[0].reason or 'it counts a module'}")
-    return Model.model_validate({**configs[0]["model"], "pretrained": False})
-
-
-def _named_model(options: Namespace):
-    """The model of `--method`, `--backbone` and `--output-stride`; how many classes it has, the checkpoint may say."""
-    from harness.document import parse
-    from harness.job import Model
-    from harness.library import validate
-    from harness.table import MethodRef
-
-    document = parse(options.method, "--method")
-    method = validate(document, document.data, MethodRef)
-    backbone = options.backbone or "resnet50_v1c"
-    stride = options.output_stride or (8 if backbone.startswith("resnet") else None)
-    classes = {"num_classes": options.classes or 1}
-    return Model(name=method.name, options=method.options, backbone=backbone, output_stride=stride, **classes)
 
 
 def _plan(options: Namespace, selection=None):
