@@ -184,3 +184,14 @@ def test_out_of_memory_says_which_batch_fits(tmp_path, cache, monkeypatch, limit
     monkeypatch.setattr(type(training.model), "losses", losses)
     with pytest.raises(UserError, match=rf"4 crops of 64 × 64.*does not fit into memory.*{advice}"):
         train(config(batch_size=4), context(tmp_path, cache))
+
+
+def test_workers_leave_the_trainings_random_numbers_alone(tmp_path, cache):
+    """Data workers start anew after an interruption; a draw of theirs would change every dropout mask that follows."""
+    source = train_job.build_training(config(), context(tmp_path, cache)).batches.__self__
+    alone = [batch.images for batch in source.batches(0, 2)]
+    before = torch.get_rng_state()
+    source.workers = 1
+    together = [batch.images for batch in source.batches(0, 2)]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(a, b) for a, b in zip(alone, together))
