@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
 
     _table_commands(add)
     _paper_commands(add)
+    _nightly_command(add)
     why = add("why", "explain why a cell is or is not measured", "why idrnet_table2/fcn_idrnet/ade20k --profile smoke")
     why.add_argument("cell", metavar="TABLE/ROW/COLUMN")
     _profile(why)
@@ -68,10 +69,12 @@ def _table_commands(add: Callable[[str, str, str], argparse.ArgumentParser]) -> 
         _cluster(command)
         command.add_argument("--budget", type=_hours, metavar="HOURS", help="refuse a plan that needs more GPU-hours")
 
+    plan.add_argument("--decide", action="store_true", help="list the seeds that would decide cells, cheapest first")
+
     status = add("status", "show how every cell stands", "status tables/idrnet_table2.yaml --profile smoke")
     cancel = add("cancel", "cancel what was submitted to Slurm", "cancel tables/idrnet_table2.yaml --profile smoke")
     report = add("report", "report what is measured", "report tables/idrnet_table5.yaml --format csv")
-    formats = ("markdown", "csv", "text")
+    formats = ("markdown", "csv", "text", "latex")
     report.add_argument("--format", choices=formats, default="markdown", help="markdown writes files, the others print")
     for command in (run, report):
         command.add_argument("--no-figures", action="store_true", help="write the report without figures")
@@ -93,6 +96,22 @@ def _paper_commands(add: Callable[[str, str, str], argparse.ArgumentParser]) -> 
     audit.add_argument("tables", nargs="*", metavar="TABLE", help="findings about these tables (default: all of them)")
     formats = ("text", "markdown", "csv")
     audit.add_argument("--format", choices=formats, default="text", help="how to print the findings (text)")
+    site = add("site", "write all tables as pages that open from a folder", "site --profile smoke")
+    site.add_argument("tables", nargs="*", metavar="TABLE", help="table files (default: all of them)")
+    site.add_argument("--out", metavar="DIR", help="where to (results/reports/site); what is there is replaced")
+    site.add_argument("--no-figures", action="store_true", help="write the site without figures")
+    _profile(site)
+    _place(site)
+    again = add("reproduce", "print the commands that make a report again", "reproduce results/reports/camvid.md")
+    again.add_argument("report", metavar="REPORT", help="a Markdown report")
+
+
+def _nightly_command(add: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
+    about = "measure what the nightly file says, and tell what has become worse since when"
+    nightly = add("nightly", about, "nightly slurm/nightly.yaml")
+    nightly.add_argument("file", metavar="FILE", help="what to do every night, e.g. slurm/nightly.yaml")
+    nightly.add_argument("--date", metavar="YYYY-MM-DD", help="the night's date (today)")
+    _place(nightly)
 
 
 def _data_commands(data: argparse.ArgumentParser) -> None:

@@ -63,6 +63,10 @@ def plan(options: Namespace) -> Exit:
     _print(cluster_commands.cost(_cluster(options), _device(options), plan, todo.run, store, slots, options.budget))
     named = console.names(plan)
     _print(f"   {named[job.key]}" for job in todo.run)
+    if options.decide:
+        from reports import decide, sheet
+
+        _print(decide.lines([sheet.build(plan, table, store) for table in plan.tables]))
     return Exit.OK if plan.wanted() else Exit.NOTHING
 
 
@@ -92,35 +96,55 @@ def report(options: Namespace) -> Exit:
     if options.format == "markdown":
         _report(plan, store, figures=not options.no_figures, text=False)
     else:
-        from reports import csvfile, sheet, terminal
+        from reports import csvfile, latex, sheet, terminal
 
-        sheets = [sheet.build(plan, table, store) for table in plan.tables]
-        render = csvfile.render if options.format == "csv" else terminal.render
-        sys.stdout.write(
-            "".join(render(s, header=i == 0) if options.format == "csv" else render(s) for i, s in enumerate(sheets))
-        )
+        sheets = (sheet.build(plan, table, store) for table in plan.tables)
+        if options.format == "latex":
+            sys.stdout.write(latex.document(sheets))
+        elif options.format == "csv":
+            sys.stdout.writelines(csvfile.render(made, header=i == 0) for i, made in enumerate(sheets))
+        else:
+            sys.stdout.writelines(map(terminal.render, sheets))
     measured = any(store.result(job) is not None for cell in plan.cells for job in cell.jobs)
     return Exit.OK if measured else Exit.NOTHING
 
 
 def audit(options: Namespace) -> Exit:
     """`audit`: what does not fit in the published numbers; FAILED when there is a finding."""
-    from harness import shelves
-    from reports.audit import findings, paper
+    from reports.audit import findings
 
     chosen = _tables(options.tables)
-    ids = {table.id for table in chosen}
-    shelf = [str(path) for path in shelves.table_files() if path.stem not in ids]
-    tables = [*chosen, *(table for table in _tables(shelf) if table.published.source.table is not None)]
-    subject = findings.Subject(tables, paper.papers({table.paper for table in tables}), paper.spellings())
-    found = findings.audit(subject, only=ids)
-    count = len(chosen) if chosen else len(tables)
-    checked = f"{count} {'table' if count == 1 else 'tables'}"
+    found, checked = _findings(chosen)
     if options.format == "csv":
         sys.stdout.write(findings.as_csv(found))
     else:
         sys.stdout.write((findings.text if options.format == "text" else findings.as_markdown)(found, checked))
     return Exit.FAILED if found else Exit.OK
+
+
+def site(options: Namespace) -> Exit:
+    """`site`: all tables as pages to look through."""
+    from harness import shelves
+    from reports.site.build import build
+
+    options.tables = options.tables or [str(path) for path in shelves.table_files()]
+    options.rows, options.columns = [], []
+    plan, store = _plan(options)
+    name = "site" if options.profile == "paper" else f"site.{options.profile}"
+    folder = Path(options.out).expanduser() if options.out else store.reports / name
+    found, _ = _findings(plan.tables)
+    print(f"site: {build(plan, store, folder, found, figures=not options.no_figures)}")
+    return Exit.OK
+
+
+def reproduce(options: Namespace) -> Exit:
+    """`reproduce`: the commands that make a report again."""
+    from harness import environment
+    from reports import reproduce as again
+
+    told = again.read(Path(options.report).expanduser())
+    _print(again.lines(told, environment.packages()))
+    return Exit.OK
 
 
 def why(options: Namespace) -> Exit:
@@ -133,6 +157,13 @@ def why(options: Namespace) -> Exit:
     plan, store = _plan(options, Selection((_literal(row),), (_literal(column),)))
     _print(inspection.why_lines(plan, store))
     return Exit.OK
+
+
+def nightly(options: Namespace) -> Exit:
+    """`nightly`: one night's measurements and verdict."""
+    from harness import nightly_command
+
+    return nightly_command.run(options, _data(options))
 
 
 def list(options: Namespace) -> Exit:  # the command's name
@@ -237,6 +268,19 @@ def _tables(paths: Iterable[str]):
         if named.setdefault(made.id, made.path) != made.path:
             raise UserError(f"{named[made.id]} and {made.path} have the same name, which is what tells tables apart")
     return tables
+
+
+def _findings(chosen):
+    """(findings, what was checked) of these tables, or of all that are published where there is none."""
+    from harness import shelves
+    from reports.audit import findings, paper
+
+    ids = {table.id for table in chosen}
+    shelf = [str(path) for path in shelves.table_files() if path.stem not in ids]
+    tables = [*chosen, *(table for table in _tables(shelf) if table.published.source.table is not None)]
+    subject = findings.Subject(tables, paper.papers({table.paper for table in tables}), paper.spellings())
+    count = len(chosen) or len(tables)
+    return findings.audit(subject, only=ids), f"{count} {'table' if count == 1 else 'tables'}"
 
 
 def _report(plan, store, *, figures: bool, text: bool) -> None:

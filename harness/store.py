@@ -147,6 +147,11 @@ class Store:
         others = (self._result(f) for f in self.folder(job).parent.glob("*") if f.name != job.key[:20])
         return max((r for r in others if r is not None), key=lambda r: r.started, default=None)
 
+    def versions(self, job: Job) -> list[Result]:
+        """Every result of the job's configuration, whatever its code, data and weights; oldest first."""
+        found = (self._result(folder) for folder in self.folder(job).parent.glob("*"))
+        return sorted((r for r in found if r is not None), key=lambda r: r.started)
+
     def finish(
         self, job: Job, measurements: Sequence[Measurement], environment: Mapping[str, Any], started: float
     ) -> Result:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from reports import verdict
+from reports import details, verdict
 from reports.sheet import Sheet, Shown
+from reports.text import duration, line
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,24 @@ def steps(sheet: Sheet) -> list[Step]:
         if shown.verdict.word == verdict.INCONCLUSIVE and shown.verdict.more is not None
     ]
     return sorted(found, key=lambda step: (step.seconds, step.seeds, step.row, step.column))
+
+
+def lines(sheets: Sequence[Sheet]) -> Iterator[str]:
+    """What would decide, over several tables: cheapest first, with the command of each."""
+    found = [(step, sheet) for sheet in sheets for step in steps(sheet)]
+    found.sort(key=lambda entry: (entry[0].seconds, entry[0].seeds))
+    yield (
+        f"{len(found)} inconclusive cells that more seeds can decide, cheapest first:"
+        if found
+        else ("no inconclusive cell that more seeds can decide")
+    )
+    for step, sheet in found:
+        total = len(sheet.repetitions) + step.seeds
+        profile = "" if sheet.profile.name == "paper" else f" --profile {sheet.profile.name}"
+        seeds = "1 seed" if step.seeds == 1 else f"{step.seeds} seeds"
+        yield f"   {sheet.table.id}/{step.row}/{step.column}: {seeds} more, about {duration(step.seconds)}"
+        only = f"--rows {shlex.quote(line(step.row))} --columns {shlex.quote(line(step.column))}"
+        yield f"      python -m harness run {details.place(sheet.table)}{profile} --seeds {total} {only}"
 
 
 def _price(shown: Shown) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote
 
 from harness.table import Table
-from reports import claims, decide, details, verdict
+from reports import claims, decide, details, reproduce, verdict
 from reports.sheet import Sheet, Shown
 from reports.text import duration, markdown, number, sentence, shorten, signed
 
@@ -313,3 +313,5 @@ def _repeat(sheet: Sheet) -> Iterator[str]:
         yield f"git checkout {commits.pop()}"
     yield f"python -m harness run {details.place(sheet.table)}{details.options(sheet)}"
     yield "```"
+    yield ""
+    yield reproduce.embed(reproduce.record(sheet))

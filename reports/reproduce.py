@@ -1,0 +1,110 @@
+"""From a report back to the commands that made it: what a report records of itself, and what a person types to repeat it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+from reports import details
+from reports.sheet import Sheet
+from reports.text import line
+
+_OPEN, _CLOSE = "<!-- reproduce: ", " -->"
+
+
+def record(sheet: Sheet) -> dict[str, Any]:
+    """What has to be the same for the same numbers: command, commits, packages, devices, data, seeds, keys."""
+    results = list(sheet.results().values())
+    environments = [r.environment for r in results]
+    data: dict[str, str] = {}
+    for result in results:
+        data |= {str(k): str(v) for k, v in (result.job.parts.get("data") or {}).items()}
+    return {
+        "table": sheet.table.id,
+        "command": f"python -m harness run {details.place(sheet.table)}{details.options(sheet)}",
+        "commits": sorted({str(e["commit"]) for e in environments if e.get("commit")}),
+        "dirty": any(bool(e.get("dirty")) for e in environments),
+        "python": sorted({str(e["python"]) for e in environments if e.get("python")}),
+        "packages": _packages(environments),
+        "devices": sorted({str(e["device"]) for e in environments if e.get("device")}),
+        "data": data,
+        "synthetic": sheet.profile.synthetic is not None,
+        "seeds": sorted({s for shown in sheet for s in shown.seeds}),
+        "keys": sorted(r.job.key[:16] for r in results),
+    }
+
+
+def _packages(environments: list[Mapping[str, Any]]) -> dict[str, list[str]]:
+    found: dict[str, set[str]] = {}
+    for told in environments:
+        for name, version in (told.get("packages") or {}).items():
+            found.setdefault(str(name), set()).add(str(version))
+    return {name: sorted(versions) for name, versions in sorted(found.items())}
+
+
+def embed(told: Mapping[str, Any]) -> str:
+    """A record as a comment that Markdown and HTML do not show, and that nothing in it can close."""
+    text = json.dumps(told, ensure_ascii=True, sort_keys=True)
+    for char in "-<>`":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return f"{_OPEN}{text}{_CLOSE}"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The record in a Markdown report; UserError where there is none."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a report ({error})") from None
+    start = text.rfind(_OPEN)
+    end = text.find(_CLOSE, start)
+    try:
+        told = json.loads(text[start + len(_OPEN) : end]) if start >= 0 and end >= 0 else None
+    except ValueError:
+        told = None
+    if not isinstance(told, dict) or not isinstance(told.get("command"), str):
+        raise UserError(
+            f"{path}: says nothing of how it was made. A report is the .md file that `run` or `report` writes;"
+            " write it again with python -m harness report TABLE"
+        )
+    return told
+
+
+def lines(told: Mapping[str, Any], installed: Mapping[str, str]) -> Iterator[str]:
+    """The commands, with what they need as comments. `installed`: packages here, by name."""
+    commits = list(told.get("commits") or [])
+    keys = list(told.get("keys") or [])
+    if not keys:
+        yield "# nothing was measured in this report; this measures it"
+    else:
+        yield f"# {len(keys)} jobs, on {', '.join(map(line, told.get('devices') or ['an unknown device']))}"
+    if told.get("dirty"):
+        yield "# part of it was measured with uncommitted changes: the commit alone may not give the same numbers"
+    if len(commits) > 1:
+        yield f"# measured from {len(commits)} commits, {', '.join(line(c)[:12] for c in commits)}; the last one named:"
+    if commits:
+        yield f"git checkout {shlex.quote(line(commits[-1]))}"
+    yield from _installs(told.get("packages") or {}, installed)
+    for name, digest in (told.get("data") or {}).items():
+        kind = "synthetic, made anew" if told.get("synthetic") else "--data DIR or HARNESS_DATA names the folder"
+        yield f"# data: {line(name)}, manifest {line(str(digest))[:16]} ({kind})"
+    yield line(str(told["command"]))
+    if keys:
+        more = ", …" if len(keys) > 1 else ""
+        yield f"# the same keys as here ({line(keys[0])}{more}) mean the same configuration, code, data and weights"
+
+
+def _installs(packages: Mapping[str, Any], installed: Mapping[str, str]) -> Iterator[str]:
+    """What to install where versions differ from those that measured."""
+    other = []
+    for name, versions in packages.items():
+        if len(versions) > 1:
+            yield f"# {line(name)}: measured with {', '.join(map(line, versions))}"
+        elif installed.get(name) != versions[0]:
+            other.append(f"{line(name)}=={line(versions[0])}")
+    if other:
+        yield "python -m pip install " + " ".join(map(shlex.quote, other))

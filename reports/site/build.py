@@ -1,0 +1,188 @@
+"""Builds the site: one sheet at a time, so that memory does not grow with the store; aside, then renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness import environment
+from harness.errors import OutputError
+from harness.plan import Plan
+from harness.store import SCHEMA, Store, read_json
+from reports.audit.findings import RULES, Finding
+from reports.markdown import MEANINGS
+from reports.sheet import build as build_sheet
+from reports.site import views
+from reports.text import line
+
+_HERE = Path(__file__).parent
+
+
+def build(plan: Plan, store: Store, folder: Path, findings: Sequence[Finding] = (), *, figures: bool = True) -> Path:
+    """Writes the site of the plan's tables to `folder` and returns its first page; OutputError where the disk refuses.
+
+    An older site in `folder` is replaced only when the new one is whole.
+    """
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        (aside / "cells").mkdir(parents=True)
+        (aside / "tables").mkdir()
+        shutil.copytree(_HERE / "assets", aside / "assets")
+        _Site(plan, store, aside, findings, figures=figures).write()
+        if folder.exists():
+            folder.rename(old)
+        aside.rename(folder)
+    except OSError as error:
+        raise OutputError(f"the site cannot be written to {folder}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+    return folder / "index.html"
+
+
+class _Site:
+    def __init__(self, plan: Plan, store: Store, folder: Path, findings: Sequence[Finding], *, figures: bool) -> None:
+        import jinja2  # loads slowly: only for a site
+
+        self.plan, self.store, self.folder = plan, store, folder
+        self.findings, self.figures = findings, figures
+        loader = jinja2.FileSystemLoader(_HERE / "templates")
+        self.templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+        self.templates.filters["tone"] = views.tone
+        self.others = list(_others(plan, store))
+        commit, dirty = environment.commit()
+        at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+        self.common = {
+            "profile": line(plan.profile.name),
+            "made": f"Made {at} from commit {commit[:12] or 'unknown'}{', with uncommitted changes' if dirty else ''}.",
+            "unnamed": sum(job["jobs"] for job in self.others),
+        }
+
+    def write(self) -> None:
+        summaries, cells = [], []
+        for table in self.plan.tables:
+            sheet = build_sheet(self.plan, table, self.store)
+            about = [finding for finding in self.findings if table.id in finding.tables]
+            own = sum(len(finding.tables) <= 2 for finding in about)  # the others are about whole papers
+            about.sort(key=lambda finding: len(finding.tables) > 2)
+            summaries.append(views.summary(sheet, own))
+            self.page(
+                f"tables/{views.table_page(sheet)}",
+                "table.html",
+                views.table_name(sheet),
+                views.table(sheet, about, list(self._figures(sheet))),
+            )
+            for shown in sheet:
+                cells.append(views.listed(sheet, shown))
+                self._cell(sheet, shown)
+        summaries.sort(key=_order)
+        self._index(summaries)
+        outcomes = [o for o in views.OUTCOMES if any(c["outcome"] == o for c in cells)]
+        names = [s["id"] for s in summaries]
+        self.page("cells.html", "cells.html", "Cells", {"cells": cells, "tables": names, "outcomes": outcomes})
+        told = {rule: about for rule, about in RULES.items() if any(f.rule == rule for f in self.findings)}
+        safe = [Finding(f.rule, line(f.where), line(f.message), f.tables) for f in self.findings]
+        self.page("audit.html", "audit.html", "Audit", {"findings": safe, "rules": told})
+        if self.others:
+            self.page("other.html", "other.html", "Other jobs", _other_page(self.others))
+
+    def _cell(self, sheet: Any, shown: Any) -> None:
+        view = views.cell(sheet, shown, self.store)
+        self.page(views.cell_page(sheet, shown), "cell.html", f"{view['row']}, {view['column']}", view)
+
+    def _figures(self, sheet: Any) -> Iterator[Mapping[str, str]]:
+        if not self.figures or not any(shown.measured for shown in sheet):
+            return
+        from reports.figures import draw  # loads matplotlib
+
+        stem = views.table_page(sheet).removesuffix(".html")
+        for figure in draw(sheet):
+            file = self.folder / "figures" / stem / figure.name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(figure.svg, encoding="utf-8")
+            yield {"href": f"../figures/{stem}/{figure.name}", "alternative": figure.alternative}
+
+    def _index(self, summaries: Sequence[Mapping[str, Any]]) -> None:
+        totals: Counter[str] = Counter()
+        for summary in summaries:
+            totals.update(summary["counts"])
+        profile = self.plan.profile
+        context = {
+            "tables": summaries,
+            "outcomes": [o for o in views.OUTCOMES if o in totals],
+            "totals": dict(totals.most_common()),
+            "total": sum(totals.values()),
+            "measured": sum(summary["measured"] for summary in summaries),
+            "findings": len(self.findings),
+            "comparable": profile.comparable,
+            "about": line(profile.about),
+        }
+        self.page("index.html", "index.html", "Published tables, measured", context)
+
+    def page(self, name: str, template: str, title: str, context: Mapping[str, Any]) -> None:
+        root = "../" * name.count("/")
+        given = {**self.common, "title": title, "root": root, "meanings": MEANINGS, **context}
+        text = self.templates.get_template(template).render(given)
+        (self.folder / name).write_text(text, encoding="utf-8", errors="replace")
+
+
+def _order(summary: Mapping[str, Any]) -> tuple[bool, str, int, str]:
+    """Published tables by paper and number, then our own."""
+    number = summary["number"]
+    return not number, summary["paper"], int(number) if number.isdigit() else 0, summary["id"]
+
+
+# ------------------------------------------------------------------------------------------------------ other jobs
+
+
+def _others(plan: Plan, store: Store) -> Iterator[dict[str, Any]]:
+    """Results that no cell of the plan shows, by what they measured: counted, with the folder of one."""
+    planned = {store.folder(job) for job in plan.jobs.values()}
+    known = {folder.parent for folder in planned}  # of another key: in the cell's history
+    groups: dict[tuple[str, ...], dict[str, Any]] = {}
+    for path in store.root.glob("jobs/*/*/*/result.json"):
+        if path.parent.parent in known:
+            continue
+        record = read_json(path)
+        readable = record is not None and record.get("schema") == SCHEMA
+        kind = path.parent.parent.parent.name
+        told = _told(record) if readable and record is not None else ("unreadable by this version", "", "")
+        group = groups.setdefault((kind, *told), {"jobs": 0, "measurements": 0, "started": 0.0, "folder": ""})
+        group["jobs"] += 1
+        if readable and record is not None:
+            group["measurements"] += len(record.get("measurements") or ())
+            started = record.get("started")
+            group["started"] = max(group["started"], started if isinstance(started, int | float) else 0.0)
+        group["folder"] = group["folder"] or line(str(path.parent.relative_to(store.root)))
+        group["readable"] = readable
+    for (kind, method, dataset, profile), group in sorted(groups.items()):
+        newest = views.when(group["started"]) if group["started"] else ""
+        yield {"kind": kind, "method": method, "dataset": dataset, "profile": profile, "newest": newest, **group}
+
+
+def _told(record: Mapping[str, Any]) -> tuple[str, str, str]:
+    """(method, dataset, profile) of a stored result, '' where it does not say."""
+
+    def of(value: Any, key: str) -> Any:
+        return value.get(key, "") if isinstance(value, Mapping) else ""
+
+    config = of(record.get("job"), "config")
+    return tuple(views.short(str(text), 60) for text in (  # type: ignore[return-value]
+        of(of(config, "model"), "name"), of(of(config, "data"), "name"), of(config, "profile")
+    ))  # fmt: skip
+
+
+def _other_page(others: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        "jobs": others,
+        "count": sum(job["jobs"] for job in others),
+        "measurements": sum(job["measurements"] for job in others),
+        "unreadable": sum(job["jobs"] for job in others if not job["readable"]),
+    }

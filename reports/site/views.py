@@ -1,0 +1,356 @@
+"""What the pages show, as plain data for the templates: text is made safe here as far as lines go, and escaped there."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from harness.key import changes
+from harness.measures import scale
+from harness.store import Result, Store
+from reports import claims, curves, details, verdict
+from reports.audit.findings import Finding
+from reports.markdown import MEANINGS
+from reports.sheet import Sheet, Shown
+from reports.site import drawings
+from reports.text import line, number, shorten, signed
+
+LABEL = 120
+OUTCOMES = tuple(MEANINGS)
+
+_TONES = {
+    "good": (verdict.REPRODUCED, claims.HOLDS),
+    "weak": (verdict.INFERRED, verdict.FITTED, verdict.INCONCLUSIVE, claims.UNDECIDED, "stale", "partly"),
+    "bad": (verdict.NOT_REPRODUCED, verdict.INVALID, "failed", "unreadable", claims.FAILS),
+}
+
+
+def tone(outcome: str) -> str:
+    """`good`, `weak`, `bad` or `none`: how an outcome is coloured; its word always stands beside the colour."""
+    return next((name for name, words in _TONES.items() if outcome in words), "none")
+
+
+def short(text: str, length: int = LABEL) -> str:
+    return shorten(line(text), length)
+
+
+def file_name(*keys: str) -> str:
+    """A file's name for keys that may hold anything: readable where they are plain, never the same for two."""
+    plain = "--".join(re.sub(r"[^A-Za-z0-9_.-]", "-", key)[:60].strip(".") or "-" for key in keys)
+    if plain != "--".join(keys) or "--" in "".join(keys):
+        plain += "-" + hashlib.sha256("\0".join(keys).encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{plain}.html"
+
+
+def cell_page(sheet: Sheet, shown: Shown) -> str:
+    return f"cells/{file_name(sheet.table.id, shown.row, shown.column)}"
+
+
+def table_page(sheet: Sheet) -> str:
+    return file_name(sheet.table.id)
+
+
+def when(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+    except (OverflowError, OSError, ValueError):
+        return "unknown"
+
+
+def table_name(sheet: Sheet) -> str:
+    table = sheet.table
+    return short(f"{table.paper}, Table {table.table}" if table.table is not None else table.id)
+
+
+# ------------------------------------------------------------------------------------------------------- the lists
+
+
+def summary(sheet: Sheet, findings: int) -> dict[str, Any]:
+    """A table's line of the status matrix."""
+    counts = sheet.counts()
+    total = sum(counts.values()) or 1
+    by_tone = {name: sum(n for o, n in counts.items() if tone(o) == name) for name in ("good", "weak", "bad", "none")}
+    parts, x = [], 0.0
+    for name, count in by_tone.items():
+        if count:
+            words = ", ".join(f"{n} {o}" for o, n in counts.items() if tone(o) == name)
+            parts.append({"tone": name, "x": f"{x:.2f}", "width": f"{100 * count / total:.2f}", "words": words})
+            x += 100 * count / total
+    number_ = str(sheet.table.table) if sheet.table.table is not None else ""
+    return {
+        "id": sheet.table.id,
+        "paper": short(sheet.table.paper, 40),
+        "number": number_,
+        "name": f"Table {number_}" if number_ else short(sheet.table.id, 40),
+        "title": short(sheet.table.title),
+        "page": table_page(sheet),
+        "counts": counts,
+        "parts": parts,
+        "measured": sum(s.measured for s in sheet),
+        "share": f"{sum(s.measured for s in sheet) / total:.4f}",
+        "words": ", ".join(f"{n} {o}" for o, n in counts.items()),
+        "findings": findings,
+    }
+
+
+def listed(sheet: Sheet, shown: Shown) -> dict[str, Any]:
+    """A cell's line of the list of all cells."""
+    value = shown.mean if shown.values else math.nan
+    gap = shown.difference
+    return {
+        "table": sheet.table.id,
+        "row": short(sheet.table.rows[shown.row].label or shown.row, 60),
+        "column": short(sheet.table.columns[shown.column].label or shown.column, 40),
+        "href": cell_page(sheet, shown),
+        "value": repr(value) if math.isfinite(value) else "",
+        "measured": shown.text,
+        "paper": shown.published.text if shown.published is not None else "",
+        "published": shown.published.printed if shown.published is not None else "",
+        "gap": repr(gap) if gap is not None and math.isfinite(gap) else "",
+        "difference": signed(gap, shown.decimals) if gap is not None and sheet.comparable else "",
+        "outcome": shown.outcome,
+        "n": len(shown.values) or "",
+    }
+
+
+# ------------------------------------------------------------------------------------------------------- one table
+
+
+def table(sheet: Sheet, findings: Sequence[Finding], figures: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """A table's page."""
+    spec, source = sheet.table, sheet.table.published.source
+    stub = dict(spec.descriptors) or {"label": ""}
+    places = [f"arXiv {source.arxiv}"] if source.arxiv else []
+    places += [source.venue] if source.venue else []
+    places += [f"Table {source.table}"] if source.table is not None else []
+    of = "Published: " + " · ".join(places) if spec.published.values else "Ours: nothing is published to compare with"
+    cells = list(sheet)
+    return {
+        "name": table_name(sheet),
+        "heading": short(spec.title),
+        "source": line(of),
+        "about": line(spec.about),
+        "comparable": sheet.comparable,
+        "profile_about": line(sheet.profile.about),
+        "measured": sum(s.measured for s in cells),
+        "total": len(cells),
+        "counts": sheet.counts(),
+        "stub": [short(heading) for heading in stub.values()],
+        "columns": [_column(sheet, column) for column in sheet.columns],
+        "rows": list(_rows(sheet, list(stub))),
+        "claims": list(_claims(sheet)),
+        "figures": figures,
+        "findings": findings,
+        "notes": [line(note) for note in spec.notes],
+        "command": f"python -m harness run {details.place(spec)}{details.options(sheet)}",
+    }
+
+
+def _column(sheet: Sheet, column: str) -> dict[str, str]:
+    spec, measure = sheet.table.columns[column], sheet.table.measure_of(column)
+    unit = [measure.unit] if measure.unit else []
+    unit += [sheet.table.convention_of(column)] if measure.name == "flops" else []
+    return {"label": short(spec.label or column, 60), "unit": "; ".join(unit), "note": line(spec.note or measure.title)}
+
+
+def _rows(sheet: Sheet, stub: Sequence[str]) -> Iterator[dict[str, Any]]:
+    group, extra = "", False
+    for key in sheet.rows:
+        row = sheet.table.rows[key]
+        heading = "Not in the paper's table, ours" if row.extra and not extra else ""
+        heading = heading or (row.group if row.group != group else "")
+        group, extra = row.group, extra or row.extra
+        names = [row.label or key if d == "label" or (row.extra and i == 0) else row.descriptors.get(d, "")
+                 for i, d in enumerate(stub)]  # fmt: skip
+        cells = [sheet.cells.get((key, column)) for column in sheet.columns]
+        yield {
+            "heading": short(heading),
+            "stub": [short(name) for name in names],
+            "cells": [_cell(sheet, shown) if shown is not None else None for shown in cells],
+        }
+
+
+def _cell(sheet: Sheet, shown: Shown) -> dict[str, Any]:
+    spread = f"± {number(shown.deviation, 2)} (n = {len(shown.values)})" if len(shown.values) > 1 else ""
+    ratio = shown.ratio
+    value = shown.mean if shown.values else shown.published.value if shown.published is not None else math.nan
+    return {
+        "href": f"../{cell_page(sheet, shown)}",
+        "outcome": shown.outcome,
+        "why": short(shown.verdict.reason if shown.measured else shown.reason, 300),
+        "measured": shown.text + (f" · {ratio.measured:.2f} ×" if ratio and ratio.measured is not None else ""),
+        "published": shown.published.printed if shown.published is not None else "",
+        "ratio": f"{ratio.published:.2f} ×" if ratio is not None and ratio.published is not None else "",
+        "spread": spread,
+        "sort": repr(value) if math.isfinite(value) else "",
+    }
+
+
+def _claims(sheet: Sheet) -> Iterator[dict[str, Any]]:
+    labels = {key: short(row.label or key, 60) for key, row in sheet.table.rows.items()}
+    for judgement in claims.judge(sheet):
+        claim = judgement.claim
+        by = f" by {number(claim.by)}" if claim.by else ""
+        parts = []
+        for part in judgement.parts:
+            name = short(sheet.table.columns[part.column].label or part.column, 40)
+            decimals = sheet.table.measure_of(part.column).decimals
+            said = [part.outcome] + ([signed(part.difference, decimals)] if part.difference is not None else [])
+            said += [f"paper {signed(part.published, decimals)}"] if part.published is not None else []
+            parts.append(f"{name}: {', '.join(said)}" + (f" ({line(part.reason)})" if part.reason else ""))
+        text = f"{labels[claim.better]} better than {labels[claim.than]}{by}"
+        yield {"text": text, "outcome": judgement.outcome, "parts": parts}
+
+
+# -------------------------------------------------------------------------------------------------------- one cell
+
+
+def cell(sheet: Sheet, shown: Shown, store: Store) -> dict[str, Any]:
+    """A cell's page: what was measured by which runs, against what, how it moved, and how to run it again."""
+    spec = sheet.table.rows[shown.row]
+    results = list({r.job.key: r for r in (*shown.trainings, *shown.results)}.values())
+    environments = {_environment(r): None for r in results}
+    numbers = {text: i + 1 for i, text in enumerate(environments)}
+    band = curves.band([r.folder for r in shown.trainings]) if shown.trainings else None
+    made = next((m for r in shown.results if (m := drawings.confusion(r.folder / "confusion.npy")) is not None), None)
+    seeds = f", mean and range of {band.seeds} seeds" if band is not None and band.seeds > 1 else ""
+    classes, measures = _classes(shown.results)
+    reason = (shown.verdict.reason if shown.measured else shown.reason) or ""
+    return {
+        "table_name": table_name(sheet),
+        "table_page": table_page(sheet),
+        "row": short(spec.label or shown.row),
+        "column": short(sheet.table.columns[shown.column].label or shown.column),
+        "outcome": shown.outcome,
+        "reason": line("; ".join(part for part in (reason, *(f for f in shown.footnotes if f not in reason)) if part)),
+        "measured": shown.text,
+        "published": shown.published.printed if shown.published is not None else "",
+        "difference": signed(shown.difference, shown.decimals)
+        if shown.difference is not None and sheet.comparable
+        else "",
+        "unit": shown.measure.unit,
+        "n": len(shown.values),
+        "strip": drawings.strip(shown) if sheet.comparable else "",
+        "provenance": [(k, line(str(v))) for k, v in shown.provenance.items() if v != ""],
+        "about_row": list(_about(sheet, shown)),
+        "runs": [_run(r, shown, numbers[_environment(r)]) for r in results],
+        "environments": [f"E{i}: {text}" for text, i in numbers.items()],
+        "curve": drawings.curve(band) if band is not None and len(band.iterations) > 1 else "",
+        "curve_words": f"Training loss over iterations{seeds}",
+        "classes": classes,
+        "class_measures": measures,
+        "confusion": made[0] if made is not None else "",
+        "confusion_words": made[1] if made is not None else "",
+        "history": _history(sheet, shown, store),
+        "command": _command(sheet, shown),
+    }
+
+
+def _about(sheet: Sheet, shown: Shown) -> Iterator[tuple[str, str]]:
+    table, spec = sheet.table, sheet.table.rows[shown.row]
+    yield "key", line(shown.row)
+    yield "label", line(spec.label or shown.row)
+    for name, text in spec.descriptors.items():
+        yield line(table.descriptors.get(name, name)), line(text)
+    if spec.method is not None:
+        given = ", ".join(f"{k} {v}" for k, v in table.options_of(shown.row, shown.column).items())
+        yield "method", line(spec.method.name + (f" ({given})" if given else ""))
+    if spec.module is not None:
+        yield "module", line(f"{spec.module.name}, {spec.module.evidence}. {spec.module.note}".strip())
+    recipe = table.recipe_of(shown.column, shown.row)
+    told = {"recipe": recipe, "quoted from": spec.cited, "awaits": spec.awaits, "compared with": spec.compared_with}
+    yield from ((name, line(text)) for name, text in told.items() if text)
+    if shown.jobs:
+        built = shown.jobs[0].config.get("model") or {}
+        yield "built as", line(", ".join(f"{k} {v}" for k, v in built.items() if v not in (None, {}, "")))
+    yield from (("note", line(note)) for note in spec.notes)
+
+
+def _environment(result: Result) -> str:
+    told = result.environment
+    packages = ", ".join(f"{name} {version}" for name, version in (told.get("packages") or {}).items())
+    parts = [
+        f"commit {told.get('commit') or 'unknown'}{' with uncommitted changes' if told.get('dirty') else ''}",
+        f"{told.get('device', 'unknown device')}, {told.get('threads', '?')} threads",
+        f"driver {told['driver']}" if told.get("driver") else "",
+        str(told.get("system", "")),
+        f"Python {told.get('python', '?')}",
+        packages,
+    ]
+    return line(" · ".join(part for part in parts if part))
+
+
+def _run(result: Result, shown: Shown, environment: int) -> dict[str, Any]:
+    found = result.value(shown.measure.name)
+    value = found.value / scale(shown.measure, found.convention or shown.convention) if found is not None else None
+    return {
+        "kind": result.job.kind,
+        "seed": result.job.config.get("seed", ""),
+        "value": format(value, ".8g") if value is not None else "",
+        "key": result.job.key[:16],
+        "started": when(result.started),
+        "seconds": f"{result.seconds:.1f}",
+        "environment": f"E{environment}",
+    }
+
+
+def _classes(results: Sequence[Result]) -> tuple[list[tuple[str, list[str]]], list[str]]:
+    """Per-class values (means over seeds) and the names of the measures: `iou/car` is IoU of car."""
+    found: dict[str, dict[str, list[float]]] = {}
+    measures: dict[str, None] = {}
+    for result in results:
+        for m in result.measurements:
+            measure, slash, name = m.name.partition("/")
+            if slash and math.isfinite(m.value):
+                measures[measure] = None
+                found.setdefault(name, {}).setdefault(measure, []).append(m.value)
+    lines = []
+    for name, by in found.items():
+        means = [f"{sum(by[m]) / len(by[m]):.2f}" if m in by else "" for m in measures]
+        lines.append((short(name), means))
+    return lines, [short(m, 30) for m in measures]
+
+
+def _history(sheet: Sheet, shown: Shown, store: Store) -> list[dict[str, Any]]:
+    """Every result of the cell's jobs under whatever key, oldest first; a move beyond the margin is an alarm."""
+    lines = []
+    name, convention = shown.measure.name, sheet.table.convention_of(shown.column)
+    for job in shown.jobs:
+        versions = store.versions(job)
+        before: Result | None = None
+        for result in versions if len(versions) > 1 else ():
+            found = result.value(name)
+            value = found.value / scale(shown.measure, convention) if found is not None else math.nan
+            old = before.value(name) if before is not None else None
+            moved = value - old.value / scale(shown.measure, convention) if old is not None else None
+            margin = shown.verdict.margin or 0.5 * 10.0**-shown.decimals
+            lines.append(
+                {
+                    "started": when(result.started),
+                    "seed": job.config.get("seed", ""),
+                    "value": format(value, ".8g"),
+                    "moved": signed(moved, shown.decimals + 1) if moved is not None else "",
+                    "alarm": moved is not None and shown.measure.portable and abs(moved) > margin,
+                    "commit": str(result.environment.get("commit") or "unknown")[:10],
+                    "key": result.job.key[:16],
+                    "current": result.job.key == job.key,
+                    "changed": line("; ".join(changes(before.job.parts, result.job.parts)[:4])) if before else "",
+                }
+            )
+            before = result
+    return lines
+
+
+def _command(sheet: Sheet, shown: Shown) -> str:
+    commits = {str(r.environment.get("commit")) for r in shown.results if r.environment.get("commit")}
+    given = [] if sheet.profile.name == "paper" else ["--profile", sheet.profile.name]
+    given += ["--seeds", str(len(sheet.repetitions))] if len(sheet.repetitions) > 1 else []
+    only = ["--rows", shown.row, "--columns", shown.column]
+    options = " ".join(shlex.quote(line(part)) for part in (*given, *only))
+    checkout = [f"git checkout {commits.pop()}"] if len(commits) == 1 else []
+    return "\n".join([*checkout, f"python -m harness run {details.place(sheet.table)} {options}"])

@@ -1,0 +1,112 @@
+"""Back from a report to its commands; and what would decide, over several tables."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report_bench import ENVIRONMENT, Make
+
+from harness.errors import UserError
+from reports import decide, markdown, reproduce
+from reports.write import write
+
+HERE = {"torch": "2.15.0"}
+
+
+def test_a_report_leads_back_to_its_commands(make: Make) -> None:
+    bench = make(seeds=2)
+    bench.measure("ppm", "score", 42.1, 42.9)
+    path = write(bench.sheet(), bench.store.reports, figures=False)
+    told = list(reproduce.lines(reproduce.read(path), HERE))
+    assert f"git checkout {ENVIRONMENT['commit']}" in told
+    assert "python -m harness run pspnet_table5.yaml --seeds 2" in told
+    assert not [text for text in told if "pip install" in text]
+    assert any(text.startswith("# 4 jobs, on cpu: Test CPU") for text in told)
+    assert any("data: camvid" in text for text in told)
+    assert all(text.startswith(("#", "git ", "python ")) for text in told)
+
+
+def test_other_versions_are_installed_and_mixed_ones_said(make: Make) -> None:
+    bench = make()
+    bench.measure("ppm", "params", 23.07)
+    told = reproduce.record(bench.sheet())
+    assert "python -m pip install torch==2.15.0" in list(reproduce.lines(told, {"torch": "2.14.0"}))
+    told["packages"]["torch"] = ["2.14.0", "2.15.0"]
+    assert "# torch: measured with 2.14.0, 2.15.0" in list(reproduce.lines(told, HERE))
+
+
+def test_several_commits_and_uncommitted_changes_are_said(make: Make) -> None:
+    told = {"command": "run", "commits": ["a" * 40, "b" * 40], "dirty": True, "keys": ["k"]}
+    text = "\n".join(reproduce.lines(told, HERE))
+    assert "2 commits" in text
+    assert "uncommitted changes" in text
+    assert f"git checkout {'b' * 40}" in text
+
+
+def test_nothing_measured_is_said(make: Make) -> None:
+    bench = make()
+    told = list(reproduce.lines(reproduce.record(bench.sheet()), HERE))
+    assert told[0].startswith("# nothing was measured")
+    assert told[-1] == "python -m harness run pspnet_table5.yaml"
+
+
+@given(st.dictionaries(st.text(max_size=10), st.text(max_size=30), max_size=4))
+def test_a_record_survives_its_comment(tmp_path_factory: pytest.TempPathFactory, told: dict[str, str]) -> None:
+    path = tmp_path_factory.mktemp("r") / "report.md"
+    comment = reproduce.embed({**told, "command": "--> <script> -- `"})
+    inside = comment.removeprefix("<!-- reproduce: ").removesuffix(" -->")
+    assert not set(inside) & set("-<>`")
+    path.write_text(f"# text\n{comment}\n", encoding="utf-8")
+    assert reproduce.read(path) == {**told, "command": "--> <script> -- `"}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "# a report", "<!-- reproduce: nonsense -->", "<!-- reproduce: [] -->", "<!-- reproduce: {"]
+)
+def test_what_is_no_report_is_said(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "report.md"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match="how it was made"):
+        reproduce.read(path)
+    with pytest.raises(UserError, match="cannot be read"):
+        reproduce.read(tmp_path)
+
+
+def test_commands_cannot_be_smuggled_in(make: Make) -> None:
+    told = {
+        "command": "run",
+        "commits": ["x; rm -rf ~\n# "],
+        "packages": {"a b\n": ["1; reboot"]},
+        "keys": ["k\nreboot"],
+    }
+    text = list(reproduce.lines(json.loads(json.dumps(told)), {}))
+    assert "git checkout 'x; rm -rf ~ #'" in text
+    assert "python -m pip install 'a b==1; reboot'" in text
+    assert not [line for line in text if line.startswith("reboot")]
+
+
+def test_the_record_is_not_part_of_what_a_reader_sees(make: Make) -> None:
+    from markdown_it import MarkdownIt
+
+    html = MarkdownIt("commonmark", {"html": True}).render(markdown.render(make().sheet()))
+    assert html.rstrip().endswith("-->")
+    assert "reproduce:" in html.rpartition("<!--")[2]
+
+
+def test_what_would_decide_is_listed_cheapest_first_with_its_command(make: Make) -> None:
+    bench = make(seeds=3)
+    bench.measure("ppm", "score", 41.5, 42.5, 43.5)
+    bench.measure("aspp", "score", 42.0, 43.0, 44.0)
+    sheet = bench.sheet()
+    told = list(decide.lines([sheet, replace(sheet)]))
+    assert told[0].endswith("cheapest first:")
+    steps = decide.steps(sheet)
+    assert steps
+    assert told[1].startswith(f"   pspnet_table5/{steps[0].row}/{steps[0].column}: {steps[0].seeds} seed")
+    assert f"--seeds {3 + steps[0].seeds} --rows {steps[0].row}" in told[2]
+    assert list(decide.lines([])) == ["no inconclusive cell that more seeds can decide"]
