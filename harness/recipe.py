@@ -62,6 +62,7 @@ class Loss(Spec):
     """The pixel loss of every head, where a method leaves it to the recipe.
 
     `mean`: over the valid pixels, or over all of them, ignored ones counting as zero (as HFGD's authors train).
+    `align_corners`: logits are resized to the labels with the centres of the corner pixels on each other.
     `class_weights`: one factor per class. `ohem`: pixels whose true class has a probability below `threshold` count, at
     least `keep` of the valid ones. `focal`: per-class sigmoid with `alpha` and `gamma`. `dice` and `lovasz` are added to the
     cross-entropy with `region_weight`, or replace it at weight 1 with `pixel_weight` 0.
@@ -69,6 +70,7 @@ class Loss(Spec):
 
     name: Literal["cross_entropy", "ohem", "focal", "dice", "lovasz"] = "cross_entropy"
     mean: Literal["valid", "all"] = "valid"
+    align_corners: bool = False
     class_weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
     threshold: Fraction = 0.7
     keep: Fraction = 0.0625
@@ -162,6 +164,7 @@ class Recipe(Spec):
     loss: Loss = Loss()
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     accumulate: Positive = 1  # a batch passes in so many parts: less memory, but batch norm sees one part at a time
+    batch_norm_momentum: Fraction | None = None  # weight of a batch in the running statistics; None: the model's own
     # statistics over the whole batch; over each process's part of it; the backbone's fixed and the heads' synchronised
     batch_norm: Literal["synchronised", "local", "frozen"] = "synchronised"
     channels_last: bool = False

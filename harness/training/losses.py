@@ -25,6 +25,13 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 
 def build_loss(loss: Loss, num_classes: int) -> Criterion:
     """The recipe's loss as a function (logits, targets) -> scalar."""
+    criterion = _criterion(loss, num_classes)
+    if not loss.align_corners:
+        return criterion
+    return lambda logits, targets: criterion(_resized(logits, targets, align_corners=True), targets)
+
+
+def _criterion(loss: Loss, num_classes: int) -> Criterion:
     if loss.class_weights is not None and len(loss.class_weights) != num_classes:
         raise UserError(f"recipe.loss.class_weights: {len(loss.class_weights)} weights for {num_classes} classes")
     if loss.name == "ohem":
@@ -42,9 +49,9 @@ def build_loss(loss: Loss, num_classes: int) -> Criterion:
     )
 
 
-def _resized(logits: Tensor, targets: Tensor) -> Tensor:
+def _resized(logits: Tensor, targets: Tensor, *, align_corners: bool = False) -> Tensor:
     """Logits at the targets' size, at least in float32."""
-    logits = resize(logits, targets.shape[-2:])
+    logits = resize(logits, targets.shape[-2:], align_corners=align_corners)
     return logits if logits.dtype == torch.float64 else logits.float()
 
 

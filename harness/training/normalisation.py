@@ -58,8 +58,8 @@ class FrozenBatchNorm(nn.BatchNorm2d):
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
-def set_batch_norm(model: Segmentor, how: str) -> None:
-    """Replaces batch norms in place, under the same names and with the same weights.
+def set_batch_norm(model: Segmentor, how: str, momentum: float | None = None) -> None:
+    """Replaces batch norms in place, under the same names and with the same weights; `momentum` None leaves theirs.
 
     `synchronised`: by their synchronised form where several processes train; `frozen`: the backbone's by fixed ones, the
     rest synchronised; `local`: left as they are. Raises UserError for a kind of batch norm that cannot be replaced.
@@ -71,6 +71,9 @@ def set_batch_norm(model: Segmentor, how: str) -> None:
                 module.requires_grad_(False)
     if how != "local" and world_size() > 1:
         _replace(model, SynchronisedBatchNorm)
+    for module in model.modules():
+        if momentum is not None and isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = momentum
 
 
 def _replace(root: nn.Module, kind: type[nn.BatchNorm2d]) -> None:

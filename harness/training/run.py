@@ -68,7 +68,7 @@ def build_training(config: TrainConfig, context: Context) -> Training:
     seed_everything(config.seed)
     model: Segmentor = build_model(config.model).to(device)
     model.criterion = build_loss(recipe.loss, config.model.num_classes)
-    set_batch_norm(model, recipe.batch_norm)
+    set_batch_norm(model, recipe.batch_norm, recipe.batch_norm_momentum)
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     model = model.to(memory_format=layout)
     if rank() > 0:  # the same weights everywhere, but dropout of its own on every process

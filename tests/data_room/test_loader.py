@@ -13,7 +13,7 @@ import torch
 from harness.data import catalog, loader
 from harness.data.files import Root, locate, pairs
 from harness.data.layout import IGNORE
-from harness.data.loader import Batch, TrainingBatches, images_for_testing
+from harness.data.loader import Batch, TrainingBatches, geometry, images_for_testing
 from harness.data.reading import read_pair
 from harness.errors import DataError
 from harness.job import Data
@@ -145,3 +145,24 @@ def test_real_camvid(tmp_path: Path) -> None:
         sky, road = (item.label[region] for region in (np.s_[:40], np.s_[-40:]))
         assert (sky == 3).sum() == 0, "no road at the top of a street scene"
         assert (road == 0).sum() == 0, "no sky at its bottom"
+
+
+def test_a_frame_and_odd_sides() -> None:
+    """A frame grows with the image, is scaled as a whole, and stays odd where it is odd."""
+    scales = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+    found = geometry((375, 500), TestProtocol(frame=(513, 513), odd=True, scales=scales))
+    assert (found.image, found.frame) == ((375, 500), (513, 513))
+    assert [frame for _, frame in found.views] == [
+        (257, 257),
+        (385, 385),
+        (513, 513),
+        (641, 641),
+        (769, 769),
+        (897, 897),
+    ]
+    assert [image for image, _ in found.views][:3] == [(188, 250), (281, 375), (375, 500)]
+    assert all(i <= f for image, frame in found.views for i, f in zip(image, frame))
+    assert geometry((600, 500), TestProtocol(frame=(513, 513), odd=True)).frame == (600, 513)
+    assert geometry((600, 501), TestProtocol(odd=True, scales=(0.5,))).views == [((300, 251), (300, 251))]
+    small = TestProtocol(frame=(65, 65), resize=(96, 64), scales=(1.0, 0.5))
+    assert geometry((64, 96), small) == ((64, 96), (65, 96), [((64, 96), (65, 96)), ((32, 48), (32, 48))])

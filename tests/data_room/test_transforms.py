@@ -169,3 +169,70 @@ def test_normalise_is_the_definition_and_zero_where_padded() -> None:
     torch.testing.assert_close(out[0, :, 1:5, 2:7].double(), expected[0, :, 1:5, 2:7], rtol=0, atol=1e-5)
     out[0, :, 1:5, 2:7] = 0
     assert (out[0] == 0).all()
+
+
+def test_symmetric_normalisation_is_the_definition_and_zero_where_padded() -> None:
+    images = torch.randint(0, 256, (1, 3, 6, 8), dtype=torch.uint8)
+    valid = torch.tensor([[0, 0, 4, 5]], dtype=torch.int32)
+    out = normalise(images, valid, "symmetric")
+    expected = images.double() * 2 / 255 - 1
+    torch.testing.assert_close(out[..., :4, :5].double(), expected[..., :4, :5], rtol=0, atol=1e-6)
+    assert (out[..., 4:, :] == 0).all()
+    assert (out[..., 5:] == 0).all()
+    torch.testing.assert_close(normalise(images, how="symmetric").double(), expected, rtol=0, atol=1e-6)
+
+
+def test_listed_scales_of_the_images_own_size() -> None:
+    """Every factor of the list and no other, on each image's own size; sides are cut off to whole pixels."""
+    scales = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+    how = Augmentation(
+        resize=None, scales=scales, crop=(80, 120), flip=0, photometric=False, cat_max_ratio=1, pad="corner"
+    )
+    image, label = picture(31, 43, 0)
+    rng = np.random.default_rng(0)
+    seen = {T.augment(image, label, how, rng).valid for _ in range(150)}
+    assert seen == {(0, 0, int(31 * s), int(43 * s)) for s in scales}
+
+
+def test_listed_distortions_are_drawn_in_order_with_even_odds() -> None:
+    names = ("contrast_about_mean", "saturation", "brightness")
+    rng = np.random.default_rng(0)
+    drawn = [T.draw_distortions(rng, names) for _ in range(4000)]
+    assert all([name for name, _ in one] == [name for name in names if name in dict(one)] for one in drawn)
+    for name, low, high in (("contrast_about_mean", 0.5, 1.5), ("saturation", 0.5, 1.5), ("brightness", -32, 32)):
+        values = [dict(one)[name] for one in drawn if name in dict(one)]
+        assert 0.45 < len(values) / len(drawn) < 0.55
+        assert low <= min(values) < low + 0.05 * (high - low)
+        assert high - 0.05 * (high - low) < max(values) <= high
+
+
+@settings(max_examples=60, deadline=None)
+@given(images, st.floats(0.5, 1.5), st.floats(-32, 32))
+def test_distortions_are_their_formulas(image: tuple[int, int, int], factor: float, shift: float) -> None:
+    picked, _ = picture(*image)
+    mean = picked.reshape(-1, 3).mean(axis=0)
+    for drawn, expected in (
+        ([("brightness", shift)], picked + shift),
+        ([("contrast_about_mean", factor)], (picked - mean) * factor + mean),
+    ):
+        close = np.clip(expected, 0, 255)
+        assert np.abs(T.distort(picked, drawn, mean).astype(float) - close).max() <= 1.001
+    grey = np.repeat(picked[..., :1], 3, axis=-1)
+    np.testing.assert_array_equal(T.distort(grey, [("saturation", factor)], mean), grey)
+    assert T.distort(picked, [], mean) is picked
+
+
+def test_an_augmentation_distorts_as_its_list_says() -> None:
+    """Brightness alone: every pixel of a channel moves by the same amount, in about half of the samples."""
+    how = Augmentation(resize=None, scales=(1.0,), crop=(9, 9), flip=0, photometric=("brightness",), cat_max_ratio=1)
+    image, label = np.full((9, 9, 3), 100, np.uint8), np.zeros((9, 9), np.uint8)
+    image[:, :4] = 140
+    rng = np.random.default_rng(0)
+    shifts = []
+    for _ in range(200):
+        moved = T.augment(image, label, how, rng).image.astype(int) - image.transpose(2, 0, 1)
+        assert len(np.unique(moved)) == 1
+        shifts.append(int(moved.flat[0]))
+    assert 0.35 < np.mean([shift == 0 for shift in shifts]) < 0.65
+    assert min(shifts) < -25
+    assert max(shifts) > 25

@@ -189,3 +189,20 @@ def test_unreadable_checkpoint_is_a_user_error(tmp_path: Path, context: Context)
     model = Model(name="fcn", num_classes=11, backbone="resnet18", output_stride=32)
     with pytest.raises(UserError):
         run.evaluate(config(model=model), context)
+
+
+def test_normalisation_is_the_trainings(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an evaluation gives the model is what its configuration says, and between -1 and 1 where symmetric."""
+    seen: list[float] = []
+
+    class Watch(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append(float(images.abs().max()))
+            return torch.zeros(1, 11, 1, 1)
+
+    monkeypatch.setattr(run, "trained_model", lambda config, folder, device: Watch())
+    run.evaluate(config(normalisation="symmetric"), context)
+    assert 0.5 < max(seen) <= 1
+    seen.clear()
+    run.evaluate(config(), context)
+    assert 1.5 < max(seen) < 3

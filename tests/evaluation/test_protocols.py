@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from harness.data.loader import normalise
+from harness.data.loader import geometry, normalise
 from harness.evaluation.protocols import class_ids, predict, scores_at, windows
 from harness.recipe import TestProtocol
 
@@ -208,3 +208,32 @@ class _Ours(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.segmentor._forward(images)
+
+
+def test_a_framed_image_is_padded_scaled_and_cut_out_again(model: nn.Module) -> None:
+    """Symmetric normalisation, zeros below and to the right, corners aligned, logits averaged over scales and flips."""
+    protocol = TestProtocol(frame=(45, 61), odd=True, align_corners=True, via_input=True, scales=(0.5, 1.0), flip=True)
+    sizes = geometry((40, 52), protocol)
+    views = [view(*size, seed) for seed, (size, _) in enumerate(sizes.views)]
+    assert [frame for _, frame in sizes.views] == [(23, 31), (45, 61)]
+    total = torch.zeros(K, 45, 61)
+    with torch.inference_mode():
+        for one, (_, frame) in zip(views, sizes.views):
+            padded = torch.zeros(1, 3, *frame)
+            padded[..., : one.shape[1], : one.shape[2]] = one.float() * 2 / 255 - 1
+            for flips in ([], [-1]):
+                logits = model(padded.flip(flips))
+                for size in (frame, sizes.frame):
+                    logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=True)
+                total += logits.flip(flips)[0]
+    found = scores_at(model, views, (40, 52), protocol, normalisation="symmetric")
+    torch.testing.assert_close(found, total[:, :40, :52] / 4)
+
+
+def test_aligned_corners_alone(model: nn.Module) -> None:
+    image = view(40, 52)
+    with torch.inference_mode():
+        logits = model(normalise(image[None]))
+    expected = F.interpolate(logits, size=(40, 52), mode="bilinear", align_corners=True)[0]
+    torch.testing.assert_close(scores_at(model, [image], (40, 52), TestProtocol(align_corners=True)), expected)
+    assert not torch.allclose(scores_at(model, [image], (40, 52), TestProtocol()), expected)
