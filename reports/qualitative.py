@@ -11,7 +11,7 @@ import numpy as np
 from reports import style
 
 IGNORE = 255
-MENDED, SPOILT, WRONG = style.COLOURS[0], style.COLOURS[3], "#8C8C8C"
+MENDED, SPOILT, WRONG = style.COLOURS[0], style.COLOURS[3], "#7A7A7A"
 """Right where the first row is wrong; wrong where it is right; wrong in both (in the first row: wrong)."""
 
 _MOST = 640  # pixels of the longer side of one picture; larger ones are thinned
@@ -52,7 +52,7 @@ def coloured(label: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> np.n
 def marked(image: np.ndarray, marks: np.ndarray) -> np.ndarray:
     """The image in pale grey with the marks of `differences` in colour, uint8 [H, W, 3]."""
     grey = image.mean(axis=2, keepdims=True).astype(np.float32)
-    shown = np.repeat(255 - 0.45 * (255 - grey), 3, axis=2)
+    shown = np.repeat(255 - 0.3 * (255 - grey), 3, axis=2)
     for value, colour in enumerate((MENDED, SPOILT, WRONG), start=1):
         shown[marks == value] = tuple(bytes.fromhex(colour[1:]))
     return shown.astype(np.uint8)
