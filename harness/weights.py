@@ -110,6 +110,7 @@ def import_foreign(source: Path, toolbox: str, model: Model, out: Path, *, num_c
     with torch.device("meta"):
         built = build_model(model)
     problems = [f"unexpected {name}" for name in left] + misfits(built, state)
+    problems += [f"{name} holds NaN or infinity" for name, value in state.items() if not value.isfinite().all()]
     if problems:
         lines = "\n  ".join(problems)
         raise UserError(f"{source} does not fit {model.name} with {model.options}; nothing was written:\n  {lines}")

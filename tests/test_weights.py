@@ -196,7 +196,7 @@ def test_the_command_says_what_it_wrote_and_what_is_next(folder: Path, capsys: p
 def test_the_command_lists_all_that_is_wrong_and_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]):
     state = foreign(fcn18())
     state["backbone_net.layer1.0.conv1.weight"] = torch.ones(64, 64, 1, 1)
-    state |= {"sampler.weight": torch.ones(1)}
+    state |= {"sampler.weight": torch.ones(1), "decoder.4.bias": torch.full((11,), float("nan"))}
     del state["decoder.1.running_var"], state["backbone_net.bn1.bias"]
     torch.save(state, folder / "theirs.pth")
     method = ["--method", "{name: fcn, channels: 8}", "--backbone", "resnet18", "--output-stride", "16"]
@@ -207,6 +207,7 @@ def test_the_command_lists_all_that_is_wrong_and_writes_nothing(folder: Path, ca
         "unexpected sampler.weight",
         "missing context.reduce.1.running_var",
         "missing backbone.body.bn1.bias",
+        "classifier.1.bias holds NaN or infinity",
         "backbone.body.layer1.0.conv1.weight is (64, 64, 1, 1), should be (64, 64, 3, 3)",
     ):
         assert line in said
