@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports import curves, frequency, scores, style
+from reports import agreement, curves, frequency, scores, style
 from reports.sheet import Sheet, Shown
 
 
@@ -23,9 +23,12 @@ class Figure:
 def draw(sheet: Sheet) -> list[Figure]:
     """The figures that the sheet has data for; none where nothing is measured."""
     with style.styled():
-        return [
-            figure for make in (_comparison, _classes, _cost, _picked, _curves) if (figure := make(sheet)) is not None
-        ]
+        makes = (_comparison, _agreement, _classes, _cost, _picked, _curves)
+        return [figure for make in makes if (figure := make(sheet)) is not None]
+
+
+def _agreement(sheet: Sheet) -> Figure | None:
+    return _named("agreement.svg", agreement.scatter(sheet))
 
 
 def _classes(sheet: Sheet) -> Figure | None:

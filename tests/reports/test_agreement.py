@@ -1,0 +1,52 @@
+"""The scatter of measured against published values."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+
+from report_bench import Make
+
+from harness.recipe import Profile, Synthetic
+from reports import agreement
+from reports.figures import draw
+
+
+def words(svg: str) -> str:
+    return " ".join(" ".join(element.itertext()) for element in ElementTree.fromstring(svg).iter())
+
+
+def test_a_panel_needs_three_cells_with_both_values(make: Make) -> None:
+    bench = make(seeds=2)
+    for row, value in (("ppm", 42.0), ("aspp", 43.0)):
+        bench.measure(row, "score", value, value + 0.4)
+    assert agreement.scatter(bench.sheet()) is None
+    bench.measure("ocr", "score", 42.5, 42.9)
+    figures = {figure.name: figure for figure in draw(bench.sheet())}
+    told = words(figures["agreement.svg"].svg)
+    assert "published" in told
+    assert "mean IoU (%)" in told
+    assert "line of equality" in figures["agreement.svg"].alternative
+
+
+def test_other_modules_times_and_bad_numbers_are_left_out_and_fits_are_said(make: Make) -> None:
+    bench = make()
+    for row, value in (("ppm", 23.07), ("aspp", 42.21), ("ocr", 15.12), ("other", 27.45)):
+        bench.measure(row, "params", value)
+        bench.measure(row, "time", value)
+        bench.measure(row, "flops", float("nan"))
+    made = agreement.scatter(bench.sheet())
+    assert made is not None
+    figure, alternative = made
+    assert "trainable parameters (M)" in alternative
+    assert "ms" not in alternative
+    assert "FLOPs" not in alternative
+    assert "hollow" in alternative
+    points = [line for ax in figure.axes for line in ax.get_lines() if line.get_marker() == "o"]
+    assert len(points) == 3
+
+
+def test_smoke_numbers_are_never_drawn_against_published_ones(make: Make) -> None:
+    bench = make(profile=Profile(name="smoke", about="x", comparable=False, synthetic=Synthetic()))
+    for row in ("ppm", "aspp", "ocr"):
+        bench.measure(row, "params", 20.0)
+    assert agreement.scatter(bench.sheet()) is None
