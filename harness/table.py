@@ -19,6 +19,7 @@ Everything that is wrong is reported at once, with its line and the nearest vali
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -235,7 +236,7 @@ class Table(Spec):
         cell = spec.cells.get(column)
         own = cell.checkpoint if cell is not None else None
         named = own or (spec.checkpoint.replace("{column}", column) if spec.checkpoint else None)
-        return (Path(self.path).parent / Path(named).expanduser()).absolute() if named else None
+        return Path(os.path.abspath(Path(self.path).parent / Path(named).expanduser())) if named else None
 
     def input_of(self, column: str) -> Shapes | None:
         return self.columns[column].input or self.defaults.input

@@ -258,3 +258,29 @@ def test_sharing_leaves_far_fewer_trainings_than_cells_and_planning_is_fast(plan
     assert len(cells) >= 110
     assert len(trainings) <= 0.65 * len(cells)
     assert seconds < 1.0
+
+
+# ------------------------------------------------------------------------------------------------- released checkpoints
+
+
+def test_released_checkpoints_are_of_the_models_that_tables_1_and_2_train(tmp_path: Path):
+    """The same model, data, protocol and published value, cell by cell; only nothing is trained."""
+    tables = [load(ROOT / "tables" / "idrnet_released.yaml"), table(1), table(2)]
+    paper = Planner(library.profile("paper"), cache=tmp_path, device=Device("cpu", "test", 1)).plan(tables)
+    of_paper = {(c.row, c.column): c for t in (table(1), table(2)) for c in paper.of(t)}
+    compared = 0
+    for own in paper.of(tables[0]):
+        if own.state == "awaits":
+            assert tables[0].value_of(own.row, own.column) is None
+            continue
+        column = own.column.replace("cocostuff10k", "coco_stuff")
+        theirs = of_paper[own.row, column]
+        (job,), (other,) = own.jobs, theirs.jobs
+        assert job.needs == ()
+        for part in ("data", "protocol"):
+            assert job.config[part] == other.config[part], own.name
+        assert job.config["model"] == other.config["model"] | {"pretrained": False}, own.name
+        assert own.table.value_of(own.row, own.column).text == theirs.table.value_of(theirs.row, column).text
+        assert job.config["checkpoint"].endswith(f"resnet50os8_{own.column}.pth")
+        compared += 1
+    assert compared == 7 * 2 + 4 * 4
