@@ -99,6 +99,7 @@ def _test_problems(table: Table, column: str, recipe: Recipe) -> Iterator[tuple[
         return
     try:
         dataset = catalog.find(spec.tested_on or recipe.dataset)
+        dataset.check_task()
     except UserError as error:
         yield ("tested_on",), str(error)
         return

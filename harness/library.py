@@ -45,6 +45,7 @@ def recipe(name: str, near: Path | None = None) -> Recipe:
 def _dataset_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
     try:
         dataset = catalog.find(recipe.dataset)
+        dataset.check_task()
     except UserError as error:
         yield "dataset", str(error)
         return

@@ -53,6 +53,7 @@ def _raw(ids: Iterable[int], *, ignore: Iterable[int] = ()) -> dict[int, int]:
 # COCO ids of things that have no pixels in any release (street sign, hat, shoe, …): among 182, not among 171.
 _COCO_UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)
 _COCO_USED = tuple(k for k in range(1, 183) if k not in _COCO_UNUSED)
+_COCO_THINGS = tuple(k for k in _COCO_USED if k <= 90)  # what MS COCO has instances of
 # cityscapesScripts labels.py: ids that have a trainId, in the order of trainIds
 _CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 # PASCAL-Context labels.txt (459 classes): those of 59_labels.txt, in the order of training ids (alphabetical)
@@ -183,6 +184,28 @@ _ENTRIES = (
         licence=_COCO_LICENCE,
         source=_COCO_164K,
         note="the label maps store id - 1",
+    ),
+    Dataset(
+        name="coco_detection",
+        title="MS COCO 2017, detection",
+        classes=tuple(_COCO_NAMES[k - 1] for k in _COCO_THINGS),
+        palette=_distinct(80),
+        splits={"train": 118287, "val": 5000},
+        layouts=(
+            Layout(
+                "official",
+                "{split}/{id}.jpg",
+                "annotations/instances_{split}.json",
+                _raw(_COCO_THINGS),
+                {"train": "train2017", "val": "val2017"},
+                ids="{number:012d}",
+            ),
+        ),
+        folder="coco",
+        licence=_COCO_LICENCE,
+        source="train2017.zip, val2017.zip, annotations_trainval2017.zip, https://cocodataset.org",
+        note="80 categories with ids 1..90",
+        task="detection",
     ),
     Dataset(
         name="cityscapes",

@@ -81,7 +81,7 @@ def recognise(dataset: Dataset, folder: Path) -> Root:
             for split in dataset.splits:
                 for pattern in (layout.image_path(split, "{id}"), layout.label_path(split, "{id}")):
                     base = path / _base(pattern)
-                    (found if base.is_dir() else absent).append(base)
+                    (found if base.exists() else absent).append(base)
             if any(_complete(layout, path, split) for split in dataset.splits):
                 return Root(dataset, layout, path)
             if found and absent:
@@ -95,7 +95,9 @@ def recognise(dataset: Dataset, folder: Path) -> Root:
 def _complete(layout: Layout, path: Path, split: str) -> bool:
     patterns = (layout.image_path(split, "{id}"), layout.label_path(split, "{id}"))
     listed = not layout.listing or (path / layout.listing_path(split)).is_file()
-    return listed and all(_has_file(path / _base(p), _suffix(p)) for p in patterns)
+    return listed and all(
+        _has_file(path / _base(p), _suffix(p)) if "{id}" in p else (path / p).is_file() for p in patterns
+    )
 
 
 def _base(pattern: str) -> str:
@@ -122,7 +124,9 @@ def _has_file(folder: Path, suffix: str) -> bool:
 
 
 def pairs(root: Root, split: str) -> list[Pair]:
-    """Images of `split` with their label maps, sorted by id. Raises DataError naming every missing file."""
+    """Images of `split` with their label maps, sorted by id. Raises DataError naming every missing file, UserError where
+    the dataset has no label maps."""
+    root.dataset.check_task()
     found, problems = scan(root, split)
     if problems:
         shown = "\n  ".join(problems[:50]) + (f"\n  … and {len(problems) - 50} more" if len(problems) > 50 else "")
@@ -138,6 +142,10 @@ def scan(root: Root, split: str) -> tuple[list[Pair], list[str]]:
     layout, path = root.layout, root.path
     image, label = layout.image_path(split, "{id}"), layout.label_path(split, "{id}")
     images = set(_walk(path / _base(image), _suffix(image)))
+    if root.dataset.task == "detection":
+        from harness.data import instances
+
+        return instances.scan(root, split, images)
     labels = set(_walk(path / _base(label), _suffix(label)))
     wanted = images
     problems = []
@@ -235,8 +243,11 @@ def _files(root: Root) -> list[str]:
     names: set[str] = set()
     for split in root.dataset.splits:
         for pattern in (root.layout.image_path(split, "{id}"), root.layout.label_path(split, "{id}")):
-            base = root.path / _base(pattern)
-            names |= {pattern.replace("{id}", id) for id in _walk(base, _suffix(pattern))}
+            if "{id}" in pattern:
+                ids = _walk(root.path / _base(pattern), _suffix(pattern))
+                names |= {pattern.replace("{id}", id) for id in ids}
+            elif (root.path / pattern).is_file():
+                names.add(pattern)
         if root.layout.listing and (root.path / root.layout.listing_path(split)).is_file():
             names.add(root.layout.listing_path(split))
     return sorted(names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from harness.errors import UserError, nearest
 
@@ -15,7 +16,8 @@ IGNORE = 255
 class Layout:
     """Where the files of a split lie below the dataset's folder, and what the values in its label files mean.
 
-    `image` and `label` are paths with `{split}` (renamed by `folders`) and `{id}`; an id may contain `/`. `listing`
+    `image` and `label` are paths with `{split}` (renamed by `folders`) and `{id}`; an id may contain `/`. A `label`
+    without `{id}` is one annotation file for the whole split (detection), `labels` then means categories. `listing`
     names the text file with the ids of a split, where the folders do not say it. `top` is the folder that the
     official archive makes; it may be left out. `labels` maps every raw value that may occur to a training id or IGNORE.
     `ids` is the form of an id where scenes are written in this layout.
@@ -53,7 +55,8 @@ class Layout:
 @dataclass(frozen=True)
 class Dataset:
     """One dataset. `splits` gives published numbers of images; `folder` is its place under the data folder;
-    `mirror_pairs` are training ids that a horizontal flip exchanges (left and right arm)."""
+    `mirror_pairs` are training ids that a horizontal flip exchanges (left and right arm); `task` is what it is annotated
+    for."""
 
     name: str
     title: str
@@ -66,6 +69,7 @@ class Dataset:
     source: str
     note: str = ""
     mirror_pairs: tuple[tuple[int, int], ...] = ()
+    task: Literal["segmentation", "detection"] = "segmentation"
 
     @property
     def num_classes(self) -> int:
@@ -82,6 +86,14 @@ class Dataset:
             top = f"{layout.top}/" if layout.top else ""
             lines.append(f"{layout.name}: " + ", ".join(f"{self.folder}/{top}{path}" for path in paths))
         return "\n".join(lines)
+
+    def check_task(self) -> None:
+        """Raises UserError where there are no label maps to train or test a segmentation model with."""
+        if self.task != "segmentation":
+            raise UserError(
+                f"dataset '{self.name}' is a {self.task} dataset: it has boxes and instances and no label maps, so no "
+                "segmentation model can be trained, tested or shown on it (data prepare, verify and synthesize take it)"
+            )
 
     def check_split(self, split: str) -> None:
         if split not in self.splits:

@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from harness.data import catalog
+from harness.data import catalog, instances
 from harness.data.layout import IGNORE, Dataset, Layout
 from harness.data.reading import raw_values
 from harness.errors import OutputError, UserError, nearest
@@ -71,6 +71,8 @@ def synthesize(name: str, out: Path, *, scenes: Synthetic | None = None, layout:
 
 def write(dataset: Dataset, scenes: Synthetic, out: Path, layout: Layout) -> None:
     """Writes every split of `dataset` in `layout` under `out`, with the layout's raw label values."""
+    if dataset.task == "detection":
+        return instances.write(dataset, scenes, out, layout)
     for number_of_split, split in enumerate(dataset.splits):
         count = scenes.train_images if split == "train" else scenes.test_images
         ids = []

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.data import instances
 from harness.data.files import Pair, Root, locate, manifest, manifest_path, read_manifest, scan, write_aside
 from harness.data.reading import LabelReader, read_image
 from harness.errors import DataError
@@ -109,6 +110,8 @@ def check(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[str]:
     """Reads pairs; returns every problem found and enters the sound ones' signatures into `sound`."""
+    if root.dataset.task == "detection":
+        return instances.check(root.layout, pairs, progress)
     reader = LabelReader(root.layout)
     problems = []
     with ThreadPoolExecutor() as pool:
@@ -141,7 +144,9 @@ def _signature(pair: Pair) -> list[int]:
 def ensure_sound(
     root: Root, split: str, cache: Path, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> None:
-    """Raises DataError naming every bad file of a split; cheap once all of them have been read."""
+    """Raises DataError naming every bad file of a split; cheap once all of them have been read. UserError where the
+    dataset has no label maps."""
+    root.dataset.check_task()
     found, missing = scan(root, split)
     record = _record(root, split, cache)
     sound: dict[str, list[int]] = {}

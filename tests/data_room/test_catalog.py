@@ -23,7 +23,7 @@ def test_declaration_is_consistent(name: str) -> None:
         targets = set(layout.labels.values()) - {IGNORE}
         assert targets == set(range(dataset.num_classes)), "every class must be reachable from a raw value"
         for pattern in (layout.image, layout.label):
-            assert pattern.count("{id}") == 1
+            assert pattern.count("{id}") == (pattern == layout.image or dataset.task == "segmentation")
             assert "{split}" in pattern or layout.listing
     for split in dataset.splits:
         assert dataset.folder in dataset.expects(split)

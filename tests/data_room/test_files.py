@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.data import catalog
-from harness.data.files import Root, digest, locate, manifest, manifest_path, pairs
+from harness.data.files import Root, digest, locate, manifest, manifest_path, pairs, scan
 from harness.data.synthetic import write
 from harness.errors import DataError, MissingError, UserError
 from harness.job import Data
@@ -39,7 +39,9 @@ def test_every_layout_is_recognised(name: str, layout: int, tmp_path: Path) -> N
     assert root.layout == root.dataset.layouts[layout]
     assert root.path == folder
     for split in root.dataset.splits:
-        assert len(pairs(root, split)) == (3 if split == "train" else 2)
+        found, problems = scan(root, split)
+        assert len(found) == (3 if split == "train" else 2)
+        assert problems == []
 
 
 def test_absent_dataset_says_where_what_and_how(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def same(a: Batch, b: Batch) -> bool:
     return a.ids == b.ids and all(torch.equal(x, y) for x, y in zip(a[:3], b[:3]))
 
 
-@pytest.mark.parametrize("name", catalog.names())
+@pytest.mark.parametrize("name", [name for name in catalog.names() if catalog.find(name).task == "segmentation"])
 def test_every_dataset_trains_and_tests(name: str, synthetic_root: Callable[[str], Root]) -> None:
     root = synthetic_root(name)
     split = next(iter(root.dataset.splits))
