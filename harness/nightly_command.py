@@ -1,0 +1,51 @@
+"""`python -m harness nightly FILE`: one night from its file to its page and exit code."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from harness import environment, nightly
+from harness.errors import Exit
+from harness.scheduler import Transport
+from harness.scheduler.remote import Place
+from harness.store import Store, refused
+
+
+def run(options: Namespace, data_dir: Path | None) -> Exit:
+    """Runs all layers, writes `nightly/DATE.md` under the results, and notifies whom the file names."""
+    config = nightly.load(options.file)
+    store = Store(Path(options.results))
+    store.prepare()
+    place = Place.of(config.on) if config.on else None
+    if place is not None:
+        place.check()
+    device = place.device(options.device) if place else environment.device(options.device)
+
+    def transport(of: Store) -> Transport:
+        if place is not None:
+            from harness.scheduler.slurm import Slurm
+
+            return Slurm(of, place.cluster, data_dir=data_dir, controller=place.controller)
+        from harness.scheduler.local import Local
+
+        return Local(of, data_dir=data_dir, device=device)
+
+    each = place.cluster.processes if place else 1
+    work = nightly.Tonight(config, store, data_dir, device, transport, each)
+    if options.date:
+        work.today = nightly.check_date(options.date)
+    layers, verdict = work.run()
+    page = nightly.markdown(layers, verdict, work.today)
+    written = store.root / "nightly" / f"{work.today.isoformat()}.md"
+    try:
+        written.parent.mkdir(parents=True, exist_ok=True)
+        written.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise refused(written, error) from error
+    print(page)
+    print(f"report: {written}")
+    problem = nightly.notify(config, page, verdict)
+    if problem:
+        print(problem)
+    return verdict

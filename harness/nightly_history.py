@@ -1,0 +1,115 @@
+"""What the nightly has measured so far, per cell; and, where a cell has dropped, since when and what changed then."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.key import changes
+from harness.nightly_statistics import Chart, Limits, last_drop
+from harness.store import Result, read_json, refused
+
+
+@dataclass(frozen=True)
+class Night:
+    """One measurement of one cell. `folder` holds its result, with the key's parts and the environment."""
+
+    date: str  # YYYY-MM-DD
+    cell: str
+    value: float
+    commit: str
+    folder: str
+    alarm: bool = False  # it was part of a drop: kept for the record, and no part of what is expected
+
+
+class History:
+    """`nightly/history.jsonl` in the results folder: a line per measurement, only ever appended."""
+
+    def __init__(self, root: Path) -> None:
+        self.file = root / "nightly/history.jsonl"
+
+    def nights(self) -> dict[str, list[Night]]:
+        """{cell: its nights, oldest first}. Lines that are no records are passed over."""
+        found: dict[str, list[Night]] = {}
+        try:
+            lines = self.file.read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return {}
+        for line in lines:
+            try:
+                night = Night(**json.loads(line))
+            except (ValueError, TypeError):  # half a line, from a night that was cut off
+                continue
+            found.setdefault(night.cell, []).append(night)
+        return found
+
+    def add(self, nights: Sequence[Night]) -> None:
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with self.file.open("a", encoding="utf-8") as file:
+                file.write("\n")  # ends a line that an earlier night left half
+                file.writelines(json.dumps(asdict(night)) + "\n" for night in nights)
+        except OSError as error:
+            raise refused(self.file, error) from error
+
+
+def charts(history: Mapping[str, Sequence[Night]], accepted: Mapping[str, str], limits: Limits) -> dict[str, Chart]:
+    """What is expected of each cell: its nights without alarms, since the date from which a new level was accepted."""
+    made = {}
+    for cell, nights in history.items():
+        since = accepted.get(cell, "")
+        made[cell] = Chart((n.value for n in nights if n.date >= since and not n.alarm), limits.slack)
+    return made
+
+
+@dataclass(frozen=True)
+class Change:
+    """Where a cell's level fell: between two nights, hence two commits; and what of its key differs between them."""
+
+    good: Night
+    bad: Night
+    differences: tuple[str, ...]
+
+    @property
+    def commits(self) -> str:
+        """The range for git log or git bisect."""
+        return f"{self.good.commit[:12] or 'unknown'}..{self.bad.commit[:12] or 'unknown'}"
+
+
+def locate(nights: Sequence[Night]) -> Change | None:
+    """The last drop in a cell's nights; None for fewer than two."""
+    if len(nights) < 2:
+        return None
+    at = last_drop([night.value for night in nights])
+    good, bad = nights[at - 1], nights[at]
+    return Change(good, bad, tuple(_differences(Path(good.folder), Path(bad.folder))))
+
+
+def _differences(good: Path, bad: Path) -> list[str]:
+    before, after = (read_json(folder / "result.json") for folder in (good, bad))
+    if before is None or after is None:
+        return ["(a result has been deleted since, so that the keys cannot be compared)"]
+    lines = [
+        line for line in changes(_parts(before), _parts(after)) if "seed" not in line and not line.startswith("needs")
+    ]
+    was, now = (record["environment"] for record in (before, after))
+    for name in sorted({*was["packages"], *now["packages"]}):
+        versions = was["packages"].get(name), now["packages"].get(name)
+        if versions[0] != versions[1]:
+            lines.append(f"package {name}: {versions[0] or 'absent'} → {versions[1] or 'absent'}")
+    lines += [
+        f"{what:<8}{was[what]} → {now[what]}" for what in ("device", "python", "host") if was.get(what) != now.get(what)
+    ]
+    return lines or ["nothing that a key covers: look at the machine"]
+
+
+def _parts(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    return record["job"]["parts"]
+
+
+def night(date: str, cell: str, result: Result, value: float, *, alarm: bool) -> Night:
+    """The record of a finished job."""
+    return Night(date, cell, value, str(result.environment.get("commit", "")), str(result.folder), alarm)

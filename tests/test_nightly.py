@@ -1,0 +1,287 @@
+"""The nightly: what counts as a drop, where it is placed, and what a night says and returns."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import random
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import ROOT, nightly
+from harness.environment import Device
+from harness.errors import Exit, Problems
+from harness.job import Job, Measurement
+from harness.nightly_history import History, Night, charts, locate
+from harness.nightly_statistics import ENOUGH, Chart, Limits, alarms, last_drop, rejected, steps, suspects
+from harness.scheduler import Event
+from harness.store import Store
+from reports.student import deviation, mean
+
+LIMITS = Limits()
+
+
+def flat(count: int, seed: int = 0, level: float = 45.0) -> list[float]:
+    draw = random.Random(seed)
+    return [draw.gauss(level, 0.2) for _ in range(count)]
+
+
+# --------------------------------------------------------------------------------------------------------- statistics
+
+
+@given(st.lists(st.floats(-100, 100), min_size=3, max_size=50))
+def test_a_chart_keeps_mean_and_spread(values: list[float]):
+    chart = Chart(values)
+    assert chart.mean == pytest.approx(mean(values), abs=1e-9)
+    assert chart.spread == pytest.approx(deviation(values), abs=1e-6)
+
+
+def test_scores_are_standard_normal_whatever_the_length_of_the_history():
+    scores = []
+    for seed in range(3000):
+        values = flat(6, seed)
+        scores.append(Chart(values[:-1]).score(values[-1]))
+    assert abs(mean(scores)) < 0.06
+    assert abs(deviation(scores) - 1) < 0.05
+    assert sum(s < -1.645 for s in scores) / len(scores) == pytest.approx(0.05, abs=0.012)
+
+
+def test_a_cell_that_never_varied_is_exact():
+    chart = Chart([45.25] * 30)
+    assert chart.score(45.25) == 0
+    assert chart.score(45.24) == -math.inf
+    assert suspects({"c": chart}, {"c": 45.24}, LIMITS) == {"c"}
+    assert alarms({"c": chart}, {"c": 45.24}, {"c": 45.24}, LIMITS) == {"c": pytest.approx(0.01)}
+
+
+def test_benjamini_hochberg_on_their_own_example():
+    """The fifteen p-values of Benjamini and Hochberg (1995, Sec. 3.2): the four smallest are rejected at 0.05."""
+    p = [
+        0.0001,
+        0.0004,
+        0.0019,
+        0.0095,
+        0.0201,
+        0.0278,
+        0.0298,
+        0.0344,
+        0.0459,
+        0.3240,
+        0.4262,
+        0.5719,
+        0.6528,
+        0.7590,
+        1,
+    ]
+    named = {f"{i:02}": value for i, value in enumerate(p)}
+    assert rejected(named, 0.05) == {"00", "01", "02", "03"}
+    smallest = dict(list(named.items())[:6])
+    assert rejected(smallest, 0.05, of=15) == {"00", "01", "02", "03"}
+
+
+def test_a_short_history_raises_no_alarm():
+    assert suspects({"c": Chart(flat(ENOUGH - 1))}, {"c": 30.0}, LIMITS) == set()
+
+
+def test_a_rise_is_no_alarm():
+    assert suspects({"c": Chart(flat(40))}, {"c": 47.0}, LIMITS) == set()
+
+
+def test_what_is_not_repeated_was_chance():
+    chart = Chart(flat(40))
+    assert suspects({"c": chart}, {"c": 44.0}, LIMITS) == {"c"}
+    assert alarms({"c": chart}, {"c": 44.0}, {"c": 45.1}, LIMITS) == {}
+    assert alarms({"c": chart}, {"c": 44.0}, {"c": 44.1}, LIMITS).keys() == {"c"}
+
+
+def test_a_slow_drift_is_seen_by_the_sum():
+    chart, draw, seen = Chart(flat(60)), random.Random(3), []
+    for night in range(25):
+        value = draw.gauss(44.6, 0.2)
+        if suspects({"c": chart}, {"c": value}, Limits(suspects=1e-9)):
+            seen.append(night)
+        chart.add(value)
+    assert seen
+    assert seen[0] >= 3  # not by its first night's size
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_flat_series_has_no_step(seed: int):
+    assert steps(flat(90, seed)) == []
+
+
+def test_steps_are_placed():
+    values = flat(30) + flat(30, 1, 44.0) + flat(30, 2, 45.0)
+    assert steps(values) == [30, 60]
+    assert last_drop(values) == 30
+    assert last_drop([*flat(40), 44.0]) == 40
+
+
+@given(st.lists(st.sampled_from([44.0, 45.0]), min_size=4, max_size=12))
+def test_steps_of_an_exact_series_are_all_its_changes(values: list[float]):
+    quiet = [v for v in values for _ in range(5)]
+    assert steps(quiet) == [i for i in range(1, len(quiet)) if quiet[i] != quiet[i - 1]]
+
+
+# -------------------------------------------------------------------------------------------------------------- nights
+
+
+class Instead:
+    """A transport that finishes every job at once, with what `miou` says of its seed."""
+
+    def __init__(self, store: Store, miou, versions: Mapping[str, str]) -> None:
+        self.store, self.miou, self.versions, self.said = store, miou, versions, []
+
+    def start(self, jobs: Sequence[Job], among: Mapping[str, Job]) -> None:
+        for job in jobs:
+            environment = {"packages": dict(self.versions), "commit": self.versions["commit"], "device": "cpu: x"}
+            self.store.finish(job, [Measurement("miou", self.miou(job), "%")], environment, time.time())
+            self.said.append(Event(job, "done"))
+
+    def active(self) -> bool:
+        return bool(self.said)
+
+    def events(self, timeout: float) -> list[Event]:
+        said, self.said = self.said, []
+        return said
+
+    def stop(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Nights:
+    """A suite of four cells, night after night."""
+
+    def __init__(self, root: Path, **layers: object) -> None:
+        self.store = Store(root)
+        self.store.prepare()
+        tables = (str(ROOT / "tables/idrnet_table2.yaml"),)
+        given = {"slice": nightly.Slice(tables=tables, profile="smoke", gpu_hours=1000), **layers}
+        self.config = nightly.Nightly(**given)
+        self.level, self.draw, self.commit = 45.0, random.Random(0), "a" * 40
+        self.day = datetime.date(2026, 1, 1)
+
+    def miou(self, job: Job) -> float:
+        return self.draw.gauss(self.level if job.config["model"]["name"] == "fcn" else 45.0, 0.2)
+
+    def night(self) -> tuple[list[nightly.Layer], Exit]:
+        def transport(store: Store) -> Instead:
+            return Instead(store, self.miou, {"torch": "2.15", "commit": self.commit})
+
+        work = nightly.Tonight(self.config, self.store, None, Device("cpu", "x", 2), transport, today=self.day)
+        self.day += datetime.timedelta(days=1)
+        return work.run()
+
+    def past(self, count: int) -> None:
+        """Nights as they would have been written down."""
+        cells = [f"idrnet_table2/{row}/{column}" for row in ("fcn", "pspnet") for column in ("ade20k", "lip")]
+        made = []
+        for _ in range(count):
+            date = self.day.isoformat()
+            made += [Night(date, cell, self.draw.gauss(45, 0.2), self.commit, "gone") for cell in cells]
+            self.day += datetime.timedelta(days=1)
+        History(self.store.root).add(made)
+
+
+def test_a_night_without_anything_to_measure_says_so(tmp_path: Path):
+    layers, verdict = Nights(tmp_path, slice=nightly.Slice()).night()
+    assert verdict == Exit.NOTHING
+    assert "nothing was measured" in nightly.markdown(layers, verdict, datetime.date(2026, 1, 1))
+
+
+def test_a_drop_is_named_with_its_commits_and_stays_until_it_is_mended(tmp_path: Path):
+    nights = Nights(tmp_path)
+    while nights.night()[0][-1].measured < 32:  # until every cell's cost is known
+        assert nights.day.year == 2026
+    nights.past(40)
+    layers, verdict = nights.night()
+    assert verdict == Exit.OK
+    nights.level, nights.commit = 43.5, "b" * 40
+    for _ in range(2):  # what was part of a drop does not become what is expected
+        layers, verdict = nights.night()
+        assert verdict == Exit.FAILED
+        page = nightly.markdown(layers, verdict, nights.day)
+        assert "idrnet_table2/fcn/lip: 1." in page
+        assert "aaaaaaaaaaaa..bbbbbbbbbbbb" in page
+        assert "pspnet" not in "\n".join(layers[-1].regressions)
+    nights.level = 45.0
+    assert nights.night()[1] == Exit.OK
+
+
+def test_an_accepted_level_starts_a_new_history(tmp_path: Path):
+    history = {"c": [Night(f"2026-01-{day:02}", "c", 40.0 + day, "", "") for day in range(1, 11)]}
+    assert charts(history, {}, LIMITS)["c"].nights == 10
+    assert charts(history, {"c": "2026-01-08"}, LIMITS)["c"].nights == 3
+
+
+def test_what_changed_is_named_from_the_keys(tmp_path: Path):
+    def result(name: str, code: str, torch: str) -> Path:
+        store = Store(tmp_path / name)
+        parts = {"config": {"seed": name}, "code": {"methods.fcn": code, "methods.layers": "x"}}
+        job = Job("evaluate", {"model": {}}, name, name, parts)
+        environment = {"packages": {"torch": torch}, "device": "cpu", "commit": name}
+        return store.finish(job, [], environment, 0.0).folder
+
+    good, bad = result("good", "1", "2.14"), result("bad", "2", "2.15")
+    nights = [Night(f"2026-01-{d:02}", "c", 45.0 + 0.01 * (d % 2), "good", str(good)) for d in range(1, 9)]
+    nights += [Night(f"2026-01-{d:02}", "c", 44.0, "bad", str(bad)) for d in range(9, 12)]
+    change = locate(nights)
+    assert (change.good.date, change.bad.date) == ("2026-01-08", "2026-01-09")
+    assert change.commits == "good..bad"
+    assert change.differences == ("code    methods/fcn.py changed", "package torch: 2.14 → 2.15")
+
+
+def test_kept_checkpoints_are_tested_again_and_compared(tmp_path: Path):
+    tables = (str(ROOT / "tables/idrnet_table2.yaml"),)
+    nights = Nights(tmp_path, slice=nightly.Slice(), checkpoints=nightly.Checkpoints(tables=tables, profile="smoke"))
+    assert nights.night()[1] == Exit.NOTHING  # nothing is kept yet
+    work = nightly.Tonight(nights.config, nights.store, None, Device("cpu", "x", 2), lambda store: None)
+    plan = work._plan(tables, "smoke", 0)
+    trained = [cell for cell in plan.wanted() if cell.row == "fcn"]
+    for cell in trained:
+        for key in (*cell.jobs[0].needs, cell.jobs[0].key):
+            nights.store.finish(plan.jobs[key], [Measurement("miou", 45.0)], {"packages": {}}, 0.0)
+    nights.miou = lambda job: 45.01
+    assert nights.night()[1] == Exit.OK
+    nights.miou = lambda job: 44.97
+    layers, verdict = nights.night()
+    assert verdict == Exit.FAILED
+    assert layers[1].measured == len(layers[1].regressions) == len(trained)
+
+
+def test_the_budget_bounds_a_night_and_the_longest_unmeasured_come_first(tmp_path: Path):
+    nights = Nights(tmp_path)
+    nights.night()
+    done = History(nights.store.root).nights()
+    assert len(done) == 1  # one cell of unknown cost to begin with
+    while nights.night()[0][-1].measured < 32:  # until every cell's cost is known
+        assert nights.day.year == 2026
+    nights.config = nights.config.model_copy(
+        update={"slice": nights.config.slice.model_copy(update={"gpu_hours": 1e-12})}
+    )
+    layers, verdict = nights.night()
+    assert verdict == Exit.NOTHING
+    assert layers[-1].lines == ["0 of 32 cells tonight, 0.00 of 1e-12 GPU-hours"]
+
+
+def test_the_shipped_file_is_right():
+    assert nightly.load(ROOT / "slurm/nightly.yaml").slice.gpu_hours > 0
+
+
+def test_every_error_of_a_nightly_file_at_once(write):
+    with pytest.raises(Problems) as caught:
+        nightly.load(write("n.yaml", "slice: {gpu_hours: 0}\nsuspekts: 1\nnotify: mail\n"))
+    assert {p.key for p in caught.value.problems} == {"slice.gpu_hours", "suspekts", "notify"}
+
+
+def test_a_failing_notification_is_said_and_costs_nothing():
+    config = nightly.Nightly(notify=("false",))
+    assert "not sent" in nightly.notify(config, "page", Exit.FAILED)
+    assert nightly.notify(config, "page", Exit.OK) is None
+    assert nightly.notify(nightly.Nightly(notify=("cat",)), "page", Exit.FAILED) is None
