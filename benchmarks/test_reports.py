@@ -1,9 +1,11 @@
-"""A report from 10 000 measurements as a person runs it, beside pandas printing the same numbers; and verdicts' error rates."""
+"""Reports as a person makes them: one of 10 000 measurements, all tables and the site, a site of a million; verdicts' errors."""
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import time
@@ -16,7 +18,8 @@ from harness import ROOT, library
 from harness.environment import Device
 from harness.job import Measurement
 from harness.plan import Planner
-from harness.store import Store
+from harness.shelves import table_files
+from harness.store import Result, Store
 from harness.table import load
 from reports import verdict
 
@@ -39,6 +42,26 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         store.finish(job, [Measurement(name, draw.uniform(0, 100), "%") for name in names], ENVIRONMENT, started=1.79e9)
     assert len(plan.jobs) * EACH >= 10_000
     return store.root
+
+
+def filled(root: Path, seeds: int, each: int) -> int:
+    """Writes a smoke result of `each` measurements for every job of every table; how many measurements that makes."""
+    store = Store(root)
+    store.prepare()
+    planner = Planner(library.profile("smoke"), tuple(range(seeds)), cache=store.cache, device=Device("cpu", "any", 1))
+    plan = planner.plan([load(path) for path in table_files()])
+    draw = random.Random(0)
+    for job in plan.jobs.values():
+        scores = {"evaluate": ["miou", "macc"], "train": ["final_loss", "train_throughput"]}
+        names = scores.get(job.kind, ["parameters", "flops", "latency", "peak_memory"])
+        names = names + [f"iou/class number {i}" for i in range(each - len(names))]
+        measured = tuple(Measurement(name, draw.uniform(0, 100), "%") for name in names)
+        folder = store.folder(job)
+        folder.mkdir(parents=True)
+        # as Store.finish, without waiting for the disk each time
+        record = Result(job, measured, ENVIRONMENT, 1.79e9, 1.0).to_json()
+        (folder / "result.json").write_text(json.dumps(record), encoding="utf-8")
+    return len(plan.jobs) * each
 
 
 def cpu(command: list[str], rounds: int = 5) -> float:
@@ -71,6 +94,40 @@ def test_report_of_ten_thousand_measurements(results: Path, benchmark) -> None:
     print(f"report of 10 240 measurements: {ours:.2f} s CPU (CSV {lines:.2f}), pandas to_markdown {pandas:.2f}")
     assert ours <= CPU_SECONDS
     assert ours < pandas
+
+
+def test_all_tables_reports_and_the_site(tmp_path: Path, benchmark) -> None:
+    """Every table's Markdown, CSV and figures, and the site with figures, from a store in which all of it is measured."""
+    filled(tmp_path, seeds=1, each=EACH)
+    common = ["--profile", "smoke", "--results", str(tmp_path)]
+    tables = [str(path) for path in table_files()]
+    report = [sys.executable, "-m", "harness", "report", *tables, *common]
+    site = [sys.executable, "-m", "harness", "site", *common]
+    both = benchmark.pedantic(lambda: (cpu(report, rounds=1), cpu(site, rounds=1)), rounds=1)
+    folder = tmp_path / "reports"
+    print(f"{len(tables)} reports with figures {both[0]:.1f} s CPU, site with figures {both[1]:.1f}")
+    assert len(list(folder.glob("*.md"))) == len(tables) >= 32
+    assert len(list((folder / "site.smoke" / "tables").glob("*.html"))) == len(tables)
+    assert sum(both) <= 60
+
+
+def test_site_of_a_million_measurements(tmp_path: Path, benchmark) -> None:
+    one = filled(tmp_path / "one", seeds=1, each=EACH)
+    seeds = -(-1_200_000 // one)  # counts and times are measured once, whatever the number of seeds
+    count = filled(tmp_path / "many", seeds=seeds, each=EACH)
+    command = [sys.executable, "-m", "harness", "site", "--profile", "smoke", "--no-figures"]
+    command += ["--seeds", str(seeds), "--results", str(tmp_path / "many")]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    used = benchmark.pedantic(lambda: cpu(command, rounds=1), rounds=1)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(
+        f"site of {count} measurements ({seeds} seeds): {used:.1f} s CPU, {peak:.0f} MiB (children before: {before / 1024:.0f})"
+    )
+    index = (tmp_path / "many" / "reports" / "site.smoke" / "index.html").read_text(encoding="utf-8")
+    assert count >= 1_000_000
+    assert "cells measured" in index
+    assert used <= 60
+    assert peak <= 1024
 
 
 def test_error_rates_of_verdicts(benchmark) -> None:

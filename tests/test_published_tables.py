@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from harness import ROOT
-from harness.table import Table, load
+from harness.document import parse
+from harness.errors import Problems
+from harness.table import Table, check, load
 
 READ = ROOT / "tests" / "data" / "published"
 ECENET = {"gflops": "gflops", "params": "params_m", "ss": "miou_ss", "ms": "miou_ms"}
@@ -84,3 +86,46 @@ def test_no_number_of_a_paper_is_without_its_source() -> None:
         for key, row in made.rows.items():
             told = (row.cited, row.awaits, row.method, row.module)
             assert any(part is not None for part in told), (made.id, key)
+
+
+# ----------------------------------------------------------------------------------- what such a table file may say
+
+TEXT = """paper: ours
+table: 1
+title: t
+descriptors: {label: Method, backbone: Backbone}
+columns:
+  flops: {label: FLOPs, measure: flops, convention: fvcore, input: [[1, 3, 64, 64]]}
+rows:
+  a: {label: A, descriptors: {backbone: R50}, awaits: a method}
+  b: {label: B, cited: another paper, rounding: truncate}
+published:
+  values:
+    a: {flops: {value: 150, bound: ">", gain: 1.80}}
+    b: {flops: 12.50}
+"""
+
+
+def test_bounds_gains_and_rounding_are_kept_as_printed() -> None:
+    made = check(parse(TEXT, "ours.yaml"))
+    a, b = (made.published.values[row]["flops"] for row in "ab")
+    assert (a.printed, a.text, a.gain_text) == (">150", "150", "1.80")
+    assert (b.printed, b.gain_text) == ("12.50", "")
+    assert (made.rounding_of("a"), made.rounding_of("b")) == ("round", "truncate")
+    assert made.provenance("a", "flops")["printed"] == ">150"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("{backbone: R50}", "{backbon: R50}", "no such descriptor. Did you mean 'backbone'?"),
+        ("{backbone: R50}", "{label: R50}", "no such descriptor"),
+        ('bound: ">"', 'bound: "~"', "bound"),
+        ("rounding: truncate", "rounding: up", "rounding"),
+    ],
+)
+def test_what_is_wrong_in_them_is_said_with_its_line(old: str, new: str, said: str) -> None:
+    with pytest.raises(Problems) as error:
+        check(parse(TEXT.replace(old, new), "ours.yaml"))
+    assert said in str(error.value)
+    assert "ours.yaml:" in str(error.value)
