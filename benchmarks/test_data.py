@@ -21,6 +21,7 @@ from harness.data import catalog
 from harness.data.files import Root, locate, manifest, pairs
 from harness.data.loader import TrainingBatches
 from harness.data.synthetic import scene, write_pair
+from harness.data.verify import ensure_sound
 from harness.evaluation.run import confusion_of
 from harness.job import Context, Data, Progress
 from harness.recipe import Augmentation, TestProtocol
@@ -150,10 +151,12 @@ def test_loader_starts_within_a_second(tmp_path: Path, benchmark) -> None:
     many(tmp_path, (8, 8), train=ADE20K_TRAIN, val=1)
     root = locate(Data(name="ade20k"), data_dir=tmp_path, cache=tmp_path / "cache")
     manifest(root, tmp_path / "cache")
+    ensure_sound(root, "train", tmp_path / "cache")
 
     def start() -> None:
         found = locate(Data(name="ade20k"), data_dir=tmp_path, cache=tmp_path / "cache")
         manifest(found, tmp_path / "cache")
+        ensure_sound(found, "train", tmp_path / "cache")
         data = TrainingBatches(found, "train", HOW.model_copy(update={"crop": (32, 32)}), 2, seed=0)
         assert len(data) == ADE20K_TRAIN
         data.batch(0)
@@ -162,5 +165,5 @@ def test_loader_starts_within_a_second(tmp_path: Path, benchmark) -> None:
     benchmark.pedantic(start, rounds=3)
     seconds = (time.process_time() - started) / 3
     benchmark.extra_info["cpu_seconds"] = seconds
-    print(f"loader over {ADE20K_TRAIN} pairs starts in {seconds:.2f} s (digest checked, first batch included)")
+    print(f"loader over {ADE20K_TRAIN} pairs starts in {seconds:.2f} s (digest and files checked, first batch included)")
     assert seconds <= 1.0
