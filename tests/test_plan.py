@@ -359,3 +359,11 @@ def test_the_estimate_comes_from_the_most_similar_jobs(store: Store, monkeypatch
     assert guess.seconds == 10.0 * guess.known
     assert estimate([trains[0]], store).seconds == 10.0
     assert guess.wall(2) == guess.seconds / 2
+
+
+def test_a_test_normalises_as_its_training_does():
+    """HFGD's framework gives networks 2x/255 - 1; a score under another normalisation would be another number."""
+    for recipe, expected in (("hfgd/pascal_context", "symmetric"), ("idrnet/ade20k", "imagenet")):
+        plan = planned(table("  r: {label: R, method: {name: fcn}}", f"a: {{recipe: {recipe}}}"))
+        train, test = plan.jobs.values()
+        assert train.config["recipe"]["normalisation"] == test.config["normalisation"] == expected
