@@ -55,7 +55,7 @@ class _Site:
         self.findings, self.figures = findings, figures
         loader = jinja2.FileSystemLoader(_HERE / "templates")
         self.templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-        self.templates.filters["tone"] = views.tone
+        self.templates.filters |= {"tone": views.tone, "brief": views.brief}
         self.others = list(_others(plan, store))
         commit, dirty = environment.commit()
         at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())

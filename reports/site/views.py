@@ -35,6 +35,14 @@ def tone(outcome: str) -> str:
     return next((name for name, words in _TONES.items() if outcome in words), "none")
 
 
+_BRIEF = {verdict.INFERRED: "inferred", verdict.UNPUBLISHED: "unpublished"}
+
+
+def brief(outcome: str) -> str:
+    """An outcome as the head of a narrow column."""
+    return _BRIEF.get(outcome, outcome)
+
+
 def short(text: str, length: int = LABEL) -> str:
     return shorten(line(text), length)
 
@@ -86,7 +94,7 @@ def summary(sheet: Sheet, findings: int) -> dict[str, Any]:
         "id": sheet.table.id,
         "paper": short(sheet.table.paper, 40),
         "number": number_,
-        "name": f"Table {number_}" if number_ else short(sheet.table.id, 40),
+        "name": f"Table {number_}" if number_ else short(sheet.table.id, 24),
         "title": short(sheet.table.title),
         "page": table_page(sheet),
         "counts": counts,
