@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import fnmatch
 import operator
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -30,6 +31,7 @@ _OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
 }
 
 
+_NAMED = re.compile(r"best(?:_cited)?\([^()]*\)|[A-Za-z_]\w*(?:\.\w+){2}")
 _LONGEST = 1000  # characters: what is nested deeper is no arithmetic of a paper
 
 
@@ -53,6 +55,17 @@ class Cells:
         except (SyntaxError, ValueError):
             raise UserError(f"'{text}' is not a formula") from None
         return self._node(tree.body, text)
+
+    def spelled(self, text: str) -> str:
+        """A formula with the printed numbers in the place of cells: `48.67 > 48.76`. For formulas that have a value."""
+
+        def number(found: re.Match[str]) -> str:
+            before, self.used = self.used, []
+            self.value(found[0])
+            (table, row, column), self.used = self.used[0], before
+            return table.published.values[row][column].text
+
+        return _NAMED.sub(number, text)
 
     def place(self, text: str) -> tuple[Table, str, str]:
         """The cell `t9.row.column`. UserError where there is none."""

@@ -31,7 +31,7 @@ def _text(value: Any) -> Any:
 
 
 class Statement(Spec):
-    """One sentence of the paper and what it amounts to; at least one of the fields below `where`.
+    """One sentence of the paper, shortened or in our words, and what it amounts to; at least one field below `where`.
 
     `number` (as printed) `is` a formula over cells, or each of several; `holds`: comparisons that it asserts;
     `significant`: differences that it calls significant; `only_on`: rows (globs) that it says exist on one dataset alone;

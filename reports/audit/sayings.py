@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 from harness.errors import UserError
@@ -15,6 +15,9 @@ from reports.audit.numbers import same
 from reports.audit.paper import Statement
 from reports.verdict import MARGINS
 
+Told = Iterator[tuple[str, str]]
+Check = Callable[[Statement, Cells, Subject], Told]
+
 
 def statements(subject: Subject) -> Iterator[Finding]:
     """Every statement of every paper, checked by its formulas."""
@@ -23,17 +26,22 @@ def statements(subject: Subject) -> Iterator[Finding]:
         for statement in told.statements:
             for check in (_numbers, _holds, _significant, _only_on, _one_row, _best):
                 cells.used.clear()
-                for rule, message in check(statement, cells, subject):
+                for rule, message in _checked(check, statement, cells, subject, paper):
                     tables = dict.fromkeys(table.id for table, _, _ in cells.used)
-                    quoted = f"“{statement.says}”: {message}"
-                    yield Finding(rule, f"{paper}, {statement.where}", quoted, tuple(tables) or _ids(subject, paper))
+                    told_of = f"{statement.says}: {message}"
+                    yield Finding(rule, f"{paper}, {statement.where}", told_of, tuple(tables) or _ids(subject, paper))
+
+
+def _checked(check: Check, statement: Statement, cells: Cells, subject: Subject, paper: str) -> Told:
+    """What a check finds; an error in a formula names the paper's file and the statement."""
+    try:
+        yield from check(statement, cells, subject)
+    except UserError as error:
+        raise UserError(f"tables/papers/{paper}.yaml: statement '{statement.says}': {error}") from None
 
 
 def _ids(subject: Subject, paper: str) -> tuple[str, ...]:
     return tuple(table.id for table in subject.of(paper))
-
-
-Told = Iterator[tuple[str, str]]
 
 
 def _numbers(statement: Statement, cells: Cells, subject: Subject) -> Told:
@@ -49,8 +57,26 @@ def _numbers(statement: Statement, cells: Cells, subject: Subject) -> Told:
     for formula, value in results:
         if formula not in right:
             decimals = max(2, len(statement.number.partition(".")[2]))
-            but = f", though true of {', '.join(right)}" if right else ""
-            yield "statement", f"{formula} is {_shown(value, decimals)}, not {statement.number}{but}"
+            but = f"; {statement.number} is {', '.join(map(cells.spelled, right))}" if right else ""
+            spelled = cells.spelled(formula)
+            shown = _shown(value, decimals)
+            told = f"{spelled} is {shown}" if not _is_number(spelled) else f"it is {spelled}"
+            yield "statement", f"{told}, not {statement.number}{but} ({_read(cells, formula)})"
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdigit()
+
+
+def _read(cells: Cells, formula: str) -> str:
+    """Whose the numbers of a formula are: `47.88 SFPN · + AA, mIoU in Table 3`."""
+    cells.used.clear()
+    cells.value(formula)
+    return "; ".join(
+        f"{table.published.values[row][column].text} {table.rows[row].label or row},"
+        f" {table.columns[column].label or column} in Table {table.table}"
+        for table, row, column in _used(cells)
+    )
 
 
 def _prints(value: Fraction, number: str) -> bool:
@@ -75,11 +101,7 @@ def _holds(statement: Statement, cells: Cells, subject: Subject) -> Told:
             yield "missing", f"cannot be checked, {missing} has no printed value"
             continue
         if not true:
-            read = "; ".join(
-                f"{table.rows[row].label or row} ({column}, Table {table.table}) {table.published.values[row][column].text}"
-                for table, row, column in _used(cells)
-            )
-            yield "statement", f"{formula} does not hold" + (f" ({read})" if read else "")
+            yield "statement", f"{cells.spelled(formula)} does not hold ({_read(cells, formula)})"
 
 
 def _used(cells: Cells) -> list[tuple[Table, str, str]]:
@@ -92,7 +114,8 @@ def _significant(statement: Statement, cells: Cells, subject: Subject) -> Told:
         value = abs(Fraction(cells.value(formula)))
         margin = Fraction(str(MARGINS["miou"]))
         if value <= margin:
-            yield "significance", f"{formula} is {float(value):.2f}, not above the margin of {float(margin):g} points"
+            about = f"{cells.spelled(formula)} is {float(value):.2f}, not above the margin of {float(margin):g} points"
+            yield "significance", f"{about} ({_read(cells, formula)})"
 
 
 def _only_on(statement: Statement, cells: Cells, subject: Subject) -> Told:
