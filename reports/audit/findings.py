@@ -19,7 +19,7 @@ RULES = {
     "statement": "a number in the text is what the tables give, and comparisons in the text hold in them",
     "significance": "a difference called significant exceeds the margin below which two trainings count as equal",
     "scope": "what the text restricts to one dataset is printed for no other",
-    "state of the art": "a claimed best value is above what any table here prints for the same quantity, whenever it was published",
+    "state of the art": "a claimed best value is above what any table here prints for the same quantity, at whatever date",
     "two values": "one system has one value of one quantity, in whatever table, paper or release it is printed",
     "two datasets": "one system has different values on different versions of a dataset, and a value stands under its own",
     "unlike": "the rows of a column are trained on one dataset, for one length, with one batch and one crop",
