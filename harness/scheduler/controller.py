@@ -134,7 +134,7 @@ class Controller:
             self._accounts = False
             return None
         fields = "JobID,JobName,State,ExitCode,NodeList,Reason"
-        question = ["sacct", "--noheader", "--parsable2", "--allocations", "--array", f"--format={fields}"]
+        question = ["sacct", "--noheader", "--parsable2", "--allocations", f"--format={fields}"]
         text = self.ask([*question, "--starttime=now-30days", f"--jobs={','.join(ids)}"])
         if self._accounts is None:
             self._accounts = text is not None
@@ -145,7 +145,8 @@ class Controller:
             task, name, state, code, node, reason = (line.split("|") + [""] * 6)[:6]
             if names.get(task.partition("_")[0]) == name:
                 exit_code, _, signal = code.partition(":")
-                states[task] = Seen(state.split()[0], reason, _number(exit_code), _number(signal), node)
+                seen = Seen(state.split()[0], reason, _number(exit_code), _number(signal), node)
+                states |= dict.fromkeys(_expanded(task), seen)
         return states
 
     def find(self, name: str) -> str | None:
@@ -167,6 +168,19 @@ def read_job_id(text: str) -> str:
     if found is None:
         raise UserError(f"sbatch answered {text!r}, which names no job")
     return found.group(1)
+
+
+def _expanded(task: str) -> list[str]:
+    """`7_[0-2,5%3]`, the waiting tasks of an array, as 7_0, 7_1, 7_2, 7_5; others as they are."""
+    array, bracket, rest = task.partition("_[")
+    if not bracket:
+        return [task]
+    found = []
+    for part in rest.rstrip("]").partition("%")[0].split(","):
+        low, _, high = part.partition("-")
+        if low.isdigit():
+            found += [f"{array}_{i}" for i in range(int(low), int(high or low) + 1)]
+    return found
 
 
 def _number(text: str) -> int:

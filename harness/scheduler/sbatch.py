@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shlex
 import sys
@@ -15,6 +16,7 @@ from harness.job import Job
 from harness.scheduler.cluster import Cluster
 from harness.scheduler.controller import Refused, may_help_to_wait
 from harness.scheduler.submission import Array
+from harness.store import refused
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def hand_over(
     if any(c in str(where) for c in "%\\\n\r"):
         raise UserError(f"{where}: Slurm cannot write to a path with %, backslash or line breaks; choose --results")
     python = " ".join(filter(None, (cluster.container, shlex.quote(cluster.python or sys.executable))))
-    with _outside_of_slurm():
+    with _outside_of_slurm(), contextlib.redirect_stderr(io.StringIO()):  # submitit prints what is in its error, too
         try:
             executor = submitit.SlurmExecutor(folder=where, python=python)
             executor.update_parameters(**given)
@@ -167,6 +169,8 @@ def hand_over(
             raise Refused(message, later=may_help_to_wait(message)) from None
         except submitit.core.utils.FailedSubmissionError as error:
             raise Refused(str(error), later=False) from None
+        except OSError as error:  # submitit writes its payloads there
+            raise refused(where, error) from error
     return jobs[0].job_id.partition("_")[0]
 
 

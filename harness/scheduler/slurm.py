@@ -26,6 +26,7 @@ _SETTLE = 5.0  # seconds a shared folder may take to show what a node wrote befo
 _FORGOTTEN = 60.0  # seconds Slurm must know nothing of a job before it counts as lost
 _BACK_OFF = 1.5  # while nothing happens the controller is asked less and less often,
 _SELDOM = 6.0  # down to once in so many polls
+_TICK = 1.0  # seconds between looks at the progress of running jobs: a shared folder is not to be asked in haste
 _AGAIN = 30.0  # seconds before a submission that Slurm could not take is repeated
 
 
@@ -81,7 +82,7 @@ class Slurm:
         return self._following and bool(self._attempts or self._held or self._events)
 
     def events(self, timeout: float) -> list[Event]:
-        end = self._clock() + timeout
+        end = self._clock() + (max(timeout, _TICK) if timeout else 0.0)
         while True:
             self._hear()
             if self._clock() >= self._ask_at:
@@ -91,7 +92,7 @@ class Slurm:
                     self._submit_held()
             if self._events or self._clock() >= end or not (self._attempts or self._held):
                 break
-            time.sleep(min(0.1, max(0.0, end - self._clock())))
+            time.sleep(min(_TICK / 4, max(0.0, end - self._clock())))
         events, self._events = self._events, []
         return events
 
