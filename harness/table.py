@@ -244,6 +244,15 @@ class Table(Spec):
     def convention_of(self, column: str) -> str:
         return self.columns[column].convention or ""
 
+    def name_of(self, row: str) -> str:
+        """The row's label, with what else the table prints of it where another row has the same label."""
+        label = self.rows[row].label or row
+        if sum((spec.label or key) == label for key, spec in self.rows.items()) < 2:
+            return label
+        spec = self.rows[row]
+        told = [text for name in self.descriptors if (text := spec.descriptors.get(name))] or [spec.group]
+        return " · ".join(part for part in (label, *told) if part)
+
     def rounding_of(self, row: str) -> Rounding:
         """How the paper cuts the counts of a row to its decimals."""
         return self.rows[row].rounding or self.published.rounding
@@ -262,7 +271,7 @@ class Table(Spec):
         return {
             "paper": self.paper,
             **{k: v for k, v in self.published.source.model_dump().items() if v is not None},
-            "row": self.rows[row].label or row,
+            "row": self.name_of(row),
             "column": spec.label or column,
             "printed": value.printed,
             "decimals": value.decimals,

@@ -58,7 +58,7 @@ def _comparison(sheet: Sheet) -> Figure | None:
     rows = [r for r in sheet.rows if any(_drawn(sheet.cells[r, c]) for c in columns if (r, c) in sheet.cells)]
     across = min(len(columns), 5)
     down = math.ceil(len(columns) / across)
-    labels = [style.label(sheet.table.rows[row].label or row, 36) for row in rows]
+    labels = [style.label(sheet.table.name_of(row), 36) for row in rows]
     width = 2.15 * across + 0.075 * max(map(len, labels))
     figure = style.canvas(max(4.5, width), (0.75 + 0.29 * len(rows)) * down + 0.25)
     drawn: set[str] = set()
@@ -125,7 +125,7 @@ def _panel(ax: Any, sheet: Sheet, column: str, rows: Sequence[str]) -> set[str]:
             kinds |= {_mark(ax, y - shift, shown.mean / by, spread, kind, dot=dots), *([_SPREAD] if spread else [])}
     ax.set_ylim(len(rows) - 0.45, -0.55)
     ax.grid(visible=False, axis="y")
-    to = sheet.table.rows[spec.relative_to].label or spec.relative_to if relative and spec.relative_to else ""
+    to = sheet.table.name_of(spec.relative_to) if relative and spec.relative_to else ""
     unit = f"× {style.label(to, 16)}" if to else measure.unit
     ax.set_title(style.label(spec.label or column, 24) + (f" ({unit})" if unit else ""))
     if dots:
@@ -173,7 +173,7 @@ def _curves(sheet: Sheet) -> Figure | None:
         _losses(figure.add_subplot(down, across, i + 1), column, bands, looks, last=i + across >= len(panels))
     from matplotlib.lines import Line2D
 
-    labels = [style.label(sheet.table.rows[row].label or row) for row in rows]
+    labels = [style.label(sheet.table.name_of(row)) for row in rows]
     handles = [Line2D([], [], label=label, **looks[row]) for row, label in zip(rows, labels)]
     figure.legend(handles=handles, loc="outside lower left", ncols=max(1, min(len(handles), 2 * across)))
     seeds = max(b.seeds for _, bands in panels for b in bands.values())

@@ -95,7 +95,7 @@ def figure(sheet: Sheet) -> tuple[Any, str] | None:
     names = ", ".join(style.label(sheet.table.columns[c].label or c) for c in columns)
     words = "; ".join(
         f"{style.label(sheet.table.columns[c].label or c)}: "
-        + ", ".join(f"{style.label(sheet.table.rows[r].label or r)} {f.evenness:.3f}" for r, f in shares.items())
+        + ", ".join(f"{style.label(sheet.table.name_of(r))} {f.evenness:.3f}" for r, f in shares.items())
         for c, shares in columns.items()
     )
     return (
@@ -111,9 +111,7 @@ def _panel(ax: Any, sheet: Sheet, column: str, shares: Mapping[str, Frequencies]
     places = order(shares)
     classes = next(iter(shares.values())).classes
     named = len(classes) <= NAMED
-    looks = {
-        style.label(sheet.table.rows[r].label or r): style.COLOURS[i % len(style.COLOURS)] for i, r in enumerate(rows)
-    }
+    looks = {style.label(sheet.table.name_of(r)): style.COLOURS[i % len(style.COLOURS)] for i, r in enumerate(rows)}
     records = [
         {"class": style.label(classes[k], 20) if named else rank, "share": values[k], "row": _label(sheet, row)}
         for row, made in shares.items()
@@ -136,4 +134,4 @@ def _panel(ax: Any, sheet: Sheet, column: str, shares: Mapping[str, Frequencies]
 
 
 def _label(sheet: Sheet, row: str) -> str:
-    return style.label(sheet.table.rows[row].label or row)
+    return style.label(sheet.table.name_of(row))

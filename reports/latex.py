@@ -9,8 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
-from harness.table import Row
-from reports import verdict
+from reports import stub, verdict
 from reports.sheet import Sheet, Shown
 from reports.text import line, sentence, shorten
 
@@ -101,7 +100,7 @@ def document(sheets: Iterable[Sheet]) -> str:
 
 def render(sheet: Sheet) -> str:
     """One `table` environment, to be copied into a paper that loads booktabs, graphicx and amssymb."""
-    heads = _stub(sheet)
+    heads = stub.heads(sheet.table)
     columns = len(heads) + len(sheet.columns)
     names = [escape(shorten(heading, LABEL)) for heading in heads.values()]
     tabular = [
@@ -155,11 +154,6 @@ def _key(text: str) -> str:
     return "".join(c if c.isascii() and (c.isalnum() or c == "-") else "-" for c in text)
 
 
-def _stub(sheet: Sheet) -> dict[str, str]:
-    """{descriptor: heading} of the columns before the numbers, in the paper's order."""
-    return dict(sheet.table.descriptors) or {"label": ""}
-
-
 def _heading(sheet: Sheet, column: str) -> str:
     spec, measure = sheet.table.columns[column], sheet.table.measure_of(column)
     unit = f" ({measure.unit})" if measure.unit else ""
@@ -178,15 +172,9 @@ def _body(sheet: Sheet, heads: Sequence[str], columns: int) -> Iterator[str]:
             yield r"\addlinespace"
             yield f"\\multicolumn{{{columns}}}{{l}}{{\\textit{{{escape(shorten(row.group, LABEL))}}}}} \\\\"
         group = row.group
-        names = [escape(shorten(_named(row, key, head, heads), LABEL)) for head in heads]
+        names = [escape(shorten(name, LABEL)) for name in stub.names(sheet.table, key, heads)]
         cells = [_cell(sheet.cells.get((key, column))) for column in sheet.columns]
         yield " & ".join([*names, *cells]) + r" \\"
-
-
-def _named(row: Row, key: str, head: str, heads: Sequence[str]) -> str:
-    if head == "label" or (row.extra and head == heads[0]):
-        return row.label or key
-    return row.descriptors.get(head, "")
 
 
 def _cell(shown: Shown | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote
 
 from harness.table import Table
-from reports import claims, decide, details, reproduce, verdict
+from reports import claims, decide, details, reproduce, stub, verdict
 from reports.sheet import Sheet, Shown
 from reports.text import duration, markdown, number, sentence, shorten, signed
 
@@ -114,20 +114,23 @@ def _table(sheet: Sheet, notes: _Footnotes) -> Iterator[str]:
     if not sheet.rows:
         yield "*No cell is selected.*\n"
         return
-    yield "| | " + " | ".join(_heading(sheet, column, notes) for column in sheet.columns) + " |"
-    yield "|---|" + "---|" * len(sheet.columns)
+    heads = stub.heads(table)
+    titles = [markdown(shorten(title, LABEL)) for title in heads.values()]
+    yield "| " + " | ".join([*titles, *(_heading(sheet, column, notes) for column in sheet.columns)]) + " |"
+    empty = " |" * (len(heads) - 1 + len(sheet.columns))
+    yield "|---|" + "---|" * (len(heads) - 1 + len(sheet.columns))
     group, extra = "", False
     for key in sheet.rows:
         row = table.rows[key]
         if row.extra and not extra:
             extra = True
-            yield "| *Not in the paper's table, ours* |" + " |" * len(sheet.columns)
+            yield "| *Not in the paper's table, ours* |" + empty
         elif row.group and row.group != group:
-            yield f"| **{markdown(shorten(row.group, LABEL))}** |" + " |" * len(sheet.columns)
+            yield f"| **{markdown(shorten(row.group, LABEL))}** |" + empty
         group = row.group
-        label = markdown(shorten(row.label or key, LABEL))
-        cells = (sheet.cells.get((key, column)) for column in sheet.columns)
-        yield f"| {label} | " + " | ".join(_cell(sheet, c, notes) if c is not None else "" for c in cells) + " |"
+        names = [markdown(shorten(name, LABEL)) for name in stub.names(table, key, list(heads))]
+        shown = (sheet.cells.get((key, column)) for column in sheet.columns)
+        yield "| " + " | ".join([*names, *(_cell(sheet, c, notes) if c is not None else "" for c in shown)]) + " |"
     yield ""
 
 
@@ -143,7 +146,7 @@ def _heading(sheet: Sheet, column: str, notes: _Footnotes) -> str:
 
 
 def _label(table: Table, row: str) -> str:
-    return markdown(shorten(table.rows[row].label or row, 40))
+    return markdown(shorten(table.name_of(row), 40))
 
 
 def _cell(sheet: Sheet, shown: Shown, notes: _Footnotes) -> str:

@@ -70,7 +70,7 @@ def _claimed(sheet: Sheet) -> Iterator[tuple[str, Mapping[str, float]]]:
                 continue
             found = class_differences(sheet.cells[claim.better, part.column], sheet.cells[claim.than, part.column])
             if found:
-                rows = (sheet.table.rows[row].label or row for row in (claim.better, claim.than))
+                rows = (sheet.table.name_of(row) for row in (claim.better, claim.than))
                 column = sheet.table.columns[part.column].label or part.column
                 yield f"{' − '.join(rows)}, {column}", _extremes(found)
 
@@ -105,7 +105,7 @@ def cost(sheet: Sheet) -> tuple[Any, str] | None:
     for i, (row, x, y, spread) in enumerate(points):
         look = {"color": style.COLOURS[i % len(style.COLOURS)], "marker": "osD^vP"[i // len(style.COLOURS) % 6]}
         error = spread if math.isfinite(spread) else None
-        label = style.label(sheet.table.rows[row].label or row, 26)
+        label = style.label(sheet.table.name_of(row), 26)
         ax.errorbar(x, y, yerr=error, linestyle="", markersize=7, capsize=2, label=label, zorder=3, **look)
     ax.set_xlabel(f"FLOPs (G, {style.label(sheet.table.convention_of(str(column['flops'])))})")
     ax.set_ylabel("mIoU (%)")

@@ -212,7 +212,7 @@ def _shown(cell: Cell, reader: _Reader, profile: Profile) -> Shown:
         "not run",
         # a time of another module on another machine compares with nothing
         published=table.value_of(cell.row, cell.column) if measure.portable or not row.compared_with else None,
-        another=(table.rows[row.compared_with].label or row.compared_with) if row.compared_with else "",
+        another=(table.name_of(row.compared_with)) if row.compared_with else "",
         convention=table.convention_of(cell.column) if measure.name == "flops" else "",
         provenance=table.provenance(cell.row, cell.column),
         rounding=table.rounding_of(cell.row) if measure.exact else "round",

@@ -38,7 +38,7 @@ def render(sheet: Sheet) -> str:
     lines = ["", shorten(line(f"{paper}: {table.title}"), COLUMNS)]
     if not sheet.comparable:
         lines.append(shorten(f"profile {sheet.profile.name}: {line(sheet.profile.about)}", COLUMNS))
-    labels = [shorten(line(table.rows[row].label or row), _LABEL) for row in sheet.rows]
+    labels = [shorten(line(table.name_of(row)), _LABEL) for row in sheet.rows]
     label_width = max((width(label) for label in labels), default=0)
     blocks = [_block(sheet, column) for column in sheet.columns]
     for group in _groups(blocks, COLUMNS - label_width):

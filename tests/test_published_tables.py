@@ -129,3 +129,12 @@ def test_what_is_wrong_in_them_is_said_with_its_line(old: str, new: str, said: s
         check(parse(TEXT.replace(old, new), "ours.yaml"))
     assert said in str(error.value)
     assert "ours.yaml:" in str(error.value)
+
+
+def test_rows_with_one_label_are_told_apart() -> None:
+    made = table("ecenet_table1")
+    names = [made.name_of(row) for row in made.rows]
+    assert len(set(names)) == len(names)
+    assert made.name_of("ecenet_swin_l") == "ECENet (Ours) · SwinT-Large† · 640×640"
+    assert made.name_of("dpt_vit_b") == "DPT [36]"
+    assert table("idrnet_table7").name_of("ocrnet_hrnet") == "OCRNet · HRNetV2-W48, stride 4"

@@ -63,7 +63,7 @@ class Printed:
 def place(table: Table, row: str | None = None, column: str | None = None) -> str:
     """`hfgd, Table 5, row SFPN · Our CAE · + AA, mIoU`: where a number stands in a paper."""
     parts = [table.paper, f"Table {table.table}" if table.table is not None else table.id]
-    parts += [f"row {table.rows[row].label or row}"] if row is not None else []
+    parts += [f"row {table.name_of(row)}"] if row is not None else []
     parts += [table.columns[column].label or column] if column is not None else []
     return ", ".join(parts)
 

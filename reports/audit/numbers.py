@@ -221,7 +221,7 @@ def units(subject: Subject) -> Iterator[Finding]:
 
 
 def _label(table: Table, row: str) -> str:
-    return table.rows[row].label or row
+    return table.name_of(row)
 
 
 RULES = (gains, two_values, two_datasets, conventions, rounding, units)

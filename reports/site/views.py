@@ -13,7 +13,7 @@ from typing import Any
 from harness.key import changes
 from harness.measures import scale
 from harness.store import Result, Store
-from reports import claims, curves, details, verdict
+from reports import claims, curves, details, stub, verdict
 from reports.audit.findings import Finding
 from reports.markdown import MEANINGS
 from reports.sheet import Sheet, Shown
@@ -112,7 +112,7 @@ def listed(sheet: Sheet, shown: Shown) -> dict[str, Any]:
     gap = shown.difference
     return {
         "table": sheet.table.id,
-        "row": short(sheet.table.rows[shown.row].label or shown.row, 60),
+        "row": short(sheet.table.name_of(shown.row), 60),
         "column": short(sheet.table.columns[shown.column].label or shown.column, 40),
         "href": cell_page(sheet, shown),
         "value": repr(value) if math.isfinite(value) else "",
@@ -132,7 +132,7 @@ def listed(sheet: Sheet, shown: Shown) -> dict[str, Any]:
 def table(sheet: Sheet, findings: Sequence[Finding], figures: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     """A table's page."""
     spec, source = sheet.table, sheet.table.published.source
-    stub = dict(spec.descriptors) or {"label": ""}
+    heads = stub.heads(spec)
     places = [f"arXiv {source.arxiv}"] if source.arxiv else []
     places += [source.venue] if source.venue else []
     places += [f"Table {source.table}"] if source.table is not None else []
@@ -148,9 +148,9 @@ def table(sheet: Sheet, findings: Sequence[Finding], figures: Sequence[Mapping[s
         "measured": sum(s.measured for s in cells),
         "total": len(cells),
         "counts": sheet.counts(),
-        "stub": [short(heading) for heading in stub.values()],
+        "stub": [short(heading) for heading in heads.values()],
         "columns": [_column(sheet, column) for column in sheet.columns],
-        "rows": list(_rows(sheet, list(stub))),
+        "rows": list(_rows(sheet, list(heads))),
         "claims": list(_claims(sheet)),
         "figures": figures,
         "findings": findings,
@@ -166,19 +166,17 @@ def _column(sheet: Sheet, column: str) -> dict[str, str]:
     return {"label": short(spec.label or column, 60), "unit": "; ".join(unit), "note": line(spec.note or measure.title)}
 
 
-def _rows(sheet: Sheet, stub: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _rows(sheet: Sheet, heads: Sequence[str]) -> Iterator[dict[str, Any]]:
     group, extra = "", False
     for key in sheet.rows:
         row = sheet.table.rows[key]
         heading = "Not in the paper's table, ours" if row.extra and not extra else ""
         heading = heading or (row.group if row.group != group else "")
         group, extra = row.group, extra or row.extra
-        names = [row.label or key if d == "label" or (row.extra and i == 0) else row.descriptors.get(d, "")
-                 for i, d in enumerate(stub)]  # fmt: skip
         cells = [sheet.cells.get((key, column)) for column in sheet.columns]
         yield {
             "heading": short(heading),
-            "stub": [short(name) for name in names],
+            "stub": [short(name) for name in stub.names(sheet.table, key, heads)],
             "cells": [_cell(sheet, shown) if shown is not None else None for shown in cells],
         }
 
@@ -200,7 +198,7 @@ def _cell(sheet: Sheet, shown: Shown) -> dict[str, Any]:
 
 
 def _claims(sheet: Sheet) -> Iterator[dict[str, Any]]:
-    labels = {key: short(row.label or key, 60) for key, row in sheet.table.rows.items()}
+    labels = {key: short(sheet.table.name_of(key), 60) for key in sheet.table.rows}
     for judgement in claims.judge(sheet):
         claim = judgement.claim
         by = f" by {number(claim.by)}" if claim.by else ""
@@ -220,7 +218,6 @@ def _claims(sheet: Sheet) -> Iterator[dict[str, Any]]:
 
 def cell(sheet: Sheet, shown: Shown, store: Store) -> dict[str, Any]:
     """A cell's page: what was measured by which runs, against what, how it moved, and how to run it again."""
-    spec = sheet.table.rows[shown.row]
     results = list({r.job.key: r for r in (*shown.trainings, *shown.results)}.values())
     environments = {_environment(r): None for r in results}
     numbers = {text: i + 1 for i, text in enumerate(environments)}
@@ -232,7 +229,7 @@ def cell(sheet: Sheet, shown: Shown, store: Store) -> dict[str, Any]:
     return {
         "table_name": table_name(sheet),
         "table_page": table_page(sheet),
-        "row": short(spec.label or shown.row),
+        "row": short(sheet.table.name_of(shown.row)),
         "column": short(sheet.table.columns[shown.column].label or shown.column),
         "outcome": shown.outcome,
         "reason": line("; ".join(part for part in (reason, *(f for f in shown.footnotes if f not in reason)) if part)),
