@@ -31,7 +31,8 @@ sql=(mariadb --no-defaults "--socket=$root/run/mariadbd.sock" -uroot)
 alive() {
   local pid name
   [[ -s $1 ]] || return 1
-  pid=$(<"$1"); name=$(basename "$1" .pid); name=${name%%.*}
+  pid=$(cat "$1" 2>/dev/null) || return 1
+  name=$(basename "$1" .pid); name=${name%%.*}
   [[ $(cat "/proc/$pid/comm" 2>/dev/null) == "$name" ]] && readlink -q "/proc/$pid/exe" >/dev/null
 }
 
@@ -49,16 +50,28 @@ await() { # SECONDS COMMAND…
 
 end() { # PIDFILE
   alive "$1" || return 0
-  local pid; pid=$(<"$1")
-  kill "$pid"
+  local pid; pid=$(cat "$1" 2>/dev/null) || return 0
+  kill "$pid" 2>/dev/null || return 0   # ended meanwhile
   for _ in {1..100}; do alive "$1" || return 0; sleep 0.1; done
-  kill -9 "$pid"
+  kill -9 "$pid" 2>/dev/null || true
 }
 
 down() {
   if alive "$root/run/slurmctld.pid"; then scancel --user "$user" 2>/dev/null || true; fi
   for file in "$root"/run/slurmd.*.pid; do if [[ -e $file ]]; then end "$file"; fi; done
   for name in slurmctld slurmdbd mariadbd munged; do end "$root/run/$name.pid"; done
+  strays
+}
+
+# A daemon that was restarted while its predecessor ended may have lost its pid file: those of this configuration only.
+strays() {
+  local file
+  for file in /proc/[0-9]*/cmdline; do
+    if tr '\0' '\n' <"$file" 2>/dev/null | grep -qxF -- "$SLURM_CONF"; then
+      file=${file#/proc/}
+      case $(cat "/proc/${file%%/*}/comm" 2>/dev/null) in slurmctld | slurmd) kill -9 "${file%%/*}" ;; esac
+    fi
+  done 2>/dev/null || true
 }
 
 configure() {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +12,10 @@ from one_machine import Bench, Cluster, bench_in, raised
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Four nodes of two processors and two fake GPUs."""
-    with raised(
-        tmp_path_factory.mktemp("slurm"), "--nodes", "4", "--cpus", "2", "--memory", "8000", "--gpus", "2"
-    ) as made:
+    """Four nodes of two processors and two fake GPUs; SLURM_TESTS=accounting: with slurmdbd, so that sacct answers."""
+    options = ["--nodes", "4", "--cpus", "2", "--memory", "8000", "--gpus", "2"]
+    options += ["--accounting"] * (os.environ.get("SLURM_TESTS") == "accounting")
+    with raised(tmp_path_factory.mktemp("slurm"), *options) as made:
         yield made
 
 
