@@ -106,10 +106,10 @@ def mmengine(folder: Path, iterations: int) -> Clock:
     return clock
 
 
-def _mmengine_config(data: Path, iterations: int) -> dict:
+def _mmseg_model() -> dict:
     head = {"type": "FCNHead", "num_convs": 1, "concat_input": False, "num_classes": CLASSES, "dropout_ratio": 0.1}
     norm = {"type": "BN", "requires_grad": True}
-    model = {
+    return {
         "type": "EncoderDecoder",
         "data_preprocessor": {
             "type": "SegDataPreProcessor",
@@ -140,6 +140,9 @@ def _mmengine_config(data: Path, iterations: int) -> dict:
         "train_cfg": {},
         "test_cfg": {"mode": "whole"},
     }
+
+
+def _mmseg_dataset(data: Path) -> dict:
     pipeline = [
         {"type": "LoadImageFromFile"},
         {"type": "LoadAnnotations", "reduce_zero_label": True},
@@ -149,7 +152,7 @@ def _mmengine_config(data: Path, iterations: int) -> dict:
         {"type": "PhotoMetricDistortion"},
         {"type": "PackSegInputs"},
     ]
-    dataset = {
+    return {
         "type": "BaseSegDataset",
         "data_root": str(data),
         "data_prefix": {"img_path": "images/training", "seg_map_path": "annotations/training"},
@@ -159,14 +162,17 @@ def _mmengine_config(data: Path, iterations: int) -> dict:
         "reduce_zero_label": True,
         "pipeline": pipeline,
     }
+
+
+def _mmengine_config(data: Path, iterations: int) -> dict:
     return {
         "default_scope": "mmseg",
-        "model": model,
+        "model": _mmseg_model(),
         "train_dataloader": {
             "batch_size": BATCH,
             "num_workers": 0,
             "sampler": {"type": "InfiniteSampler", "shuffle": True},
-            "dataset": dataset,
+            "dataset": _mmseg_dataset(data),
         },
         "optim_wrapper": {
             "type": "OptimWrapper",
