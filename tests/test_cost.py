@@ -1,0 +1,88 @@
+"""What a plan costs before it is run, and a budget that holds."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.cost import by_throughput, check_budget, cost, lines
+from harness.environment import Device
+from harness.errors import UserError
+from harness.job import Job, Measurement
+from harness.library import profile
+from harness.plan import Plan, Planner, Selection
+from harness.store import Result, Store
+from harness.table import load
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(tmp_path / "results")
+    made.prepare()
+    return made
+
+
+@pytest.fixture
+def plan(store: Store, tables: Path) -> Plan:
+    """FCN and PSPNet on LIP, smoke: two trainings and two evaluations."""
+    planner = Planner(profile("smoke"), cache=store.cache, device=Device("cpu", "x", 2))
+    return planner.plan([load(tables / "idrnet_table2.yaml")], Selection(("fcn", "pspnet"), ("lip",)))
+
+
+def finish(
+    store: Store, job: Job, seconds: float, device: str = "cuda: NVIDIA H200", throughput: float = 10.0
+) -> Result:
+    """A job that took so long."""
+    measured = [Measurement("train_throughput", throughput, "images/s")] if job.kind == "train" else []
+    folder = store.finish(job, measured, {"device": device}, time.time()).folder
+    record = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps({**record, "seconds": seconds}))
+    found = store.result(job)
+    assert found is not None
+    return found
+
+
+def test_stored_durations_become_gpu_hours(plan: Plan, store: Store):
+    jobs = list(plan.jobs.values())
+    for job in jobs:
+        finish(store, job, 3600 if job.kind == "train" else 360)
+    made = cost(plan, jobs, store, device="cuda", each=8, slots=2)
+    assert made.hours == pytest.approx(2 * 8 * 1.1)
+    assert made.tables == {"idrnet_table2": pytest.approx(17.6)}
+    assert made.wall == pytest.approx(1.1)
+    assert (made.measured, made.inferred, made.unknown) == (4, 0, 0)
+    assert "17.6 GPU-hours" in lines(made)[0]
+    assert "waited 2.0 min" in lines(made, [60, 120, 600])[1]
+
+
+def test_what_ran_on_another_kind_of_device_says_nothing(plan: Plan, store: Store):
+    jobs = list(plan.jobs.values())
+    for job in jobs:
+        finish(store, job, 3600, device="cpu: x")
+    assert cost(plan, jobs, store, device="cuda").unknown == 4
+
+
+def test_a_training_unlike_any_is_known_from_throughput(plan: Plan, store: Store):
+    fcn, pspnet = (job for job in plan.jobs.values() if job.kind == "train")
+    trained = finish(store, fcn, 5.0, throughput=3.0)
+    seconds = by_throughput(pspnet, [trained])
+    assert seconds == pytest.approx(6 * 2 / 3.0)  # six iterations of two images, same crop, same backbone
+    assert by_throughput(pspnet, []) is None
+    made = cost(plan, [pspnet], store, device="cuda")
+    assert (made.measured, made.inferred) in ((0, 1), (1, 0))
+
+
+def test_a_budget_refuses_more_and_what_it_cannot_know(plan: Plan, store: Store):
+    jobs = list(plan.jobs.values())
+    with pytest.raises(UserError, match="4 jobs are like nothing measured"):
+        check_budget(cost(plan, jobs, store, device="cuda"), 100)
+    for job in jobs:
+        finish(store, job, 3600)
+    made = cost(plan, jobs, store, device="cuda")
+    check_budget(made, 4.0)
+    check_budget(made, None)
+    with pytest.raises(UserError, match=r"needs 4 GPU-hours, more than --budget 3\.9"):
+        check_budget(made, 3.9)
