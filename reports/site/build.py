@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import environment
-from harness.errors import OutputError
+from harness.errors import OutputError, UserError
 from harness.plan import Plan
 from harness.store import SCHEMA, Store, read_json
 from reports.audit.findings import RULES, Finding
@@ -26,8 +26,14 @@ _HERE = Path(__file__).parent
 def build(plan: Plan, store: Store, folder: Path, findings: Sequence[Finding] = (), *, figures: bool = True) -> Path:
     """Writes the site of the plan's tables to `folder` and returns its first page; OutputError where the disk refuses.
 
-    An older site in `folder` is replaced only when the new one is whole.
+    An older site in `folder` is replaced only when the new one is whole. UserError where `folder` holds anything else.
     """
+    if (
+        folder.exists()
+        and not (folder / "assets" / "site.js").is_file()
+        and (folder.is_file() or any(folder.iterdir()))
+    ):
+        raise UserError(f"{folder} holds something that is no site and would be replaced; choose a new or empty folder")
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     try:

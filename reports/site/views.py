@@ -72,7 +72,7 @@ def when(seconds: float) -> str:
 
 def table_name(sheet: Sheet) -> str:
     table = sheet.table
-    return short(f"{table.paper}, Table {table.table}" if table.table is not None else table.id)
+    return short(table.name)
 
 
 # ------------------------------------------------------------------------------------------------------- the lists
