@@ -59,8 +59,7 @@ def plan_lines(plan: Plan, todo: Queue, estimate: Estimate, slots: int) -> list[
     for table in plan.tables:
         cells = plan.of(table)
         rows, columns = {c.row for c in cells}, {c.column for c in cells}
-        head = f"{table.paper}, Table {table.table}" if table.table else table.id
-        lines.append(f"{head}: {table.title} · {plural(len(rows), 'row')} × {plural(len(columns), 'column')}")
+        lines.append(f"{table.name}: {table.title} · {plural(len(rows), 'row')} × {plural(len(columns), 'column')}")
     wanted = plan.wanted()
     jobs = {j.key: j for cell in wanted for j in cell.jobs}
     jobs |= {k: plan.jobs[k] for j in list(jobs.values()) for k in j.needs}

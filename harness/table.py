@@ -132,8 +132,9 @@ class Row(Spec):
 
 
 class Source(Spec):
-    """Where the published values were read."""
+    """Where the published values were read; `name` is what people call the paper."""
 
+    name: str | None = None
     arxiv: str | None = None
     doi: str | None = None
     table: int | str | None = None
@@ -220,6 +221,12 @@ class Table(Spec):
     published: Published = Published()
     claims: tuple[Claim, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What a person calls the table: `IDRNet, Table 2`; its id where the paper gives it no number."""
+        paper = self.published.source.name or self.paper
+        return f"{paper}, Table {self.table}" if self.table is not None else self.id
 
     def measure_of(self, column: str) -> Measure:
         """What a column shows; validated on load."""

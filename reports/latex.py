@@ -190,11 +190,10 @@ def _cell(shown: Shown | None) -> str:
 
 def _caption(sheet: Sheet) -> str:
     table, source = sheet.table, sheet.table.published.source
-    of = f"{table.paper}, Table {table.table}" if table.table is not None else table.id
     where = f" (arXiv {source.arxiv})" if source.arxiv else ""
     profile = "" if sheet.profile.name == "paper" else f" Profile {sheet.profile.name}: not comparable with the paper."
     brackets = " Published values in brackets." if table.published.values else ""
-    return escape(f"{of}{where}: {sentence(shorten(table.title, 300))}{brackets}{profile}")
+    return escape(f"{table.name}{where}: {sentence(shorten(table.title, 300))}{brackets}{profile}")
 
 
 def _legend(sheet: Sheet) -> Iterator[str]:

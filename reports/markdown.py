@@ -74,8 +74,7 @@ class _Footnotes:
 
 def _head(sheet: Sheet) -> Iterator[str]:
     table, source = sheet.table, sheet.table.published.source
-    name = f"{table.paper}, Table {table.table}" if table.table is not None else table.id
-    yield f"# {markdown(name)}: {markdown(table.title)}\n"
+    yield f"# {markdown(table.name)}: {markdown(table.title)}\n"
     if table.published.values:
         places = []
         if source.arxiv:

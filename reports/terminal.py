@@ -34,8 +34,7 @@ MARKS = {
 def render(sheet: Sheet) -> str:
     """Text that ends in a newline; wide tables are printed in blocks of columns that repeat the rows' labels."""
     table = sheet.table
-    paper = f"{table.paper}, Table {table.table}" if table.table is not None else table.id
-    lines = ["", shorten(line(f"{paper}: {table.title}"), COLUMNS)]
+    lines = ["", shorten(line(f"{table.name}: {table.title}"), COLUMNS)]
     if not sheet.comparable:
         lines.append(shorten(f"profile {sheet.profile.name}: {line(sheet.profile.about)}", COLUMNS))
     labels = [shorten(line(table.name_of(row)), _LABEL) for row in sheet.rows]
