@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ _HOPELESS = {  # reasons of a pending job that time does not mend
     *("BadConstraints", "PartitionNodeLimit", "PartitionTimeLimit", "PartitionInactive", "InvalidAccount"),
     *("InvalidQOS", "AccountNotAllowed", "QOSNotAllowed", "JobHeldAdmin", "launch failed requeued held"),
 }
+_DIED = re.compile(
+    r"srun: error: \S+: tasks? [\d,-]+: (Killed|Segmentation fault|Aborted|Bus error|Illegal instruction)"
+)
 _TAIL = 4000  # characters of a log's end that are read for a cause
 
 
@@ -98,8 +102,9 @@ def cause_of(seen: Seen | None, *, started: bool, saved: bool, log: str) -> tupl
     if not started:
         return "never started", "its node could not start it (is the folder of the results shared with the nodes?)"
     number = seen.signal or (seen.exit_code - 128 if seen.exit_code > 128 else 0)
-    if number:
-        return "killed", f"killed by signal {number}"
+    said = _DIED.search(log)
+    if number or said:  # accounting gives 137 as 9:0, which only srun's own words tell from an exit code
+        return "killed", f"killed: {said.group(1)}" if said else f"killed by signal {number}"
     return "failed", f"its process ended with exit code {seen.exit_code} and left no result"
 
 

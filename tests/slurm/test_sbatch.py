@@ -190,6 +190,16 @@ def test_no_answer_is_no_answer(tools):
     assert Controller().states(["7"], {"7": "ours"}) is None
 
 
+def test_accounting_loses_the_signal_and_srun_tells_it():
+    """sacct prints exit code 137 as 9:0."""
+    seen = Seen("FAILED", exit_code=9)
+    assert cause_of(seen, started=True, saved=False, log="srun: error: n1: task 0: Killed\n") == (
+        "killed",
+        "killed: Killed",
+    )
+    assert cause_of(seen, started=True, saved=False, log="")[0] == "failed"
+
+
 @pytest.mark.parametrize(
     ("log", "cause"),
     [
