@@ -92,7 +92,7 @@ def summary(sheet: Sheet, findings: int) -> dict[str, Any]:
     number_ = str(sheet.table.table) if sheet.table.table is not None else ""
     return {
         "id": sheet.table.id,
-        "paper": short(sheet.table.paper, 40),
+        "paper": short(sheet.table.published.source.name or sheet.table.paper, 40),
         "number": number_,
         "name": f"Table {number_}" if number_ else short(sheet.table.id, 24),
         "title": short(sheet.table.title),
