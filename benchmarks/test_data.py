@@ -165,5 +165,7 @@ def test_loader_starts_within_a_second(tmp_path: Path, benchmark) -> None:
     benchmark.pedantic(start, rounds=3)
     seconds = (time.process_time() - started) / 3
     benchmark.extra_info["cpu_seconds"] = seconds
-    print(f"loader over {ADE20K_TRAIN} pairs starts in {seconds:.2f} s (digest and files checked, first batch included)")
+    print(
+        f"loader over {ADE20K_TRAIN} pairs starts in {seconds:.2f} s (digest and files checked, first batch included)"
+    )
     assert seconds <= 1.0

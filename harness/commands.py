@@ -73,10 +73,9 @@ def plan(options: Namespace) -> Exit:
 def status(options: Namespace) -> Exit:
     """`status`: one line per cell."""
     from harness import inspection
-
-    plan, store = _plan(options)
     from harness.scheduler import remote
 
+    plan, store = _plan(options)
     lines, left = inspection.status_lines(plan, store, remote.whereabouts(plan.jobs.values(), store))
     _print(lines)
     return Exit.FAILED if left else Exit.OK

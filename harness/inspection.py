@@ -46,7 +46,7 @@ def cell_state(plan: Plan, store: Store, cell: Cell, queued: Mapping[str, str] |
     unfinished = [job for job in jobs if store.result(job) is None]
     for job in unfinished:
         record = read_json(store.folder(job) / "progress.json")
-        if record is not None and time.time() - record["time"] < 60:
+        if record is not None and time.time() - record["time"] < 60 and store.failure(job) is None:
             return "running", f"{job.kind} {record['done']}/{record['total']}"
     for job in unfinished:
         if queued and job.key in queued:
