@@ -23,6 +23,7 @@ from reports.student import deviation, mean
 from reports.verdict import Verdict
 
 MEASURED = ("measured", "partly")
+QUIET = 10.0  # percent of the CPUs that others may take while a forward pass is timed
 """States of a cell that has a current value: every repetition, or only some."""
 
 
@@ -325,6 +326,11 @@ def _footnotes(shown: Shown, table: Table) -> tuple[str, ...]:
         notes.append(shown.verdict.reason)
     weights = {name for job in shown.jobs if (name := job.config.get("checkpoint"))}
     notes += [f"given weights, tested and not trained here: {Path(name).name}" for name in sorted(weights)]
+    busy = max(
+        (m.value for r in shown.results if (m := r.value(f"{shown.measure.name}_others")) is not None), default=0
+    )
+    if busy > QUIET:
+        notes.append(f"not a quiet machine: other processes took {busy:.0f} % of the CPUs meanwhile; measure it again")
     fitted = shown.provenance.get("evidence") == "fitted"
     if shown.verdict.word == judge.OTHER_MACHINE and fitted:
         notes.append(

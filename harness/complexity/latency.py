@@ -47,6 +47,36 @@ def timed(forward: Callable[[], object], device: str, repeats: int, *, after: Ca
     return Timing(tuple(times))
 
 
+class Others:
+    """How much of the machine's CPU time went to others than this process since the object was made.
+
+    A timing taken while others computed is no property of the model; the report says so.
+    """
+
+    def __init__(self) -> None:
+        self._start = self._read()
+
+    def percent(self) -> float | None:
+        """0 … 100 of all CPUs; None where the system does not tell, or too little time went by."""
+        end = self._read()
+        if self._start is None or end is None or end[1] - self._start[1] < 1.0:  # the clock ticks in hundredths
+            return None
+        busy, total, own = (after - before for before, after in zip(self._start, end))
+        return 100 * min(1.0, max(0.0, (busy - own) / total))
+
+    @staticmethod
+    def _read() -> tuple[float, float, float] | None:
+        """Seconds of CPU time of the machine that were used, that there were, and that this process used."""
+        try:
+            with open("/proc/stat", encoding="ascii") as file:
+                ticks = [int(n) for n in file.readline().split()[1:9]]  # user nice system idle iowait irq softirq steal
+        except (OSError, ValueError):
+            return None
+        total, idle = sum(ticks), ticks[3] + ticks[4]
+        second = os.sysconf("SC_CLK_TCK")
+        return (total - idle) / second, total / second, time.process_time()
+
+
 def _cpu_pass(forward: Callable[[], object]) -> float:
     start = time.perf_counter()
     forward()

@@ -61,14 +61,22 @@ def time(config: LatencyConfig, context: Context) -> list[Measurement]:
         peak = latency.peak_bytes(forward, device)
         after(1)
         latency.timed(forward, device, warm_up, after=lambda i: after(1 + i))
+        others = latency.Others()
         timing = latency.timed(forward, device, config.repeats, after=lambda i: after(1 + warm_up + i))
     how = "CUDA events" if device == "cuda" else f"{context.threads} thread{'s' * (context.threads != 1)}"
     shown = f"{how}, fp32 without TF32, {config.repeats} passes after {1 + warm_up}"
+    taken = others.percent()
+    busy = (
+        []
+        if taken is None
+        else [Measurement("latency_others", taken, "%", "of all CPUs, by other processes meanwhile")]
+    )
     return [
         Measurement("latency", timing.quantile(0.5), "ms", shown),
         Measurement("latency_q25", timing.quantile(0.25), "ms", shown),
         Measurement("latency_q75", timing.quantile(0.75), "ms", shown),
         Measurement("peak_memory", peak / 2**20, "MiB", "allocated by PyTorch beyond input and weights"),
+        *busy,
     ]
 
 

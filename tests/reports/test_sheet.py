@@ -66,6 +66,15 @@ def test_times_show_ratios_and_no_verdict(make: Make) -> None:
     assert (unmeasured.measured, unmeasured.published) == (None, 0.8)
 
 
+def test_a_time_taken_on_a_busy_machine_says_so(make: Make) -> None:
+    bench = make()
+    bench.measure("ppm", "time", 10.0, latency_others=36.4)
+    bench.measure("aspp", "time", 25.0, latency_others=2.0)
+    cells = bench.sheet().cells
+    assert any("took 36 % of the CPUs" in note for note in cells["ppm", "time"].footnotes)
+    assert not any("CPUs" in note for note in cells["aspp", "time"].footnotes)
+
+
 def test_a_ratio_needs_its_reference(make: Make) -> None:
     bench = make()
     bench.measure("aspp", "time", 25.0)
