@@ -27,12 +27,15 @@ class Timing:
 @contextmanager
 def plain_fp32() -> Iterator[None]:
     """Within, fp32 products on a GPU use no TF32."""
-    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    backends = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
+    before = [backend.fp32_precision for backend in backends]
+    for backend in backends:
+        backend.fp32_precision = "ieee"
     try:
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+        for backend, precision in zip(backends, before):
+            backend.fp32_precision = precision
 
 
 def timed(forward: Callable[[], object], device: str, repeats: int, *, after: Callable[[int], None]) -> Timing:

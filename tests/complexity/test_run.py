@@ -100,6 +100,21 @@ def test_time_measures_and_reports_progress(tmp_path):
     assert [p.done for p in seen] == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("how", ["tf32", "ieee"])
+def test_products_are_plain_while_timed_and_as_before_afterwards(how):
+    backends = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
+    before = [b.fp32_precision for b in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = how
+        with latency.plain_fp32():
+            assert {b.fp32_precision for b in backends} == {"ieee"}
+        assert {b.fp32_precision for b in backends} == {how}
+    finally:
+        for backend, precision in zip(backends, before):
+            backend.fp32_precision = precision
+
+
 def test_time_stops_when_asked(tmp_path):
     model = job.Model(kind="context", name="fcn", options={"channels": 4}, num_classes=5)
     config = job.LatencyConfig(model=model, input=((1, 8, 12, 12),), device="cpu: any")
