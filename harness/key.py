@@ -80,15 +80,12 @@ def imported(text: str, module: str, is_package: bool) -> set[str]:
     """
     package = module if is_package else module.rpartition(".")[0]
     names: set[str] = set()
-    tree = ast.parse(text)
-    typing_only = {
-        id(child)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
-        for statement in node.body
-        for child in ast.walk(statement)
-    }
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(ast.parse(text)))
+    typing_only: set[int] = set()
+    if "TYPE_CHECKING" in text:  # most files have none, and every plan without a cache reads them all
+        guards = [n for n in nodes if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.dump(n.test)]
+        typing_only = {id(child) for guard in guards for part in guard.body for child in ast.walk(part)}
+    for node in nodes:
         if id(node) in typing_only:
             continue
         if isinstance(node, ast.Import):
@@ -99,9 +96,13 @@ def imported(text: str, module: str, is_package: bool) -> set[str]:
                 parents = package.split(".")[: len(package.split(".")) - node.level + 1]
                 base = ".".join([*parents, *([base] if base else [])])
             names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _BY_NAME.fullmatch(node.value):
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _named(node.value):
             names.add(node.value.partition(":")[0])
     return {name for name in names if name.partition(".")[0] in _ROOMS}
+
+
+def _named(text: str) -> bool:
+    return "." in text and len(text) < 200 and _BY_NAME.fullmatch(text) is not None
 
 
 class Code:
