@@ -47,13 +47,12 @@ def _columns(table: Table) -> Iterator[tuple[Path_, str]]:
     for key, column in table.columns.items():
         path = ("columns", key)
         name = column.measure or table.measure or table.defaults.measure
+        measure = MEASURES.get(name or "")
         if name is None:
             yield path, f"says no 'measure' and the table has none.{nearest('', MEASURES)}"
-            continue
-        if name not in MEASURES:
+        elif measure is None:
             where = (*path, "measure") if column.measure else ("measure",)
             yield where, f"unknown measure '{name}'.{nearest(name, MEASURES)}"
-            continue
         if name == "flops" and column.convention not in CONVENTIONS:
             what = f"unknown convention '{column.convention}'" if column.convention else "FLOPs need a 'convention'"
             yield (*path, "convention"), f"{what}.{nearest(column.convention, CONVENTIONS)}"
@@ -61,11 +60,15 @@ def _columns(table: Table) -> Iterator[tuple[Path_, str]]:
             tail = nearest(column.relative_to, table.rows, what="rows are")
             yield (*path, "relative_to"), f"unknown row '{column.relative_to}'.{tail}"
         recipe = table.recipe_of(key)
-        needs_recipe = MEASURES[name].kind in ("train", "evaluate") or table.input_of(key) is None
-        if recipe is None and needs_recipe and any(row.method is not None for row in table.rows.values()):
-            yield path, f"a column of {MEASURES[name].title} needs a 'recipe' (python -m harness list recipes)"
-        elif recipe is not None and needs_recipe:
+        trains = measure is None or measure.kind in (
+            "train",
+            "evaluate",
+        )  # an unknown measure must not hide a bad recipe
+        needs_recipe = trains or table.input_of(key) is None
+        if recipe is not None and needs_recipe:
             yield from _recipe_problems(table, recipe, path)
+        elif measure is not None and needs_recipe and any(row.method is not None for row in table.rows.values()):
+            yield path, f"a column of {measure.title} needs a 'recipe' (python -m harness list recipes)"
 
 
 def _recipe_problems(table: Table, name: str, path: Path_) -> Iterator[tuple[Path_, str]]:
@@ -86,7 +89,8 @@ def _test_problems(table: Table, column: str, recipe: Recipe) -> Iterator[tuple[
     spec = table.columns[column]
     if spec.tested_on is None and not spec.test:
         return
-    if MEASURES[spec.measure or table.measure or table.defaults.measure or ""].kind != "evaluate":
+    measure = MEASURES.get(spec.measure or table.measure or table.defaults.measure or "")
+    if measure is not None and measure.kind != "evaluate":
         yield (
             ("tested_on" if spec.tested_on else "test",),
             "only a score is tested; this column measures something else",

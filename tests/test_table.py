@@ -381,3 +381,15 @@ def test_a_recipe_file_of_the_wrong_form(write, text: str):
 def test_an_unknown_profile_is_told_the_nearest(write):
     with pytest.raises(UserError, match=r"unknown profile 'smok'\. Did you mean 'smoke'\?"):
         library.profile("smok")
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [("recipe: idrnet/ade", "unknown recipe 'idrnet/ade'"), ("recipe: idrnet/lip, tested_on: chip", "'chip'")],
+)
+def test_an_unknown_measure_hides_nothing_else(column: str, message: str):
+    text = f"paper: x\ntitle: t\nmeasure: miuo\ncolumns: {{a: {{{column}}}}}\nrows: {{f: {{method: fnc}}}}\n"
+    with pytest.raises(Problems) as caught:
+        check(parse(text, "x.yaml"))
+    said = str(caught.value)
+    assert all(part in said for part in ("'miuo'", message, "'fnc'")), said
