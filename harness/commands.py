@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from harness.errors import Exit, MissingError, OutputError, Problems, UserError, nearest
+from harness.arguments import cell_of, cluster_of, data_dir, device_of, literal, load_tables, plan_of
+from harness.errors import Exit, MissingError, OutputError
 from harness.model_commands import panels, weights  # noqa: F401  (found here by their names)
 
 
@@ -20,19 +20,19 @@ def run(options: Namespace) -> Exit:
     from harness.run import run as measure
     from harness.scheduler.local import Local
 
-    place = _cluster(options)
-    plan, store = _plan(options)
+    place = cluster_of(options)
+    plan, store = plan_of(options)
     store.prepare()
     todo = queue(plan, store, retry_failed=options.retry_failed)
     if place is None:
-        transport = Local(store, data_dir=_data(options), device=_device(options), slots=options.jobs)
+        transport = Local(store, data_dir=data_dir(options), device=device_of(options), slots=options.jobs)
     else:
         from harness.scheduler.slurm import Slurm
 
         place.check()
-        transport = Slurm(store, place.cluster, data_dir=_data(options), controller=place.controller)
+        transport = Slurm(store, place.cluster, data_dir=data_dir(options), controller=place.controller)
     _print(console.plan_lines(plan, todo, estimate(todo.run, store), transport.slots))
-    _print(cluster_commands.cost(place, _device(options), plan, todo.run, store, transport.slots, options.budget))
+    _print(cluster_commands.cost(place, device_of(options), plan, todo.run, store, transport.slots, options.budget))
     if not plan.wanted():
         return Exit.NOTHING
     if todo.blocked and not todo.run and len(todo.blocked) == len(plan.pending(store)):
@@ -56,11 +56,11 @@ def plan(options: Namespace) -> Exit:
     from harness.durations import estimate
     from harness.run import queue
 
-    plan, store = _plan(options)
+    plan, store = plan_of(options)
     todo = queue(plan, store)
-    slots = options.jobs or _device(options).slots
+    slots = options.jobs or device_of(options).slots
     _print(console.plan_lines(plan, todo, estimate(todo.run, store), slots))
-    _print(cluster_commands.cost(_cluster(options), _device(options), plan, todo.run, store, slots, options.budget))
+    _print(cluster_commands.cost(cluster_of(options), device_of(options), plan, todo.run, store, slots, options.budget))
     named = console.names(plan)
     _print(f"   {named[job.key]}" for job in todo.run)
     if options.decide:
@@ -75,7 +75,7 @@ def status(options: Namespace) -> Exit:
     from harness import inspection
     from harness.scheduler import remote
 
-    plan, store = _plan(options)
+    plan, store = plan_of(options)
     lines, left = inspection.status_lines(plan, store, remote.whereabouts(plan.jobs.values(), store))
     _print(lines)
     return Exit.FAILED if left else Exit.OK
@@ -85,13 +85,13 @@ def cancel(options: Namespace) -> Exit:
     """`cancel`: takes this plan's jobs back from Slurm."""
     from harness.scheduler import remote
 
-    _print(remote.cancel(*_plan(options)))
+    _print(remote.cancel(*plan_of(options)))
     return Exit.OK
 
 
 def report(options: Namespace) -> Exit:
     """`report`: the tables as measured so far."""
-    plan, store = _plan(options)
+    plan, store = plan_of(options)
     if options.format == "markdown":
         _report(plan, store, figures=not options.no_figures, text=False)
     else:
@@ -112,7 +112,7 @@ def audit(options: Namespace) -> Exit:
     """`audit`: what does not fit in the published numbers; FAILED when there is a finding."""
     from reports.audit import findings
 
-    chosen = _tables(options.tables)
+    chosen = load_tables(options.tables)
     found, checked = _findings(chosen)
     if options.format == "csv":
         sys.stdout.write(findings.as_csv(found))
@@ -128,7 +128,7 @@ def site(options: Namespace) -> Exit:
 
     options.tables = options.tables or [str(path) for path in shelves.table_files()]
     options.rows, options.columns = [], []
-    plan, store = _plan(options)
+    plan, store = plan_of(options)
     name = "site" if options.profile == "paper" else f"site.{options.profile}"
     folder = Path(options.out).expanduser() if options.out else store.reports / name
     found, _ = _findings(plan.tables)
@@ -151,9 +151,9 @@ def why(options: Namespace) -> Exit:
     from harness import inspection
     from harness.plan import Selection
 
-    table, row, column = _cell(options.cell)
+    table, row, column = cell_of(options.cell)
     options.tables, options.rows, options.columns = [str(table)], [], []
-    plan, store = _plan(options, Selection((_literal(row),), (_literal(column),)))
+    plan, store = plan_of(options, Selection((literal(row),), (literal(column),)))
     _print(inspection.why_lines(plan, store))
     return Exit.OK
 
@@ -162,7 +162,7 @@ def nightly(options: Namespace) -> Exit:
     """`nightly`: one night's measurements and verdict."""
     from harness import nightly_command
 
-    return nightly_command.run(options, _data(options))
+    return nightly_command.run(options, data_dir(options))
 
 
 def list(options: Namespace) -> Exit:  # the command's name
@@ -177,12 +177,12 @@ def doctor(options: Namespace) -> Exit:
     """`doctor`: what this machine can do, and what is missing."""
     from harness import inspection
 
-    place = _cluster(options)
+    place = cluster_of(options)
     if place is not None:
         from harness import cluster_commands
 
-        return cluster_commands.doctor(place, Path(options.results), _data(options))
-    lines, sound = inspection.doctor_lines(_data(options), Path(options.results), options.device)
+        return cluster_commands.doctor(place, Path(options.results), data_dir(options))
+    lines, sound = inspection.doctor_lines(data_dir(options), Path(options.results), options.device)
     _print(lines)
     return Exit.OK if sound else Exit.MISSING
 
@@ -192,7 +192,7 @@ def data(options: Namespace) -> Exit:
     from harness.console import Counter
     from harness.store import Store
 
-    cache, folder = Store(Path(options.results)).cache, _data(options)
+    cache, folder = Store(Path(options.results)).cache, data_dir(options)
     if options.action == "synthesize":
         from harness.data.synthetic import synthesize
 
@@ -226,49 +226,6 @@ def data(options: Namespace) -> Exit:
 # -------------------------------------------------------------------------------------------------------------------
 
 
-def _plan(options: Namespace, selection=None):
-    """(plan, store) of the tables on the command line; Problems with the errors of all of them at once."""
-    from harness import library
-    from harness.plan import Planner, Selection
-    from harness.store import Store
-
-    tables = _tables(options.tables)
-    store = Store(Path(options.results))
-    profile = library.profile(options.profile, near=Path(options.tables[0]).parent)
-    planner = Planner(
-        profile,
-        tuple(range(options.seeds)),
-        data_dir=_data(options),
-        cache=store.cache,
-        device=_device(options),
-    )
-    chosen = selection or Selection(tuple(options.rows), tuple(options.columns))
-    plan = planner.plan(tables, chosen)
-    place = _cluster(options)
-    if place is not None:
-        place.block(plan)
-    return plan, store
-
-
-def _tables(paths: Iterable[str]):
-    """The tables in these files; Problems with the errors of all of them at once."""
-    from harness import table
-
-    tables, problems = [], []
-    for path in dict.fromkeys(paths):
-        try:
-            tables.append(table.load(path))
-        except Problems as error:
-            problems += error.problems
-    if problems:
-        raise Problems(problems)
-    named: dict[str, str] = {}
-    for made in tables:
-        if named.setdefault(made.id, made.path) != made.path:
-            raise UserError(f"{named[made.id]} and {made.path} have the same name, which is what tells tables apart")
-    return tables
-
-
 def _findings(chosen):
     """(findings, what was checked) of these tables, or of all that are published where there is none."""
     from harness import shelves
@@ -276,7 +233,7 @@ def _findings(chosen):
 
     ids = {table.id for table in chosen}
     shelf = [str(path) for path in shelves.table_files() if path.stem not in ids]
-    tables = [*chosen, *(table for table in _tables(shelf) if table.published.source.table is not None)]
+    tables = [*chosen, *(table for table in load_tables(shelf) if table.published.source.table is not None)]
     subject = findings.Subject(tables, paper.papers({table.paper for table in tables}), paper.spellings())
     count = len(chosen) or len(tables)
     return findings.audit(subject, only=ids), f"{count} {'table' if count == 1 else 'tables'}"
@@ -293,54 +250,6 @@ def _report(plan, store, *, figures: bool, text: bool) -> None:
             print(f"report: {write.write(made, store.reports, figures=figures)}")
         except OSError as error:
             raise OutputError(f"the report cannot be written to {store.reports}: {error.strerror}") from error
-
-
-def _data(options: Namespace) -> Path | None:
-    return Path(os.path.expanduser(options.data)) if options.data else None
-
-
-def _device(options: Namespace):
-    from harness import environment
-
-    place = _cluster(options)
-    return environment.device(options.device) if place is None else place.device(options.device)
-
-
-def _cluster(options: Namespace):
-    """The cluster of --on; None: this machine."""
-    if getattr(options, "on", None) is None:
-        if getattr(options, "detach", False):
-            raise UserError("--detach leaves jobs with Slurm: say which cluster with --on")
-        return None
-    from harness.scheduler.remote import Place
-
-    if not isinstance(options.on, Place):
-        options.on = Place.of(options.on)
-    return options.on
-
-
-def _cell(name: str) -> tuple[Path, str, str]:
-    """The table file, row and column of `TABLE/ROW/COLUMN`."""
-    from harness import shelves, table
-
-    parts = name.rsplit("/", 2)
-    if len(parts) != 3:
-        raise UserError(f"'{name}' is not a cell; write TABLE/ROW/COLUMN, e.g. idrnet_table2/fcn_idrnet/ade20k")
-    stem, row, column = parts
-    known = {file.stem: file for file in shelves.table_files()}
-    file = Path(stem) if stem.endswith(".yaml") else known.get(stem)
-    if file is None:
-        raise UserError(f"unknown table '{stem}'.{nearest(stem, known)}")
-    loaded = table.load(file)
-    for what, key, names in (("row", row, loaded.rows), ("column", column, loaded.columns)):
-        if key not in names:
-            raise UserError(f"{loaded.id} has no {what} '{key}'.{nearest(key, names, what=f'{what}s are')}")
-    return file, row, column
-
-
-def _literal(name: str) -> str:
-    """A glob that matches just this name."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
 def _print(lines: Iterable[str] | Sequence[str]) -> None:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
+from harness.arguments import cell_of, data_dir, device_of, literal, plan_of
 from harness.errors import Exit, OutputError, UserError
 
 
 def panels(options: Namespace) -> Exit:
     """`panels`: images beside their truth and what the selected rows predict."""
-    from harness import commands
     from harness.panels import scenes, tested
     from reports import qualitative, style
 
-    plan, store = commands._plan(options)
+    plan, store = plan_of(options)
     if len(plan.tables) != 1:
         raise UserError("panels are made of one table at a time")
     (table,) = plan.tables
-    place = {"data_dir": commands._data(options), "cache": store.cache, "device": commands._device(options).kind}
+    place = {"data_dir": data_dir(options), "cache": store.cache, "device": device_of(options).kind}
     found, root = scenes(tested(plan, store), count=options.images, ids=options.image, **place)
     labels = {row: table.rows[row].label or row for row in found[0].predictions}
     out = (
@@ -53,16 +53,15 @@ def weights(options: Namespace) -> Exit:
 
 def _cell_model(options: Namespace):
     """The model of a cell, as its training would build it."""
-    from harness import commands
     from harness.job import Model
     from harness.plan import Selection
 
-    table, row, column = commands._cell(options.method)
+    table, row, column = cell_of(options.method)
     given = [flag for flag in ("backbone", "output_stride", "classes") if getattr(options, flag) is not None]
     if given:
         raise UserError(f"--{given[0].replace('_', '-')}: the cell {options.method} says it already; leave it out")
     options.tables, options.rows, options.columns, options.profile, options.seeds = [str(table)], [], [], "paper", 1
-    made, _ = commands._plan(options, Selection((commands._literal(row),), (commands._literal(column),)))
+    made, _ = plan_of(options, Selection((literal(row),), (literal(column),)))
     configs = [job.config for cell in made.cells for job in cell.jobs if job.config["model"]["backbone"] is not None]
     if not configs:
         raise UserError(f"{options.method} is nothing that is trained: {made.cells[0].reason or 'it counts a module'}")

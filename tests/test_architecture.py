@@ -21,6 +21,7 @@ LIGHT = (  # what a command loads before it knows whether anything heavy is need
         "cli",
         "__main__",
         "commands",
+        "arguments",
         "errors",
         "document",
         "library",
