@@ -112,6 +112,8 @@ class TestProtocol(Spec):
     probabilities. Every image is seen at each of `scales` (factors on `resize`) and, with `flip`, mirrored as well;
     the views are averaged at the label's size, as logits or probabilities (`average`). `via_input` resizes logits to the
     input's size before the label's, as mmsegmentation does; where both sizes differ, the numbers do too.
+    `softmax_before_resize` makes probabilities of a whole image's logits on the model's own grid, and resizes and averages
+    those (sssegmentation's `use_probs_before_resize`; of windows that switch is `softmax_before_merge`).
 
     `frame` (height, width) pads a smaller image below and to the right, before it is scaled, with what is 0 after
     normalisation. `odd` keeps odd sides odd at every scale, `align_corners` resizes logits with the centres of the
@@ -132,6 +134,7 @@ class TestProtocol(Spec):
     flip: bool = False
     average: Literal["logits", "probabilities"] = "logits"
     via_input: bool = False
+    softmax_before_resize: bool = False
     frame: Size | None = None
     odd: bool = False
     align_corners: bool = False
@@ -144,6 +147,18 @@ class TestProtocol(Spec):
             raise ValueError("mode 'slide' needs 'window' and 'stride'; mode 'whole' takes neither")
         if given and any(not 1 <= step <= side for side, step in zip(*given)):
             raise ValueError("'stride' must be at least 1 and at most 'window' in both directions")
+        return self
+
+    @model_validator(mode="after")
+    def _one_softmax(self) -> TestProtocol:
+        if self.softmax_before_resize and self.mode == "slide":
+            raise ValueError("'softmax_before_resize' is of mode 'whole'; windows take 'softmax_before_merge'")
+        if self.softmax_before_merge and self.mode == "whole":
+            raise ValueError("'softmax_before_merge' is of mode 'slide'; a whole image takes 'softmax_before_resize'")
+        if self.average == "probabilities" and (self.softmax_before_resize or self.softmax_before_merge):
+            raise ValueError(
+                "'average: probabilities' would take the softmax of probabilities; leave one of the two out"
+            )
         return self
 
 

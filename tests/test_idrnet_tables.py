@@ -191,6 +191,15 @@ def test_the_swin_rows_are_tested_in_windows_at_several_scales(tmp_path: Path):
     assert (training["batch_size"], training["epochs"], training["optimizer"]["name"]) == (16, 110, "adamw")
 
 
+def test_one_cell_of_table_2_makes_probabilities_before_it_resizes(tmp_path: Path):
+    """DeeplabV3+IDRNet on COCO-Stuff; what it is trained by is the column's recipe all the same."""
+    paper = Planner(library.profile("paper"), cache=tmp_path, device=Device("cpu", "test", 1)).plan([table(2)])
+    switched = {c.row + "/" + c.column for c in paper.cells if c.jobs[0].config["protocol"]["softmax_before_resize"]}
+    assert switched == {"deeplabv3_idrnet/coco_stuff"}
+    recipes = [paper.jobs[c.jobs[0].needs[0]].config["recipe"] for c in paper.cells if c.column == "coco_stuff"]
+    assert all(recipe == recipes[0] for recipe in recipes)
+
+
 def test_the_longer_training_of_ocrnet(tmp_path: Path):
     paper = Planner(library.profile("paper"), cache=tmp_path, device=Device("cpu", "test", 1)).plan([table(1)])
     epochs = {}

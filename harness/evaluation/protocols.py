@@ -61,6 +61,8 @@ def scores_at(
     sizes = geometry(size, protocol)
     for images, mirrored in _flips(views, sizes, protocol, device, normalisation):
         logits = _slide(model, images, protocol) if protocol.mode == "slide" else model(images)
+        if protocol.softmax_before_resize:
+            logits = logits.float().softmax(1)  # from here on probabilities
         if protocol.via_input:
             logits = _resize(logits, images.shape[-2:], protocol)
         if mirrored:

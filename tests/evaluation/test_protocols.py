@@ -104,6 +104,26 @@ def test_softmax_before_merge_averages_probabilities(model: nn.Module) -> None:
     assert (merged - logits.softmax(0)).abs().max() > 1e-4, "averaging logits is something else"
 
 
+@pytest.mark.parametrize("flip", [False, True])
+def test_softmax_before_resize_is_taken_on_the_models_own_grid(model: nn.Module, flip: bool) -> None:
+    """Every view's probabilities are resized to the label's size and averaged: sssegmentation's order of things."""
+    views, size, pairs = [view(20, 28, 1), view(40, 56, 2)], (45, 61), ((1, 2),)
+    maps = []
+    with torch.inference_mode():
+        for one in views:
+            image = normalise(one[None])
+            maps.append(model(image).softmax(dim=1))
+            if flip:
+                maps.append(model(image.flip(3)).softmax(dim=1)[:, [0, 2, 1, 3, 4]].flip(3))
+    resized = [F.interpolate(x, size=size, mode="bilinear", align_corners=False)[0] for x in maps]
+    protocol = TestProtocol(softmax_before_resize=True, scales=(0.5, 1), flip=flip)
+    found = scores_at(model, views, size, protocol, mirror_pairs=pairs)
+    torch.testing.assert_close(found, sum(resized) / len(resized))
+    torch.testing.assert_close(found.sum(0), torch.ones(size))
+    later = scores_at(model, views, size, TestProtocol(average="probabilities", scales=(0.5, 1), flip=flip))
+    assert (found - later).abs().max() > 1e-4, "the softmax of resized logits is something else"
+
+
 def test_views_are_averaged(model: nn.Module) -> None:
     views = [view(20, 28, 1), view(40, 56, 2)]
     alone = [scores_at(model, [one], (40, 56), TestProtocol()) for one in views]
@@ -127,10 +147,18 @@ def test_flip_makes_the_answer_mirror_symmetric(model: nn.Module) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"mode": "slide"}, {"window": (4, 4)}, {"mode": "slide", "window": (4, 4), "stride": (5, 4)}, {"scales": ()}],
+    [
+        {"mode": "slide"},
+        {"window": (4, 4)},
+        {"mode": "slide", "window": (4, 4), "stride": (5, 4)},
+        {"scales": ()},
+        {"mode": "slide", "window": (4, 4), "stride": (4, 4), "softmax_before_resize": True},
+        {"softmax_before_merge": True},
+        {"softmax_before_resize": True, "average": "probabilities"},
+    ],
 )
 def test_protocols_that_make_no_sense_are_refused(wrong: dict) -> None:
-    with pytest.raises(ValueError, match=r"window|stride|scales"):
+    with pytest.raises(ValueError, match=r"window|stride|scales|softmax"):
         TestProtocol(**wrong)
 
 
