@@ -112,6 +112,12 @@ class Segmentor(nn.Module):
             "head": [p for p in trainable if id(p) not in backbone],
         }
 
+    @property
+    def final_classifier(self) -> nn.Conv2d | None:
+        """The 1×1 convolution whose output is the logits: its weight's rows are one token per class, its input what is
+        classified. It is called in every forward pass at test time. None: the method's last step is no such layer."""
+        return None
+
     def measurements(self) -> dict[str, list[float]]:
         """What the method has counted during training (IDRNet: deletions per class), stored beside the losses."""
         return {}
@@ -157,6 +163,10 @@ class EncoderDecoder(Segmentor):
         if auxiliary_weight and len(backbone.channels) > 1:
             in_channels = backbone.channels[-2]
             self.auxiliary = FCNHead(in_channels, num_classes, channels=auxiliary_channels or in_channels // 2)
+
+    @property
+    def final_classifier(self) -> nn.Conv2d:
+        return self.classifier[-1]
 
     def forward(self, images: Tensor) -> Tensor:
         return self.classifier(self.context(self.backbone(images)))

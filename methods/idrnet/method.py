@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from methods.idrnet.head import IDRHead
 from methods.idrnet.options import Options, resolve
@@ -25,6 +25,11 @@ class IDRNet(Segmentor):
             self.auxiliary = FCNHead(
                 backbone.channels[-2], num_classes, channels=options.auxiliary_channels, dropout=options.dropout
             )
+
+    @property
+    def final_classifier(self) -> nn.Conv2d | None:
+        """Stage 2's; None where that is one layer, which classifies a concatenation that is never built."""
+        return self.head.stage2.classify if self.options.classifier_layers == 2 else None
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.backbone(images))

@@ -185,6 +185,26 @@ def test_state_dict_round_trip(method):
     assert torch.equal(model.eval()(images), other.eval()(images))
 
 
+def test_the_final_classifier_makes_the_logits_of_its_input(method):
+    """A row of its weight per class; its output is what the model returns."""
+    images, _ = batch((65, 49))
+    model = build(method).eval()
+    layer = model.final_classifier
+    if layer is None:
+        pytest.skip(f"{method} names no final classifier")
+    seen = []
+    handle = layer.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output)))
+    logits = model(images)
+    handle.remove()
+    ((features, output),) = seen
+    assert layer.weight.shape == (NUM_CLASSES, features.shape[1], 1, 1)
+    assert torch.equal(logits, output)
+    bias = torch.zeros(NUM_CLASSES) if layer.bias is None else layer.bias
+    by_hand = torch.einsum("kc,bchw->bkhw", layer.weight[:, :, 0, 0], features) + bias[:, None, None]
+    assert (by_hand.argmax(1) == logits.argmax(1)).float().mean() > 0.999
+    torch.testing.assert_close(by_hand, logits, rtol=1e-4, atol=1e-4)
+
+
 def test_bfloat16_autocast(method):
     images, targets = batch()
     model = build(method).train()
