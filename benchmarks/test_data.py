@@ -18,9 +18,11 @@ import pytest
 import torch
 
 from harness.data import catalog
-from harness.data.files import Root, locate, manifest, pairs
+from harness.data.files import locate, manifest, pairs
+from harness.data.layout import Root
 from harness.data.loader import TrainingBatches
-from harness.data.synthetic import scene, write_pair
+from harness.data.scenes import scene
+from harness.data.synthetic import write_pair
 from harness.data.verify import ensure_sound
 from harness.evaluation.run import confusion_of
 from harness.job import Context, Data, Progress

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from harness.data.files import Pair, Root, locate, pairs
+from harness.data.files import locate, pairs
+from harness.data.layout import Pair, Root
 from harness.data.loader import images_for_testing
 from harness.data.reading import LabelReader, read_pair
 from harness.errors import MissingError, UserError, nearest

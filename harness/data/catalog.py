@@ -350,7 +350,7 @@ _ENTRIES = (
         ),
         folder="synthetic",
         licence="none: generated",
-        source="written by the harness itself (harness/data/synthetic.py)",
+        source="written by the harness itself (harness/data/scenes.py)",
     ),
 )
 _DATASETS = {entry.name: entry for entry in _ENTRIES}

@@ -10,30 +10,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from harness.data import catalog
-from harness.data.layout import Dataset, Layout
+from harness.data.layout import Dataset, Layout, Pair, Root
 from harness.errors import DataError, MissingError, OutputError
 from harness.job import Data
 from harness.recipe import Synthetic
-
-
-@dataclass(frozen=True)
-class Root:
-    """A dataset found on disk: `path` is the folder that the layout's paths are relative to."""
-
-    dataset: Dataset
-    layout: Layout
-    path: Path
-
-
-class Pair(NamedTuple):
-    """One image and its label map."""
-
-    id: str
-    image: str
-    label: str
 
 
 def locate(data: Data, *, data_dir: Path | None, cache: Path) -> Root:

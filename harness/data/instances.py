@@ -9,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from harness.data.files import Pair, Root
-from harness.data.layout import Dataset, Layout
+from harness.data.layout import Dataset, Layout, Pair, Root
 from harness.errors import DataError
 from harness.recipe import Synthetic
 
@@ -99,7 +98,7 @@ def write(dataset: Dataset, scenes: Synthetic, out: Path, layout: Layout) -> Non
     """Writes small scenes in `layout`: every connected patch of a class is an instance."""
     import numpy as np
 
-    from harness.data.synthetic import save, scene
+    from harness.data.scenes import save, scene
 
     raw = {k: value for value, k in layout.labels.items()}
     categories = [{"id": raw[k], "name": name} for k, name in enumerate(dataset.classes)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 from harness.errors import UserError, nearest
 
@@ -99,3 +100,20 @@ class Dataset:
         if split not in self.splits:
             tail = nearest(split, self.splits, what="splits are")
             raise UserError(f"dataset '{self.name}' has no split '{split}'.{tail}")
+
+
+@dataclass(frozen=True)
+class Root:
+    """A dataset found on disk: `path` is the folder that the layout's paths are relative to."""
+
+    dataset: Dataset
+    layout: Layout
+    path: Path
+
+
+class Pair(NamedTuple):
+    """One image and its label map."""
+
+    id: str
+    image: str
+    label: str

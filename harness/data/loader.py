@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.data.files import Pair, Root, pairs
+from harness.data.files import pairs
+from harness.data.layout import Pair, Root
 from harness.data.reading import LabelReader, read_pair
 from harness.data.transforms import augment, resize_image, target_size, to_planes
 from harness.errors import DataError

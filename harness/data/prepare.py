@@ -15,8 +15,8 @@ import numpy as np
 
 from harness.data import catalog
 from harness.data.archives import is_archive, unpack, write_stream
-from harness.data.files import Root, recognise, scan, write_aside
-from harness.data.layout import Dataset
+from harness.data.files import recognise, scan, write_aside
+from harness.data.layout import Dataset, Root
 from harness.data.reading import LabelReader, raw_values
 from harness.errors import DataError, MissingError, OutputError
 

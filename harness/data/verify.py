@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.data import instances
-from harness.data.files import Pair, Root, locate, manifest, manifest_path, read_manifest, scan, write_aside
+from harness.data.files import locate, manifest, manifest_path, read_manifest, scan, write_aside
+from harness.data.layout import Pair, Root
 from harness.data.reading import LabelReader, read_image
 from harness.errors import DataError
 from harness.job import Data

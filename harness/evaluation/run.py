@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness.data.files import Root, locate, pairs
+from harness.data.files import locate, pairs
+from harness.data.layout import Root
 from harness.data.loader import images_for_testing
 from harness.data.verify import ensure_sound
 from harness.errors import Interrupted, UserError

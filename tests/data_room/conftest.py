@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.data.files import Root, locate
+from harness.data.files import locate
+from harness.data.layout import Root
 from harness.job import Data
 from harness.recipe import Synthetic
 

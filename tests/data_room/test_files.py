@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.data import catalog
-from harness.data.files import Root, digest, locate, manifest, manifest_path, pairs, scan
+from harness.data.files import digest, locate, manifest, manifest_path, pairs, scan
+from harness.data.layout import Root
 from harness.data.synthetic import write
 from harness.errors import DataError, MissingError, UserError
 from harness.job import Data

@@ -14,9 +14,11 @@ import pytest
 
 from harness import library
 from harness.data import catalog, instances
-from harness.data.files import Root, digest, locate, pairs
+from harness.data.files import digest, locate, pairs
+from harness.data.layout import Root
 from harness.data.prepare import prepare
-from harness.data.synthetic import scene, synthesize
+from harness.data.scenes import scene
+from harness.data.synthetic import synthesize
 from harness.data.verify import ensure_sound, verify
 from harness.errors import DataError, UserError
 from harness.job import Data

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from harness.data import catalog, loader
-from harness.data.files import Root, locate, pairs
-from harness.data.layout import IGNORE
+from harness.data.files import locate, pairs
+from harness.data.layout import IGNORE, Root
 from harness.data.loader import Batch, TrainingBatches, geometry, images_for_testing
 from harness.data.reading import read_pair
 from harness.errors import DataError

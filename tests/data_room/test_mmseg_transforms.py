@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from harness.data import transforms as T
-from harness.data.files import Root, pairs
+from harness.data.files import pairs
+from harness.data.layout import Root
 from harness.data.loader import MEAN, STD, normalise
 from harness.data.reading import LabelReader, read_pair
 

@@ -74,7 +74,7 @@ def test_any_form_of_download(name: str, form: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["coco_stuff10k", "coco_stuff10k_171", "pascal_context_59", "pascal_context_60"])
 def test_matlab_labels_mean_the_same_after_conversion(name: str, tmp_path: Path) -> None:
-    from harness.data.files import Root
+    from harness.data.layout import Root
 
     dataset = catalog.find(name)
     raw = next(layout for layout in dataset.layouts if layout.label.endswith(".mat"))

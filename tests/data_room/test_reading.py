@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data import catalog
-from harness.data.files import Root, pairs
-from harness.data.layout import IGNORE
+from harness.data.files import pairs
+from harness.data.layout import IGNORE, Root
 from harness.data.mat import read_matrix, write_matrix
 from harness.data.reading import LabelReader, read_image, read_pair, read_raw_label
 from harness.errors import DataError

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from harness.data import catalog
-from harness.data.files import Root, locate, pairs
-from harness.data.layout import IGNORE
+from harness.data.files import locate, pairs
+from harness.data.layout import IGNORE, Root
 from harness.data.reading import LabelReader, read_pair
-from harness.data.synthetic import scene, write
+from harness.data.scenes import scene
+from harness.data.synthetic import write
 from harness.errors import OutputError
 from harness.job import Data
 from harness.recipe import Synthetic

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from harness.data import catalog
-from harness.data.files import Root, pairs
+from harness.data.files import pairs
+from harness.data.layout import Root
 from harness.data.show import colours, show
 from harness.data.synthetic import synthesize
 from harness.data.verify import ensure_sound, verify
