@@ -178,7 +178,10 @@ class Recipe(Spec):
     pretrained: bool | str = False
     loss: Loss = Loss()
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
-    accumulate: Positive = 1  # a batch passes in so many parts: less memory, but batch norm sees one part at a time
+    # A batch passes in so many parts, each counting by its pixels: less memory, and the same gradient where the loss is a mean
+    # over pixels. Batch norm, losses that rank pixels or count classes (ohem, dice, lovasz) and what a method learns beside
+    # its gradients see a part at a time.
+    accumulate: Positive = 1
     batch_norm_momentum: Fraction | None = None  # weight of a batch in the running statistics; None: the model's own
     # statistics over the whole batch; over each process's part of it; the backbone's fixed and the heads' synchronised
     batch_norm: Literal["synchronised", "local", "frozen"] = "synchronised"

@@ -11,10 +11,13 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from methods.layers import conv_bn_relu, resize
-from methods.ranks import average_over_ranks
+from methods.ranks import divisor
 
 IGNORE = 255
 """The training id of pixels that count neither in a loss nor in a score."""
+
+Criterion = Callable[[Tensor, Tensor], Tensor]
+"""The loss of one head: logits [B, K, h, w], targets [B, H, W] int64 with IGNORE -> scalar."""
 
 
 class Backbone(nn.Module):
@@ -79,13 +82,9 @@ def cross_entropy_sum(logits: Tensor, targets: Tensor, class_weights: Tensor | N
 
 
 def pixel_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy at the targets' resolution, mean over valid pixels; zero (with a gradient) when there is none.
-
-    Where several processes train together the divisor is their mean number of valid pixels, so that the gradients which
-    data-parallel training averages are those of the whole batch.
-    """
-    valid = average_over_ranks((targets != IGNORE).sum().float()).clamp(min=1)
-    return cross_entropy_sum(logits, targets) / valid
+    """Cross-entropy at the targets' resolution, mean over the valid pixels of all processes; zero (with a gradient) when
+    there is none."""
+    return cross_entropy_sum(logits, targets) / divisor(targets != IGNORE)
 
 
 class Segmentor(nn.Module):
@@ -93,12 +92,12 @@ class Segmentor(nn.Module):
 
     `forward(images [B, 3, H, W]) -> logits [B, K, h, w]` (h, w of the method's own output stride);
     `losses(images, targets [B, H, W] int64, IGNORE = 255) -> {name: scalar}`, whose sum is minimised. A method that computes
-    the loss of logits as `self.criterion(logits, targets)` leaves the choice of the pixel loss to the recipe.
+    the losses of all its heads as `self.criterion(logits, targets)` leaves the choice of the pixel loss to the recipe.
     A head that only training uses is the attribute `auxiliary` (or None): it is left out of what is counted and timed.
     """
 
     backbone: Backbone
-    criterion: Callable[[Tensor, Tensor], Tensor] = staticmethod(pixel_loss)
+    criterion: Criterion = staticmethod(pixel_loss)
 
     def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         raise AssertionError(f"{type(self).__name__} must define losses()")

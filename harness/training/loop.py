@@ -19,6 +19,7 @@ from harness.errors import Interrupted
 from harness.job import Progress
 from harness.training import checkpoint, distributed, random_state
 from harness.training.journal import Batch, Journal, Tally
+from harness.training.losses import shares
 from harness.training.optim import set_learning_rate
 from harness.training.precision import Precision
 from methods.ranks import rank
@@ -45,6 +46,9 @@ class Training:
     precision: Precision = field(default_factory=Precision)
     checkpoint_every: int = 500
     accumulate: int = 1  # a batch goes through the model in so many equal parts, which saves memory
+    mean: str = (
+        "valid"  # the pixels that the losses are means over, as in recipe.Loss: a part counts by how many it has
+    )
     clip_norm: float | None = None
     identity: Mapping[str, Any] = field(default_factory=dict)
     read_every: int = 1  # iterations between two reads of the losses; each read waits for a GPU to catch up
@@ -90,19 +94,20 @@ class Training:
         set_learning_rate(self.optimizer, factor)
         self.optimizer.zero_grad(set_to_none=True)
         parts = list(zip(images.chunk(self.accumulate), targets.chunk(self.accumulate)))
-        seen = []
-        for i, (part_images, part_targets) in enumerate(parts):
+        weights = shares([part_targets for _, part_targets in parts], self.mean)
+        seen: dict[str, Any] = {}
+        for i, (share, (part_images, part_targets)) in enumerate(zip(weights, parts)):
             with distributed.no_sync(compute) if i + 1 < len(parts) else nullcontext():
                 with self.precision.autocast():
                     losses = compute(part_images, part_targets)
-                scaler.scale(sum(losses.values()) / len(parts)).backward()
-            seen.append(losses)
+                scaler.scale(sum(losses.values()) * share).backward()
+            seen = {name: seen.get(name, 0) + loss.detach() * share for name, loss in losses.items()}
         if self.clip_norm is not None:
             scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
         scaler.step(self.optimizer)
         scaler.update()
-        return {name: sum(losses[name].detach() for losses in seen) / len(parts) for name in seen[0]}
+        return seen
 
     def _save(self, tally: Tally, *, final: bool) -> None:
         """Rank 0 writes; the random generators of every rank go along."""

@@ -1,13 +1,13 @@
 """Pixel losses by name. All take logits [B, K, h, w] and targets [B, H, W] int64 with IGNORE, and return a scalar.
 
 Logits are resized to the targets first, bilinearly, and the losses are computed in float32 (float64 stays). Where a batch
-has no valid pixel the loss is zero, with a gradient. A mean over pixels is over the pixels of all processes, so that the
-gradients that data-parallel training averages are those of the whole batch.
+has no valid pixel the loss is zero, with a gradient. What a loss counts, ranks or averages, it counts, ranks or averages
+over the pixels of all processes: their losses and gradients, averaged, are those of one process with the whole batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -17,14 +17,14 @@ from torch import Tensor
 from harness.errors import UserError
 from harness.recipe import Loss
 from methods.layers import resize
-from methods.ranks import average_over_ranks
-from methods.segmentor import IGNORE, cross_entropy_sum
-
-Criterion = Callable[[Tensor, Tensor], Tensor]
+from methods.ranks import average_over_ranks, divisor, gather_over_ranks, rank, sum_over_ranks, world_size
+from methods.segmentor import IGNORE, Criterion, cross_entropy_sum, pixel_loss
 
 
 def build_loss(loss: Loss, num_classes: int) -> Criterion:
-    """The recipe's loss as a function (logits, targets) -> scalar."""
+    """The recipe's loss as a function (logits, targets) -> scalar; the methods' own `pixel_loss` where it asks for no other."""
+    if loss == Loss():
+        return pixel_loss
     criterion = _criterion(loss, num_classes)
     if not loss.align_corners:
         return criterion
@@ -55,10 +55,21 @@ def _resized(logits: Tensor, targets: Tensor, *, align_corners: bool = False) ->
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
-def _divisor(targets: Tensor, mean: str) -> Tensor:
-    """Pixels to average over, per process: so that the average of the processes' losses is the mean over all pixels."""
-    counted = targets != IGNORE if mean == "valid" else torch.ones_like(targets)
-    return average_over_ranks(counted.sum().float()).clamp(min=1)
+def _counted(targets: Tensor, mean: str) -> Tensor:
+    """The pixels [B, H, W] that a mean is over."""
+    return targets != IGNORE if mean == "valid" else torch.ones_like(targets, dtype=torch.bool)
+
+
+def shares(parts: Sequence[Tensor], mean: str) -> Sequence[Tensor | float]:
+    """How much the mean over each part of a batch contributes to that over the whole, from the parts' targets.
+
+    With means weighted so, a batch in parts has the loss and the gradient of the batch in one piece.
+    """
+    if len(parts) == 1:
+        return [1.0]
+    counts = torch.stack([_counted(targets, mean).sum().float() for targets in parts])
+    counts = average_over_ranks(counts)
+    return (counts / counts.sum().clamp(min=1 / world_size())).unbind()
 
 
 def cross_entropy(
@@ -66,28 +77,29 @@ def cross_entropy(
 ) -> Tensor:
     """Cross-entropy, mean over the `valid` pixels or over `all`.
 
-    A pixel of class k counts `class_weights[k]` times in the sum and once in the number of pixels, as mmsegmentation counts.
+    A pixel of class k counts `class_weights[k]` times in the sum and once in the number of pixels, as in mmsegmentation
+    before 1.0. (Torch and mmsegmentation 1 divide by the sum of the weights.)
     """
     weights = None
     if class_weights is not None:
         weights = torch.tensor(
             class_weights, device=logits.device, dtype=torch.promote_types(logits.dtype, torch.float32)
         )
-    return cross_entropy_sum(logits, targets, weights) / _divisor(targets, mean)
+    return cross_entropy_sum(logits, targets, weights) / divisor(_counted(targets, mean))
 
 
 def ohem(logits: Tensor, targets: Tensor, *, threshold: float = 0.7, keep: float = 0.0625) -> Tensor:
     """Online hard example mining: mean cross-entropy of the pixels whose true class has a probability below `threshold`,
-    and of the hardest `keep` share of this process's valid pixels in any case (Shrivastava et al. 2016)."""
-    logits = _resized(logits, targets)
-    losses = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")[targets != IGNORE]
-    if not len(losses):
-        return logits.sum() * 0
-    at_least = max(1, int(keep * len(losses)))
-    hardest = losses.detach().topk(at_least).values[-1]
+    and of the hardest `keep` share of the batch's valid pixels in any case (Shrivastava et al. 2016)."""
+    logits, valid = _resized(logits, targets), targets != IGNORE
+    losses = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")
+    # of all processes; ignored pixels are easier than any
+    everywhere = gather_over_ranks(losses.detach().where(valid, -1).flatten())
+    at_least = max(1, int(keep * sum_over_ranks(valid.sum()).item()))
+    hardest = everywhere.topk(at_least).values[-1]
     limit = torch.minimum(hardest, -torch.tensor(threshold, device=losses.device).log())
-    chosen = losses >= limit
-    return (losses * chosen).sum() / average_over_ranks(chosen.sum().float()).clamp(min=1)
+    chosen = (losses >= limit) & valid
+    return (losses * chosen).sum() / divisor(chosen)
 
 
 def focal(logits: Tensor, targets: Tensor, *, alpha: float = 0.25, gamma: float = 2.0, mean: str = "valid") -> Tensor:
@@ -100,7 +112,7 @@ def focal(logits: Tensor, targets: Tensor, *, alpha: float = 0.25, gamma: float 
     wrong = truth + probability - 2 * truth * probability  # 1 - p of the right answer
     balance = alpha * truth + (1 - alpha) * (1 - truth)
     per_pixel = (balance * wrong.pow(gamma) * missed).sum(dim=1)
-    return (per_pixel * valid).sum() / _divisor(targets, mean)
+    return (per_pixel * valid).sum() / divisor(_counted(targets, mean))
 
 
 def dice(logits: Tensor, targets: Tensor, *, smooth: float = 1.0) -> Tensor:
@@ -114,25 +126,35 @@ def dice(logits: Tensor, targets: Tensor, *, smooth: float = 1.0) -> Tensor:
     overlap = 2 * (probability * truth).sum(dim=(2, 3)) + smooth
     missing = 1 - overlap / (probability.sum(dim=(2, 3)) + sizes + smooth)
     present = sizes > 0
-    return (missing * present).sum() / average_over_ranks(present.sum().float()).clamp(min=1)
+    return (missing * present).sum() / divisor(present)
 
 
 def lovasz_softmax(logits: Tensor, targets: Tensor) -> Tensor:
-    """Lovász-softmax (Berman et al. 2018): a convex surrogate of 1 - IoU, mean over the classes present in the batch."""
-    probability, truth, valid = _probabilities(logits, targets)
-    probability = probability.movedim(1, -1)[valid]  # [N, K]
-    truth = truth.movedim(1, -1)[valid]
-    present = truth.sum(dim=0) > 0
-    if not present.any():
-        return logits.sum() * 0
-    truth, probability = truth[:, present], probability[:, present]
-    errors, order = (truth - probability).abs().sort(dim=0, descending=True)
-    return (errors * _lovasz_gradient(truth.gather(0, order))).sum(dim=0).mean()
+    """Lovász-softmax (Berman et al. 2018): a convex surrogate of 1 - IoU, mean over the classes present in the batch.
+
+    Class after class, so that beside the probabilities only one class's errors are held, and sent between processes.
+    """
+    logits, labels = _resized(logits, targets), targets.flatten()
+    probabilities = [p.flatten() for p in logits.softmax(dim=1).unbind(1)]
+    everyones = gather_over_ranks(labels)
+    own = slice(rank() * len(labels), (rank() + 1) * len(labels))
+    valid = labels != IGNORE
+    present = everyones[everyones != IGNORE].unique().tolist()
+    total = logits.sum() * 0
+    for k in present:
+        errors = ((labels == k).to(logits.dtype) - probabilities[k]).abs() * valid
+        # ignored pixels come last, where they change nothing
+        order = gather_over_ranks(errors.detach().where(valid, -1)).argsort(descending=True, stable=True)
+        weights = errors.new_empty(len(order))
+        weights[order] = _lovasz_gradient((everyones == k)[order].to(logits.dtype))
+        total = total + (errors * weights[own]).sum()
+    # a process holds its part of the sum over pixels, and the processes' losses are averaged
+    return total * world_size() / max(len(present), 1)
 
 
 def _lovasz_gradient(truth: Tensor) -> Tensor:
-    """Gradient of the Lovász extension of the Jaccard loss; `truth` [N, K] in order of falling errors (Alg. 1)."""
-    size = truth.sum(dim=0)
+    """Gradient of the Lovász extension of the Jaccard loss; `truth` [N] in order of falling errors (Alg. 1)."""
+    size = truth.sum()
     jaccard = 1 - (size - truth.cumsum(dim=0)) / (size + (1 - truth).cumsum(dim=0))
     return torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
 

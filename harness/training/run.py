@@ -90,6 +90,7 @@ def build_training(config: TrainConfig, context: Context) -> Training:
         precision=precision,
         checkpoint_every=recipe.checkpoint_every,
         accumulate=recipe.accumulate,
+        mean=recipe.loss.mean,
         clip_norm=recipe.optimizer.clip_norm,
         identity=_identity(config, iterations, context.cache),
         read_every=1 if device.type == "cpu" else READ_EVERY_ON_GPU,

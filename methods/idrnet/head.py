@@ -17,14 +17,13 @@ from methods.contexts.uper import FeaturePyramid
 from methods.idrnet.deletion import Diagnosis, class_statistics, diagnose, sample_deletions
 from methods.idrnet.memory import class_sums, initial_memory, update_memory_
 from methods.idrnet.options import Options
-from methods.idrnet.ranks import average_over_ranks_, from_first_rank, gather_over_ranks, sum_over_ranks
 from methods.idrnet.refine import ContextRefiner, Prepared, SelfAttention
 from methods.idrnet.relations import Relations, update_rows_
 from methods.idrnet.split import Classifier
 from methods.idrnet.tokens import Assignment, assign_pixels, at_least_float32, class_tokens
 from methods.layers import conv_bn_relu, resize
-from methods.ranks import average_over_ranks, rank
-from methods.segmentor import IGNORE
+from methods.ranks import average_over_ranks, divisor, from_first_rank, gather_over_ranks, rank, sum_over_ranks
+from methods.segmentor import IGNORE, Criterion, pixel_loss
 
 
 class Encoded(NamedTuple):
@@ -179,17 +178,28 @@ class IDRHead(nn.Module):
         size = encoded.shared[0].shape[-2:] if encoded.shared else projected.shape[-2:]
         return self.stage2([*encoded.shared, resize(projected, size)], mask)
 
-    def losses(self, features: Sequence[Tensor], targets: Tensor) -> dict[str, Tensor]:
-        """`main` and `stage1`, means over valid pixels (Eq. 11); moves the state once, from what was seen."""
+    def losses(
+        self, features: Sequence[Tensor], targets: Tensor, criterion: Criterion = pixel_loss
+    ) -> dict[str, Tensor]:
+        """`main` and `stage1` (Eq. 11) by `criterion`; moves the state once, from what was seen.
+
+        Deletions are diagnosed by the cross-entropy of each pixel (Eq. 14) whatever the criterion. Where that is the mean
+        of the same cross-entropies, they are computed once.
+        """
         encoded = self.encode(features)
         mask = self.stage2.draw_mask(encoded.features)
-        losses = pixel_losses(self.predict(encoded, encoded.assignment.present_BK, mask), targets)
+        logits = self.predict(encoded, encoded.assignment.present_BK, mask)
+        shared = criterion is pixel_loss
+        losses = pixel_losses(logits if shared else logits.detach(), targets)
         with torch.no_grad():
             self._learn_relations(encoded, mask, losses.detach(), targets)
             self._learn_memory(encoded.features.detach(), targets)
-        valid = average_over_ranks((targets != IGNORE).sum().float()).clamp(min=1)
-        stage1 = pixel_losses(encoded.stage1, targets).sum() / valid
-        return {"main": losses.sum() / valid, "stage1": self.options.stage1_weight * stage1}
+        if shared:
+            valid = divisor(targets != IGNORE)
+            main, stage1 = losses.sum() / valid, pixel_losses(encoded.stage1, targets).sum() / valid
+        else:
+            main, stage1 = criterion(logits, targets), criterion(encoded.stage1, targets)
+        return {"main": main, "stage1": self.options.stage1_weight * stage1}
 
     def _learn_relations(self, encoded: Encoded, mask: Tensor | None, losses: Tensor, targets: Tensor) -> None:
         o, present = self.options, encoded.assignment.present_BK
@@ -234,7 +244,8 @@ class IDRHead(nn.Module):
             change, seen = getattr(diagnosis, name), getattr(diagnosis, f"seen_{name}")
             update_rows_(matrix, deleted, change, seen, o.relation_momentum)
         if not exact:
-            average_over_ranks_([*self.relations.matrices().values(), self.deletion_counts])
+            for state in (*self.relations.matrices().values(), self.deletion_counts):
+                state.copy_(average_over_ranks(state))
 
     def _learn_memory(self, features: Tensor, targets: Tensor) -> None:
         o = self.options
@@ -247,4 +258,4 @@ class IDRHead(nn.Module):
             sums, counts = sum_over_ranks(sums), sum_over_ranks(counts)
         update_memory_(self.memory, sums, counts, o.memory_momentum)
         if not exact:
-            average_over_ranks_([self.memory])
+            self.memory.copy_(average_over_ranks(self.memory))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from methods.idrnet.head import IDRHead
 from methods.idrnet.options import Options, resolve
 from methods.registry import register
-from methods.segmentor import Backbone, FCNHead, Segmentor, pixel_loss
+from methods.segmentor import Backbone, FCNHead, Segmentor
 
 
 class IDRNet(Segmentor):
@@ -37,9 +37,9 @@ class IDRNet(Segmentor):
     def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """`main` (stage 2), `stage1` and `auxiliary`, weighted; one call is one step of the head's state."""
         features = self.backbone(images)
-        losses = self.head.losses(features, targets)
+        losses = self.head.losses(features, targets, self.criterion)
         if self.auxiliary is not None:
-            losses["auxiliary"] = self.options.auxiliary_weight * pixel_loss(self.auxiliary(features[-2]), targets)
+            losses["auxiliary"] = self.options.auxiliary_weight * self.criterion(self.auxiliary(features[-2]), targets)
         return losses
 
     def measurements(self) -> dict[str, list[float]]:
@@ -89,7 +89,7 @@ def idrnet(
     classifier_layers: int | None = None,
     auxiliary_weight: float | None = None,
     deletion_moves_norm: bool | None = None,
-    reduction: str | None = None,
+    reduction: str = "exact",
 ) -> Segmentor:
     """IDRNet around `context`, as released or as in the paper.
 

@@ -32,7 +32,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "stage2_input": ("concatenation", "refined"),
     "classifier_layers": (1, 2),
     "deletion_moves_norm": (True, False),
-    "reduction": ("averaged", "exact"),
+    "reduction": ("exact", "averaged"),
 }
 
 # name: (released code, paper). Where the paper is silent its column keeps to the plainest reading.
@@ -59,8 +59,6 @@ DIFFERENCES: dict[str, tuple[Any, Any]] = {
     "auxiliary_weight": (0.4, 0.0),
     # the pass with a deleted class also moves the running statistics | it only diagnoses (not said)
     "deletion_moves_norm": (True, False),
-    # state over ranks: mean of what each rank made of it | what one process with the whole batch gets (not said)
-    "reduction": ("averaged", "exact"),
 }
 
 
@@ -99,6 +97,9 @@ class Options:
     classifier_layers: int
     auxiliary_weight: float
     deletion_moves_norm: bool
+    # What several processes make of relations, counts and memory: what one with the whole batch would, or, as released,
+    # the mean of what each makes of its part. Not a difference between the presets: those say what is computed, which
+    # must not depend on the number of processes. Averaging divides a class's momentum by the processes that do not see it.
     reduction: str
 
 

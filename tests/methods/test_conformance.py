@@ -17,7 +17,7 @@ from harness.complexity import conventions, run
 from harness.job import ComplexityConfig, Context, Model
 from methods import registry
 from methods.layers import conv_bn_relu
-from methods.segmentor import IGNORE, Backbone
+from methods.segmentor import IGNORE, Backbone, pixel_loss
 
 METHODS = registry.names()
 NUM_CLASSES = 7
@@ -136,6 +136,16 @@ def test_labels_of_one_kind_only(method, label):
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
     if label == IGNORE:
         assert loss == 0
+
+
+def test_the_criterion_is_the_loss_of_every_head(method):
+    """A recipe's loss reaches all that a method trains: three times the loss is three times every term."""
+    model = without_chance(build(method))
+    usual = model.losses(*batch())
+    model = without_chance(build(method))
+    model.criterion = lambda logits, targets: 3 * pixel_loss(logits, targets)
+    for name, loss in model.losses(*batch()).items():
+        torch.testing.assert_close(loss, 3 * usual[name], msg=name)
 
 
 def test_a_batch_of_one_trains_and_predicts(method):

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from harness.errors import UserError
 from methods import registry
 from methods.idrnet.options import CHOICES, DIFFERENCES
-from methods.segmentor import IGNORE, GivenFeatures
+from methods.segmentor import IGNORE, GivenFeatures, pixel_loss
 
 K = 6
 CHANNELS = (3, 4, 5, 9)
@@ -79,9 +79,9 @@ def outcome(**options):
     return torch.cat([torch.stack(list(losses.values())), *gradients, *state])
 
 
-@pytest.mark.parametrize("name", [n for n in DIFFERENCES if n != "reduction"])
+@pytest.mark.parametrize("name", DIFFERENCES)
 def test_each_difference_has_an_effect(name):
-    """Paper against code, one option at a time; the released choice is the default. (Reduction: test_idrnet_ranks.)"""
+    """Paper against code, one option at a time; the released choice is the default."""
     released, paper = DIFFERENCES[name]
     default = outcome()
     assert torch.equal(outcome(**{name: released}), default)
@@ -180,6 +180,25 @@ def test_back_propagation_moves_the_matrices_instead_of_deletions():
     torch.manual_seed(2)
     present = model.head.encode(features).assignment.present_BK
     assert model.measurements() == {"updates": present.sum(0).float().tolist()}
+
+
+# --- the recipe's loss --------------------------------------------------------------------------------------------------
+
+
+def test_deletions_are_diagnosed_by_cross_entropy_under_any_loss():
+    """The same state, with and without the per-pixel losses shared; the gradients are the criterion's."""
+    usual, other, scaled = build(), build(), build()
+    other.criterion = lambda logits, targets: pixel_loss(logits, targets)
+    scaled.criterion = lambda logits, targets: 2 * pixel_loss(logits, targets)
+    outcomes = [step(model, *sample()) for model in (usual, other, scaled)]
+    for name, value in usual.head.named_buffers():
+        assert torch.equal(dict(other.head.named_buffers())[name], value), name
+        assert torch.equal(dict(scaled.head.named_buffers())[name], value), name
+    for name, loss in outcomes[0].items():
+        torch.testing.assert_close(outcomes[1][name], loss)
+    for a, b, c in zip(*(model.parameters() for model in (usual, other, scaled))):
+        torch.testing.assert_close(b.grad, a.grad, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(c.grad, 2 * a.grad, rtol=1e-4, atol=1e-6)
 
 
 # --- state ------------------------------------------------------------------------------------------------------------

@@ -73,5 +73,22 @@ def test_averaged_is_the_mean_over_ranks(learned, name):
     assert not torch.allclose(learned[0]["averaged"][name], learned[0]["exact"][name])
 
 
+@pytest.mark.parametrize("name", STATE)
+def test_on_one_process_there_is_nothing_to_reduce(name):
+    everything = (0, RANKS * PER_RANK)
+    assert torch.equal(learn("exact", *everything)[name], learn("averaged", *everything)[name])
+
+
+@pytest.mark.parametrize("preset", CHOICES["preset"])
+def test_both_presets_reduce_exactly_unless_told_otherwise(preset):
+    """What is computed must not depend on the number of processes; the released averaging is a choice of its own."""
+
+    def options(**chosen):
+        return registry.build("idrnet", GivenFeatures((5,)), K, preset=preset, **chosen).options
+
+    assert options().reduction == "exact"
+    assert options(reduction="averaged").reduction == "averaged"
+
+
 def test_deletions_are_counted_over_all_ranks(learned):
     assert learned[0]["averaged"]["row_updates"].tolist() == [1, 1, 2, 0]

@@ -80,7 +80,7 @@ def test_two_processes_of_four_equal_one_of_eight(tmp_path, method, dtype, lr):
     """
     options = {
         "fcn": {"channels": 16},
-        "idrnet": {"channels": 16, "attention_channels": 8, "dropout": 0.0, "reduction": "exact"},
+        "idrnet": {"channels": 16, "attention_channels": 8, "dropout": 0.0},
     }
     data = Data(name="camvid", synthetic=Synthetic(train_images=16, size=(64, 64)))
     recipe = {"batch_size": 8, "iterations": 20, "optimizer": Optimizer(lr=lr)}

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from harness.errors import Exit
-from harness.recipe import Optimizer, Schedule
+from harness.recipe import Loss, Optimizer, Schedule
 from harness.training import checkpoint, curve
 from harness.training.journal import NonFiniteLoss
+from harness.training.losses import build_loss
 from harness.training.random_state import seed_everything
 
 from . import tiny
@@ -74,19 +75,33 @@ def test_clipping_bounds_the_step(tmp_path):
     assert moved == pytest.approx(1e-3, rel=1e-3)
 
 
-def test_accumulation_averages_over_parts(tmp_path):
-    """Without normalisation over the batch and dropout, a batch in two parts is the same step."""
+def unequal(start, stop):
+    """Batches of four images, of which the first has a labelled pixel, the second none, the others nearly all."""
+    for batch in tiny.batches(start, stop):
+        batch.targets[0].flatten()[1:] = 255
+        batch.targets[1] = 255
+        yield batch
+
+
+@pytest.mark.parametrize("mean", ["valid", "all"])
+@pytest.mark.parametrize("accumulate", [2, 4])
+def test_accumulation_is_the_batch_in_one_piece(tmp_path, accumulate, mean):
+    """Without normalisation over the batch and dropout, however unequal the parts."""
+    criterion = build_loss(Loss(mean=mean), tiny.CLASSES)
 
     def train(folder, accumulate):
-        training = tiny.training(folder, 3, accumulate=accumulate, model=tiny.PlainSegmentor)
+        training = tiny.training(
+            folder, 3, accumulate=accumulate, model=tiny.PlainSegmentor, mean=mean, batches=unequal
+        )
+        training.model.criterion = criterion
         training.run()
         return checkpoint.load_weights(folder), [record["loss"] for record in curve.read(folder)]
 
     whole, losses = train(tmp_path / "1", 1)
-    parts, same_losses = train(tmp_path / "2", 2)
-    assert losses == pytest.approx(same_losses, rel=1e-5)
+    parts, same_losses = train(tmp_path / "2", accumulate)
+    assert losses == pytest.approx(same_losses, rel=1e-6)
     for name, weight in whole.items():
-        torch.testing.assert_close(parts[name], weight)
+        torch.testing.assert_close(parts[name], weight, rtol=1e-6, atol=1e-6)
 
 
 def test_progress_is_seldom_and_ends_at_the_end(tmp_path):

@@ -1,9 +1,12 @@
 """Losses against their definitions, written out pixel by pixel, and against torch's and mmsegmentation's."""
 
 import math
+import types
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -159,6 +162,37 @@ def test_unknown_names_list_the_valid_ones():
         losses.build_loss(Loss(class_weights=(1.0, 2.0)), CLASSES)
 
 
+@pytest.mark.parametrize("mean", ["valid", "all"])
+def test_cross_entropy_is_mmsegmentations(mean):
+    released = pytest.importorskip("mmseg.models.losses.cross_entropy_loss")
+    logits, targets = case(5)
+    expected = released.cross_entropy(logits, targets, ignore_index=IGNORE, avg_non_ignore=mean == "valid")
+    value = losses.cross_entropy(logits, targets, mean=mean).item()
+    assert value == pytest.approx(expected.item(), rel=1e-8)  # theirs adds 1e-7 to the number of pixels
+
+
+def test_ohem_chooses_the_pixels_that_mmsegmentation_chooses():
+    released = pytest.importorskip("mmseg.structures.sampler.ohem_pixel_sampler")
+    logits, targets = case(6)
+    valid = (targets != IGNORE).sum().item()
+    for kept, threshold in ((5, 0.1), (20, 0.1), (5, 0.6)):
+        sampler = released.OHEMPixelSampler(types.SimpleNamespace(ignore_index=IGNORE), threshold, min_kept=kept)
+        chosen = sampler.sample(logits, targets[:, None])
+        each = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")
+        expected = (each * chosen).sum() / chosen.sum()
+        value = losses.ohem(logits, targets, threshold=threshold, keep=(2 * kept + 0.5) / valid)  # theirs is per image
+        assert value.item() == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_focal_is_mmsegmentations():
+    """Where nothing is ignored; theirs is the mean over classes too, ours their sum."""
+    released = pytest.importorskip("mmseg.models.losses.focal_loss")
+    logits, targets = case(7, ignored=0.0)
+    rows, truth = logits.movedim(1, -1).flatten(0, 2), F.one_hot(targets.flatten(), CLASSES)
+    expected = released.py_sigmoid_focal_loss(rows, truth, gamma=1.5, alpha=0.3) * CLASSES
+    assert losses.focal(logits, targets, alpha=0.3, gamma=1.5).item() == pytest.approx(expected.item(), rel=1e-9)
+
+
 def test_lovasz_is_mmsegmentations():
     released = pytest.importorskip("mmseg.models.losses.lovasz_loss")
     logits, targets = case(4)
@@ -200,3 +234,65 @@ def test_aligned_corners_are_a_resize_before_the_loss(name):
     torch.testing.assert_close(aligned, expected)
     torch.testing.assert_close(gradient, torch.autograd.grad(expected, logits)[0])
     assert not torch.isclose(losses.build_loss(Loss(name=name, mean="all"), 4)(logits, targets), aligned)
+
+
+# --- several processes ------------------------------------------------------------------------------------------------
+
+
+SEVERAL = [*ALL, Loss(name="focal", mean="all"), Loss(name="ohem", threshold=0.0, keep=0.3)]
+PROCESSES = 2
+
+
+def shared_cases() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Batches of four, of which each process gets two images, in what makes their halves unlike each other."""
+    even, half, one, other = (case(seed, batch=4) for seed in range(4))
+    half[1][2:] = IGNORE  # the second half has no valid pixel
+    one[1][:] = IGNORE
+    one[1][0, 0, 0] = 1  # the whole batch has a single one
+    other[1][:2][other[1][:2] == 2] = 0  # class 2 in the second half alone
+    return {"even": even, "an empty half": half, "one pixel": one, "a class of one half": other}
+
+
+def outcomes(part: slice) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Value and gradient of every loss on a part of every case."""
+    found = {}
+    for about, (logits, targets) in shared_cases().items():
+        for loss in SEVERAL:
+            own = logits[part].clone().requires_grad_()
+            value = losses.build_loss(loss, CLASSES)(own, targets[part])
+            value.backward()
+            found[f"{loss!r} {about}"] = value.detach(), own.grad
+    return found
+
+
+def half_of_the_batch(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=PROCESSES)
+    torch.save(outcomes(slice(2 * rank, 2 * rank + 2)), f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_with_half_the_batch_each_have_the_loss_of_the_whole(tmp_path):
+    """The mean of their values, and the mean of their gradients, which data-parallel training takes."""
+    mp.spawn(half_of_the_batch, args=(str(tmp_path),), nprocs=PROCESSES)
+    halves = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(PROCESSES)]
+    whole = outcomes(slice(None))
+    assert len(whole) == 4 * len(SEVERAL)
+    for name, (value, gradient) in whole.items():
+        values, gradients = zip(*(half[name] for half in halves))
+        torch.testing.assert_close(sum(values) / PROCESSES, value, rtol=1e-9, atol=1e-9, msg=name)
+        torch.testing.assert_close(torch.cat(gradients) / PROCESSES, gradient, rtol=1e-9, atol=1e-9, msg=name)
+
+
+@pytest.mark.parametrize("mean", ["valid", "all"])
+def test_shares_make_of_the_parts_the_mean_of_the_whole(mean):
+    logits, targets = case(8, batch=4)
+    targets[1, 1:] = IGNORE
+    targets[2:] = IGNORE
+    parts = targets.split(1)
+    each = [losses.cross_entropy(z, t, mean=mean) for z, t in zip(logits.split(1), parts)]
+    together = sum(loss * share for loss, share in zip(each, losses.shares(parts, mean)))
+    torch.testing.assert_close(together, losses.cross_entropy(logits, targets, mean=mean), rtol=1e-6, atol=0)
+    assert losses.shares([targets], mean) == [1.0]
+    nothing = losses.shares([torch.full_like(targets, IGNORE)] * 2, "valid")
+    assert [share.item() for share in nothing] == [0, 0]

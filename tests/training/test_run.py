@@ -158,9 +158,37 @@ def test_frozen_batch_norm_keeps_the_backbones_statistics(tmp_path, cache):
 
 
 def test_a_loss_the_method_does_not_take_is_refused(tmp_path, cache):
-    options = {"channels": 16, "attention_channels": 8, "auxiliary_weight": 0.0}
-    with pytest.raises(UserError, match=r"recipe\.loss: IDRNet computes its losses itself"):
-        train(config("idrnet", options=options, loss=Loss(name="ohem")), context(tmp_path, cache))
+    method = tmp_path / "stubborn.py"
+    method.write_text(
+        "import torch.nn.functional as F\n"
+        "from methods.registry import register\n"
+        "from methods.segmentor import Segmentor, FCNHead\n"
+        "class Stubborn(Segmentor):\n"
+        "    def __init__(self, backbone, num_classes):\n"
+        "        super().__init__()\n"
+        "        self.backbone, self.head = backbone, FCNHead(backbone.channels[-1], num_classes, channels=8)\n"
+        "    def losses(self, images, targets):\n"
+        "        logits = F.interpolate(self.head(self.backbone(images)[-1]), targets.shape[-2:])\n"
+        "        return {'main': F.cross_entropy(logits, targets, ignore_index=255)}\n"
+        "@register('stubborn')\n"
+        "def stubborn(backbone, num_classes):\n"
+        "    return Stubborn(backbone, num_classes)\n"
+    )
+    job = config(loss=Loss(name="ohem"))
+    job = job.model_copy(update={"model": job.model.model_copy(update={"name": f"{method}:stubborn", "options": {}})})
+    with pytest.raises(UserError, match=r"recipe\.loss: Stubborn computes its losses itself"):
+        train(job, context(tmp_path / "job", cache))
+
+
+@pytest.mark.parametrize("name", ["ohem", "focal", "dice", "lovasz"])
+def test_idrnet_trains_under_every_loss(tmp_path, cache, name):
+    options = {"channels": 16, "attention_channels": 8, "auxiliary_channels": 8}
+    measured = {}
+    for loss in (Loss(), Loss(name=name, threshold=0.0)):
+        job = config("idrnet", options=options, iterations=2, loss=loss)
+        measured[loss.name] = numbers(train(job, context(tmp_path / loss.name, cache)))
+    assert measured[name]["final_loss"] != pytest.approx(measured["cross_entropy"]["final_loss"], rel=1e-3)
+    assert sum(value for key, value in measured[name].items() if key.startswith("deletions/")) == 2 * 2
 
 
 def test_class_weights_must_fit(tmp_path, cache):

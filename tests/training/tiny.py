@@ -70,7 +70,7 @@ class PlainSegmentor(Segmentor):
         return self.head(self.backbone(images)[0])
 
     def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        return {"main": pixel_loss(self(images), targets)}
+        return {"main": self.criterion(self(images), targets)}
 
 
 @dataclass
