@@ -38,6 +38,13 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" + ("s" if count != 1 else "")
 
 
+def standing(p: Progress, elapsed: float) -> str:
+    """`14/20  38 img/s  loss 1.92 (main 1.71, auxiliary 0.21), …  eta 2.0 s` of a job that started `elapsed` seconds ago."""
+    left = elapsed / max(p.done, 1) * (p.total - p.done) if p.left is None else p.left
+    rate = f"  {p.rate:.3g} img/s" if p.rate else ""
+    return f"{p.done}/{p.total}{rate}  {p.text}  eta {duration(left)}"
+
+
 def names(plan: Plan) -> dict[str, str]:
     """A short name for every job: the first cell that shows it, and what is done: `fcn / ade20k · test`."""
     several = len(plan.tables) > 1
@@ -193,9 +200,7 @@ class Console:
         elapsed = time.monotonic() - self._started.get(key, time.monotonic())
         if p is None or not p.done:
             return f" ▸ {name:<40} starting, {duration(elapsed)}"
-        left = elapsed / p.done * (p.total - p.done)
-        rate = f"  {p.rate:.3g} img/s" if p.rate else ""
-        return f" ▸ {name:<40} {p.done}/{p.total}{rate}  {p.text}  eta {duration(left)}"
+        return f" ▸ {name:<40} {standing(p, elapsed)}"
 
     def _summary(self, job: Job) -> str:
         result = self._store.result(job)

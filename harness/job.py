@@ -94,6 +94,7 @@ class Progress:
     total: int
     rate: float = 0.0  # items (images, timed passes) per second
     text: str = ""
+    left: float | None = None  # seconds until it is done, where the job itself can tell
 
 
 @dataclass(frozen=True)
@@ -119,14 +120,24 @@ class Kind:
     runner: str  # module:function, called as function(config, context) -> list[Measurement]
     exclusive: bool = False
 
-    @property
-    def module(self) -> str:
-        return self.runner.partition(":")[0]
+    def modules(self, config: Spec) -> set[str]:
+        """The modules that run a job with this configuration: what its code is found from."""
+        tested = isinstance(config, TrainConfig) and config.recipe.evaluate_every is not None
+        return {name.partition(":")[0] for name in (self.runner, *([SCORES] if tested else []))}
 
     def run(self, config: Mapping[str, Any], context: Context) -> list[Measurement]:
         """Runs a job of this kind here and now; validates the configuration first."""
-        module, _, function = self.runner.partition(":")
-        return getattr(importlib.import_module(module), function)(self.config.model_validate(config), context)
+        return load(self.runner)(self.config.model_validate(config), context)
+
+
+SCORES = "harness.evaluation.run:scores_of"
+"""What a training calls that tests itself. Named here, like the runners: in the key of no training that does not."""
+
+
+def load(name: str) -> Callable[..., Any]:
+    """The function called `module:function`."""
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)
 
 
 KINDS = {

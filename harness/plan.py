@@ -222,7 +222,11 @@ class Planner:
         data = Data(name=recipe.dataset, synthetic=self.profile.synthetic)
         model = self._model(table, row, column_key, recipe, image=True)
         common = {"profile": self.profile.name, "seed": repetition_seed(dataset=recipe.dataset, repetition=repetition)}
-        train_recipe = recipe.model_copy(update={"test": type(recipe.test)(), "source": "", "differs": {}})
+        # a training that tests itself does so as its recipe says, whatever the column: columns share their training
+        test = (
+            self._recipe(table, row, column_key, as_tested=False).test if recipe.evaluate_every else type(recipe.test)()
+        )
+        train_recipe = recipe.model_copy(update={"test": test, "source": "", "differs": {}})
         config = TrainConfig(model=model, data=data, recipe=train_recipe, shorten=self.profile.shorten, **common)
         train = self._job(plan, "train", config, data=data)
         if table.measure_of(column_key).kind == "train":
@@ -264,19 +268,14 @@ class Planner:
         given = {**defaults, **pretrained, **row.model.given(), **self.profile.model.given()}
         return Model(name=row.method.name, options=options, num_classes=classes, **given)
 
-    def _recipe(self, table: Table, row: str, column: str) -> Recipe:
-        """The recipe of a cell as its column tests it, changed by the profile."""
+    def _recipe(self, table: Table, row: str, column: str, *, as_tested: bool = True) -> Recipe:
+        """The recipe of a cell, changed by the profile; `as_tested`: with what its column tests differently."""
         name, near = table.recipe_of(column, row), Path(table.path).parent
         assert name is not None
-        place = (
-            name,
-            near,
-            column if table.columns[column].test else "",
-            table.id if table.columns[column].test else "",
-        )
+        changes = table.columns[column].test if as_tested else {}
+        place = (name, near, column if changes else "", table.id if changes else "")
         if place not in self._recipes:
             found = find_recipe(name, near)
-            changes = table.columns[column].test
             found = found.model_copy(update={"test": found.tested(changes)}) if changes else found
             self._recipes[place] = changed_by(self.profile, found, name)
         return self._recipes[place]
@@ -288,7 +287,7 @@ class Planner:
         model: Model = config.model  # type: ignore[attr-defined]
         checkpoint = record.get("checkpoint")
         keyed = {k: v for k, v in record.items() if k != "checkpoint"}
-        parts: dict[str, Any] = {"config": keyed, "code": self._closure(kind, model)}
+        parts: dict[str, Any] = {"config": keyed, "code": self._closure(kind, config)}
         blocked = None
         if data is not None:
             try:
@@ -317,15 +316,16 @@ class Planner:
             self._files[path] = _file_digest(path)
         return self._files[path]
 
-    def _closure(self, kind: str, model: Model) -> dict[str, str]:
+    def _closure(self, kind: str, config: Spec) -> dict[str, str]:
         from methods import registry
 
+        model: Model = config.model  # type: ignore[attr-defined]
         entries = [registry.find(model.name, model.kind)]
         options = {**(entries[0].options or {}), **model.options}
         for entry in entries:  # grows: an option may name another entry, which is built by name and never imported
             named = _texts((options if entry is entries[0] else entry.options or {}).values())
             entries += [e for (_, name), e in registry.entries().items() if name in named and e not in entries]
-        modules = tuple(sorted({KINDS[kind].module, *(e.module for e in entries)}))
+        modules = tuple(sorted({*KINDS[kind].modules(config), *(e.module for e in entries)}))
         if modules not in self._closures:
             outside = {e.module: e.file for e in entries if not e.module.startswith("methods.")}
             self._closures[modules] = self._code.closure(modules, outside)

@@ -189,6 +189,9 @@ class Recipe(Spec):
     compile: bool = False
     deterministic: bool = False  # only algorithms that repeat bit for bit on a GPU; on a CPU they always do
     checkpoint_every: Positive = 500
+    # iterations between two tests of the model under `test`, for the curve: weights and losses are the same without them,
+    # times and (on a CPU) peak memory are not
+    evaluate_every: Positive | None = None
     source: str = ""  # where the values come from: paper section, released configuration
     differs: dict[str, str] = {}  # what the paper's text says where the recipe follows another source
 

@@ -160,30 +160,34 @@ def _spread(shown: Shown, by: float) -> tuple[float, float] | None:
 
 
 def _curves(sheet: Sheet) -> Figure | None:
-    """Loss over iterations, a panel per set of trainings, a line per row, a band over seeds."""
-    panels = list(_trained(sheet))
+    """Loss over iterations, a panel per set of trainings, a line per row, a band over seeds; mIoU where they were tested."""
+    panels = [(f"{name}{also}", bands, key) for key, also in _DRAWN.items() for name, bands in _trained(sheet, key)]
     if not panels:
         return None
-    rows = list(dict.fromkeys(row for _, bands in panels for row in bands))
+    rows = list(dict.fromkeys(row for _, bands, _ in panels for row in bands))
     looks = {row: style.line_look(i) for i, row in enumerate(rows)}
     across = 2 if len(panels) in (2, 4) else min(3, len(panels))
     down = math.ceil(len(panels) / across)
     figure = style.canvas({1: 6.0, 2: 9.0, 3: 10.8}[across], 2.7 * down + 0.2 * math.ceil(len(rows) / (2 * across)))
-    for i, (column, bands) in enumerate(panels):
-        _losses(figure.add_subplot(down, across, i + 1), column, bands, looks, last=i + across >= len(panels))
+    for i, (column, bands, key) in enumerate(panels):
+        _lines(figure.add_subplot(down, across, i + 1), column, bands, looks, key, last=i + across >= len(panels))
     from matplotlib.lines import Line2D
 
     labels = [style.label(sheet.table.name_of(row)) for row in rows]
     handles = [Line2D([], [], label=label, **looks[row]) for row, label in zip(rows, labels)]
     figure.legend(handles=handles, loc="outside lower left", ncols=max(1, min(len(handles), 2 * across)))
-    seeds = max(b.seeds for _, bands in panels for b in bands.values())
+    seeds = max(b.seeds for _, bands, _ in panels for b in bands.values())
     band_text = f", bands over {seeds} seeds" if seeds > 1 else ""
-    names = ", ".join(style.label(column) for column, _ in panels)
+    names = ", ".join(style.label(column) for column, _, _ in panels)
     return Figure("curves.svg", style.svg(figure), f"Training loss over iterations, a line per row{band_text}: {names}")
 
 
-def _losses(
-    ax: Any, title: str, bands: dict[str, curves.Band], looks: dict[str, dict[str, Any]], *, last: bool
+_DRAWN = {"loss": "", "miou": ", tested while training"}
+"""What is drawn of a training's curve, and what the panel's title says of it."""
+
+
+def _lines(
+    ax: Any, title: str, bands: dict[str, curves.Band], looks: dict[str, dict[str, Any]], key: str, *, last: bool
 ) -> None:
     for row, band in bands.items():
         ax.plot(band.iterations, band.mean, linewidth=1.4, **looks[row])
@@ -191,21 +195,22 @@ def _losses(
             ax.fill_between(band.iterations, band.low, band.high, color=looks[row]["color"], alpha=0.15, linewidth=0)
     ax.set_title(style.label(title, 34))
     ax.set_xlabel("iteration" if last else "")
-    ax.set_ylabel("training loss, all terms")
+    ax.set_ylabel({"loss": "training loss, all terms", "miou": "mIoU, %"}[key])
     ax.margins(x=0.01)
     highest, lowest = max(b.mean[0] for b in bands.values()), min(min(b.mean) for b in bands.values())
-    if 0 < lowest < highest / 8:
+    if key == "loss" and 0 < lowest < highest / 8:
         ax.set_yscale("log")
 
 
-def _trained(sheet: Sheet) -> Iterator[tuple[str, dict[str, curves.Band]]]:
-    """(label, {row: curve}) of every distinct set of trainings; columns that share theirs (mIoU, accuracy) are drawn once."""
+def _trained(sheet: Sheet, key: str) -> Iterator[tuple[str, dict[str, curves.Band]]]:
+    """(label, {row: curve of `key`}) of every distinct set of trainings; columns that share theirs (mIoU, accuracy) are
+    drawn once."""
     seen: set[tuple[str, ...]] = set()
     for column in sheet.columns:
         bands: dict[str, curves.Band] = {}
         keys: list[str] = []
         for shown in _column(sheet, column):
-            found = curves.band([result.folder for result in shown.trainings])
+            found = curves.band([result.folder for result in shown.trainings], key)
             if found is not None:
                 bands[shown.row] = found
                 keys += [result.job.key for result in shown.trainings]

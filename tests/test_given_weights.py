@@ -145,6 +145,22 @@ def test_a_column_tested_elsewhere_shares_its_training(folder: Path):
     assert plain.key != changed.key
 
 
+def test_a_training_that_tests_itself_does_so_as_its_recipe_says_whatever_the_column(folder: Path):
+    text = TABLE.replace("macc: {measure: macc}", "macc: {measure: macc, test: {flip: true, split: test}}")
+    text = text.replace('checkpoint: "weights/{column}.pth"', "notes: trained")
+    (folder / "table.yaml").write_text(text)
+    (plain,) = cell(plan := planned(folder), "given", "miou").jobs
+    assert plan.jobs[plain.needs[0]].config["recipe"]["test"]["resize"] is None  # not in its key where it does not test
+    recipes = folder / "recipes" / "own.yaml"
+    recipes.write_text(recipes.read_text() + "  evaluate_every: 1\n")
+    plan = planned(folder)
+    one, other = (cell(plan, "given", column).jobs[0] for column in ("miou", "macc"))
+    assert one.needs == other.needs != plain.needs
+    tested = plan.jobs[one.needs[0]].config["recipe"]["test"]
+    assert tested == one.config["protocol"]
+    assert (tested["split"], tested["flip"]) == ("val", False)
+
+
 # -------------------------------------------------------------------------------------------------------------- verdicts
 
 

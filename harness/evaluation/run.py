@@ -18,9 +18,9 @@ from harness.data.verify import ensure_sound
 from harness.errors import Interrupted, UserError
 from harness.evaluation.metrics import Confusion, scores
 from harness.evaluation.protocols import predict
-from harness.job import Context, EvaluateConfig, Measurement, Progress
+from harness.job import Context, EvaluateConfig, Measurement, Progress, TrainConfig
 from harness.recipe import Normalisation, TestProtocol
-from harness.training.distributed import place, process_group
+from harness.training.distributed import any_rank, place, process_group
 
 
 def evaluate(config: EvaluateConfig, context: Context) -> list[Measurement]:
@@ -47,8 +47,15 @@ def evaluate(config: EvaluateConfig, context: Context) -> list[Measurement]:
     return [*measurements(matrix, classes), Measurement("images", images)]
 
 
+def scores_of(model: nn.Module, config: TrainConfig, context: Context) -> dict[str, float]:
+    """miou, aacc, macc and fwiou in % of a model, as it stands in evaluation mode, on the test split of its recipe."""
+    root = locate(config.data, data_dir=context.data_dir, cache=context.cache)
+    matrix, _ = confusion_of(model, root, config.recipe.test, context, config.recipe.normalisation)
+    return {m.name: m.value for m in measurements(matrix, ())}
+
+
 def measurements(matrix: np.ndarray, classes: tuple[str, ...]) -> list[Measurement]:
-    """What is reported of a confusion matrix."""
+    """What is reported of a confusion matrix; of no class in particular where `classes` is empty."""
     result = scores(matrix)
     overall = {"miou": result.miou, "aacc": result.aacc, "macc": result.macc, "fwiou": result.fwiou}
     values = [*overall.items(), *_by_class("iou", classes, result.iou), *_by_class("acc", classes, result.accuracy)]
@@ -89,12 +96,16 @@ def confusion_of(
     readers = 0 if context.device == "cpu" else min(8, context.threads)
     images = images_for_testing(root, protocol.split, protocol, part=(here.rank, here.world), readers=readers)
     started = time.perf_counter()
+    done, stopped = 0, False
     for done, item in enumerate(images, start=1):
         prediction = predict(model, item.views, item.label.shape, protocol, **how)
         confusion.update(prediction, item.label.to(context.device, non_blocking=True))
         context.progress(Progress(done, own, done / (time.perf_counter() - started)))
-        if done < own and context.should_stop():
-            raise Interrupted(f"stopped after {done} of {own} images; an evaluation starts over when it is run again")
+        stopped = done < own and context.should_stop()
+        if stopped:
+            break
+    if any_rank(stopped):  # on all processes together: those that go on would wait for the others' counts
+        raise Interrupted(f"stopped after {done} of {own} images; an evaluation starts over when it is run again")
     confusion.add_ranks()
     return confusion.matrix(), total
 

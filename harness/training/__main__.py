@@ -12,9 +12,12 @@ import json
 import os
 import signal
 import sys
+import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
+from harness.console import standing
 from harness.errors import Exit, Interrupted, UserError
 from harness.job import Context, Progress, TrainConfig
 from harness.training.distributed import place
@@ -51,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         data_dir=options.data and Path(options.data),
         device=options.device or ("cuda" if torch.cuda.is_available() else "cpu"),
         threads=options.threads,
-        progress=_print if first else lambda progress: None,
+        progress=partial(_print, time.monotonic()) if first else lambda progress: None,
         should_stop=lambda: bool(seen),
     )
     try:
@@ -68,10 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
     return Exit.OK
 
 
-def _print(progress: Progress) -> None:
-    print(
-        f"{progress.done}/{progress.total}  {progress.rate:.1f} images/s  {progress.text}", file=sys.stderr, flush=True
-    )
+def _print(started: float, progress: Progress) -> None:
+    print(standing(progress, time.monotonic() - started), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

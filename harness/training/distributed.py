@@ -114,6 +114,22 @@ def no_sync(losses: Losses) -> contextlib.AbstractContextManager[None]:
     return losses.no_sync() if wrapped else contextlib.nullcontext()
 
 
+@contextlib.contextmanager
+def statistics_of_rank_0(model: nn.Module) -> Iterator[None]:
+    """Every process's model has rank 0's buffers, and its own again afterwards: batch statistics may be each process's own."""
+    if world_size() == 1:
+        yield
+        return
+    own = [buffer.clone() for buffer in model.buffers()]
+    for buffer in model.buffers():
+        dist.broadcast(buffer, 0)
+    try:
+        yield
+    finally:
+        for buffer, before in zip(model.buffers(), own):
+            buffer.copy_(before)
+
+
 def any_rank(flag: bool) -> bool:
     """Whether any process says so; every process gets the same answer."""
     if world_size() == 1:

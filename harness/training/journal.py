@@ -33,6 +33,14 @@ class Batch(Protocol):
     ids: Sequence[str]
 
 
+class Log(Protocol):
+    """What keeps the lines of a training: curve.jsonl, and others that are asked for."""
+
+    def append(self, records: Sequence[Mapping[str, Any]]) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class NonFiniteLoss(UserError):
     """The loss became NaN or infinite; the batch is named so that it can be looked at."""
 
@@ -63,17 +71,21 @@ class Journal:
         progress: Callable[[Progress], None],
         *,
         read_every: int = 1,
+        log: Callable[[int], Log] | None = None,
     ) -> None:
         self.folder = folder
         self.tally = tally
         self.iterations = iterations
         self.progress = progress
         self.read_every = read_every
-        self.curve = Curve(folder, tally.iteration) if rank() == 0 else None
+        self.logs: list[Log] = []
+        if rank() == 0:
+            self.logs = [Curve(folder, tally.iteration), *([log(tally.iteration)] if log is not None else [])]
+        self.first = tally.iteration
         self.timed_from = tally.iteration + min(WARM_UP, iterations - tally.iteration - 1)
         self.pending: list[tuple[dict[str, Any], dict[str, Tensor], Batch]] = []
         self.waited = 0.0  # since the last read
-        self.clock = time.perf_counter()  # of the last read
+        self.started = self.clock = time.perf_counter()  # the clock is that of the last read
         self.shown = -math.inf
 
     def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
@@ -110,9 +122,17 @@ class Journal:
         self.pending.clear()
         self._show(records[-1])
 
+    def note_scores(self, scores: Mapping[str, float]) -> None:
+        """Takes scores of the model after the iteration last read, in %. Their time and, on a GPU, their memory count neither
+        against throughput nor as the training's peak."""
+        self._write([{"iteration": self.tally.iteration, **scores}])
+        if torch.cuda.is_initialized():
+            torch.cuda.reset_peak_memory_stats()
+        self.restart_clock()
+
     def _write(self, records: list[dict[str, Any]]) -> None:
-        if self.curve is not None:
-            self.curve.append(records)
+        for log in self.logs:
+            log.append(records)
 
     def _values(self) -> list[dict[str, float]]:
         flat = torch.stack([loss.float() for _, terms, _ in self.pending for loss in terms.values()])
@@ -152,18 +172,21 @@ class Journal:
         rate = self.tally.images / self.tally.seconds if self.tally.seconds else record["images_per_s"]
         wait = 100 * self.tally.waited / self.tally.seconds if self.tally.seconds else 0.0
         terms = ", ".join(f"{name} {value:.3g}" for name, value in record["terms"].items())
-        text = f"loss {record['loss']:.3f} ({terms}), lr {record['lr']:.2g}, waiting for data {wait:.0f} %"
-        self.progress(Progress(self.tally.iteration, self.iterations, rate, text))
+        memory = f"memory {self.tally.peak_memory / 1024:.2f} GiB"
+        text = f"loss {record['loss']:.3f} ({terms}), lr {record['lr']:.2g}, {memory}, waiting for data {wait:.0f} %"
+        done = self.tally.iteration
+        left = (self.clock - self.started) / (done - self.first) * (self.iterations - done)
+        self.progress(Progress(done, self.iterations, rate, text, left))
 
     def restart_clock(self) -> None:
-        """What lies between (a checkpoint) counts as training time, not against throughput."""
+        """What lies between (a checkpoint, a test) counts as training time, not against throughput."""
         now = time.perf_counter()
         self.tally.total_seconds += now - self.clock
         self.clock = now
 
     def close(self) -> None:
-        if self.curve is not None:
-            self.curve.close()
+        for log in self.logs:
+            log.close()
 
 
 def peak_memory(device: torch.device) -> float:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from harness.errors import Interrupted
 from harness.job import Progress
 from harness.training import checkpoint, distributed, random_state
-from harness.training.journal import Batch, Journal, Tally
+from harness.training.journal import Batch, Journal, Log, Tally
 from harness.training.losses import shares
 from harness.training.optim import set_learning_rate
 from harness.training.precision import Precision
@@ -52,6 +52,13 @@ class Training:
     clip_norm: float | None = None
     identity: Mapping[str, Any] = field(default_factory=dict)
     read_every: int = 1  # iterations between two reads of the losses; each read waits for a GPU to catch up
+    test_every: int | None = (
+        None  # iterations between two calls of `test`, which gives scores of the model for the curve
+    )
+    test: Callable[[Callable[[], bool]], Mapping[str, float]] | None = (
+        None  # raises Interrupted where its argument says so
+    )
+    log: Callable[[int], Log] | None = None  # opens another log beside the curve, of the iterations after the given one
 
     def run(
         self,
@@ -67,9 +74,11 @@ class Training:
         if tally.iteration == self.iterations:
             return tally
         self.model.train()
-        journal = Journal(self.folder, tally, self.iterations, progress, read_every=self.read_every)
+        journal = Journal(self.folder, tally, self.iterations, progress, read_every=self.read_every, log=self.log)
         try:
             for batch in journal.timed(self.batches(tally.iteration, self.iterations)):
+                if self.test_every and tally.iteration and tally.iteration % self.test_every == 0:
+                    self._test(journal, should_stop)
                 factor = self.factor(tally.iteration)
                 terms = self._step(batch, factor)
                 tally.iteration += 1
@@ -81,7 +90,7 @@ class Training:
                     self._save(tally, final=last)
                     journal.restart_clock()
                 if stop:
-                    raise Interrupted(f"stopped after iteration {tally.iteration} of {self.iterations}; state saved")
+                    raise self._stopped(tally)
         finally:
             journal.close()
         assert tally.iteration == self.iterations, "the source of batches ended early"
@@ -108,6 +117,30 @@ class Training:
         scaler.step(self.optimizer)
         scaler.update()
         return seen
+
+    def _test(self, journal: Journal, should_stop: Callable[[], bool]) -> None:
+        """Scores of the model as it stands, for the curve. Weights, statistics and random numbers stay as they are.
+
+        It comes after the checkpoint of its iteration, so that a training which goes on from there tests again.
+        """
+        assert self.test is not None
+        journal.read()
+        random = random_state.capture()
+        self.model.eval()
+        try:
+            with distributed.statistics_of_rank_0(self.model):
+                scores = self.test(should_stop)
+        except Interrupted:
+            scores = None
+        self.model.train()
+        random_state.restore(random)
+        if scores is None:
+            self._save(journal.tally, final=False)
+            raise self._stopped(journal.tally)
+        journal.note_scores(scores)
+
+    def _stopped(self, tally: Tally) -> Interrupted:
+        return Interrupted(f"stopped after iteration {tally.iteration} of {self.iterations}; state saved")
 
     def _save(self, tally: Tally, *, final: bool) -> None:
         """Rank 0 writes; the random generators of every rank go along."""

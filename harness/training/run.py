@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from harness.data.files import locate
 from harness.data.loader import Batch, TrainingBatches, normalise
 from harness.data.verify import ensure_sound
 from harness.errors import UserError
-from harness.job import Context, Measurement, Progress, TrainConfig
+from harness.job import KINDS, SCORES, Context, Measurement, Progress, TrainConfig, load
 from harness.key import Code
 from harness.recipe import Loss, Recipe
 from harness.training import curve, distributed
@@ -41,16 +42,17 @@ READ_EVERY_ON_GPU = 20
 def train(config: TrainConfig, context: Context) -> list[Measurement]:
     """Trains to the end, going on from a checkpoint in `context.folder` if there is one.
 
-    Leaves the weights (harness.training.checkpoint.load_weights) and curve.jsonl in the folder. The seed decides weights,
-    data order and augmentation. Started by torchrun or as several Slurm tasks, the processes train together; rank 0
-    writes. Raises Interrupted when asked to stop, MissingError without the data, OutputError, NonFiniteLoss.
+    Leaves the weights (harness.training.checkpoint.load_weights) and curve.jsonl in the folder, with scores on the test
+    split every `recipe.evaluate_every` iterations before the last. The seed decides weights, data order and augmentation.
+    Started by torchrun or as several Slurm tasks, the processes train together; rank 0 writes. Raises Interrupted when
+    asked to stop, MissingError without the data, OutputError, NonFiniteLoss.
     """
     torch.set_num_threads(context.threads)
     with distributed.process_group(context.device):
         training = build_training(config, context)
         with explain_out_of_memory(training, config.recipe):
             tally = training.run(context.progress, context.should_stop)
-        losses = [record["loss"] for record in curve.read(context.folder)]
+        losses = [record["loss"] for record in curve.losses(context.folder)]
         classes = find_dataset(config.data.name).classes
         return [*_measurements(tally, losses, context.device), *_counted(training.model, classes)]
 
@@ -94,7 +96,17 @@ def build_training(config: TrainConfig, context: Context) -> Training:
         clip_norm=recipe.optimizer.clip_norm,
         identity=_identity(config, iterations, context.cache),
         read_every=1 if device.type == "cpu" else READ_EVERY_ON_GPU,
+        test_every=recipe.evaluate_every,
+        test=partial(_scores, model, config, context),
     )
+
+
+def _scores(
+    model: Segmentor, config: TrainConfig, context: Context, should_stop: Callable[[], bool]
+) -> dict[str, float]:
+    """The model's scores on the recipe's test split, with this process's part of its images."""
+    quiet = replace(context, progress=lambda progress: None, should_stop=should_stop)
+    return load(SCORES)(model, config, quiet)
 
 
 def _data(config: TrainConfig, context: Context) -> TrainingBatches:
@@ -109,7 +121,8 @@ def _data(config: TrainConfig, context: Context) -> TrainingBatches:
         distributed.barrier()
     root = locate(config.data, data_dir=context.data_dir, cache=context.cache)
     if rank() == 0:
-        ensure_sound(root, recipe.train_split, context.cache, partial(_say_reading, context))
+        for split in (recipe.train_split, *([recipe.test.split] if recipe.evaluate_every else [])):
+            ensure_sound(root, split, context.cache, partial(_say_reading, context))
         distributed.barrier()
     workers = 0 if context.device == "cpu" else min(8, context.threads)
     part = (rank(), world_size())
@@ -150,7 +163,8 @@ def _identity(config: TrainConfig, iterations: int, cache: Path) -> Mapping[str,
     """What a checkpoint must agree in to be gone on from: configuration, length, processes and code."""
     entry = registry.find(config.model.name, config.model.kind)
     sources = Code(cache)
-    code = sources.closure([__name__, entry.module], {entry.module: entry.file})
+    modules = [*KINDS["train"].modules(config), entry.module]
+    code = sources.closure(modules, {entry.module: entry.file})
     sources.save()
     return {
         "config": config.model_dump(mode="json"),

@@ -48,8 +48,8 @@ def strip(shown: Shown) -> str:
     return _svg(64, parts, words)
 
 
-def curve(band: Band) -> str:
-    """Loss over iterations with the range over seeds."""
+def curve(band: Band, what: str = "training loss") -> str:
+    """What a training tells of itself, over iterations, with the range over seeds."""
     low, high = min(band.low), max(band.high)
     first, last = band.iterations[0], band.iterations[-1]
 
@@ -73,7 +73,7 @@ def curve(band: Band) -> str:
             f'<text x="{x(value):.1f}" y="{_HIGH - 8}" font-size="12" text-anchor="{anchor}" fill="currentColor">'
             f"{printed(value, 0)}</text>"
         )
-    return _svg(_HIGH, parts, f"training loss from {number(band.mean[0])} to {number(band.mean[-1])}")
+    return _svg(_HIGH, parts, f"{what} from {number(band.mean[0])} to {number(band.mean[-1])}")
 
 
 def _svg(height: int, parts: Sequence[str], words: str) -> str:

@@ -222,6 +222,7 @@ def cell(sheet: Sheet, shown: Shown, store: Store) -> dict[str, Any]:
     environments = {_environment(r): None for r in results}
     numbers = {text: i + 1 for i, text in enumerate(environments)}
     band = curves.band([r.folder for r in shown.trainings]) if shown.trainings else None
+    scored = curves.band([r.folder for r in shown.trainings], "miou") if shown.trainings else None
     made = next((m for r in shown.results if (m := drawings.confusion(r.folder / "confusion.npy")) is not None), None)
     seeds = f", mean and range of {band.seeds} seeds" if band is not None and band.seeds > 1 else ""
     classes, measures = _classes(shown.results)
@@ -247,6 +248,10 @@ def cell(sheet: Sheet, shown: Shown, store: Store) -> dict[str, Any]:
         "environments": [f"E{i}: {text}" for text, i in numbers.items()],
         "curve": drawings.curve(band) if band is not None and len(band.iterations) > 1 else "",
         "curve_words": f"Training loss over iterations{seeds}",
+        "scores": drawings.curve(scored, "mIoU while training")
+        if scored is not None and len(scored.iterations) > 1
+        else "",
+        "scores_words": f"mIoU on the test split, in %, over iterations, measured while training{seeds}",
         "classes": classes,
         "class_measures": measures,
         "confusion": made[0] if made is not None else "",

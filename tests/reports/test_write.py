@@ -88,6 +88,19 @@ def test_figures_name_rows_columns_and_what_is_fitted(make: Make) -> None:
     assert "Params, Time, mIoU" in measured.alternative
 
 
+def test_scores_of_trainings_that_tested_themselves_are_drawn_beside_their_losses(make: Make) -> None:
+    bench = filled(make)
+    (plain,) = [f for f in draw(bench.sheet()) if f.name == "curves.svg"]
+    assert "mIoU, %" not in words(plain.svg)
+    for file in bench.store.root.rglob(curves.FILE):
+        tests = "".join(json.dumps({"iteration": i, "miou": 10.0 + i}) + "\n" for i in (3, 6))
+        file.write_text(file.read_text(encoding="utf-8") + tests, encoding="utf-8")
+    (tested,) = [f for f in draw(bench.sheet()) if f.name == "curves.svg"]
+    assert "training loss, all terms" in words(tested.svg)
+    assert "mIoU, %" in words(tested.svg)
+    assert "tested while training" in tested.alternative
+
+
 def test_smoke_figures_stand_beside_no_published_value(make: Make) -> None:
     measured = draw(filled(make, profile=SMOKE).sheet())[0]
     assert "published" not in words(measured.svg)

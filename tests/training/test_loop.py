@@ -1,13 +1,15 @@
 """The loop itself: against a loop written out by hand, and where it stops."""
 
 import json
+import re
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from harness.errors import Exit
 from harness.recipe import Loss, Optimizer, Schedule
-from harness.training import checkpoint, curve
+from harness.training import checkpoint, curve, journal
 from harness.training.journal import NonFiniteLoss
 from harness.training.losses import build_loss
 from harness.training.random_state import seed_everything
@@ -108,12 +110,27 @@ def test_progress_is_seldom_and_ends_at_the_end(tmp_path):
     seen = []
     tally = tiny.training(tmp_path, 40).run(progress=seen.append)
     assert (seen[-1].done, seen[-1].total) == (40, 40)
-    assert "loss" in seen[-1].text
-    assert "main" in seen[-1].text
+    for part in (r"loss \d", r"\(main \d", r"lr \d", r"memory \d+\.\d\d GiB", r"waiting for data \d+ %"):
+        assert re.search(part, seen[-1].text), part
+    assert seen[-1].rate > 0
+    assert seen[-1].left == 0
     assert len(seen) <= 2 + tally.total_seconds / 0.5
     assert tally.images == 4 * 37  # three iterations warm up
     assert 0 <= tally.waited < tally.seconds <= tally.total_seconds
     assert tally.peak_memory > 1
+
+
+def test_what_is_left_is_reckoned_from_this_start(tmp_path, monkeypatch):
+    """A training that goes on near its end does not take what was done before for its own speed."""
+    now, seen = [100.0], []
+    monkeypatch.setattr(journal, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    told = journal.Journal(tmp_path, tally := journal.Tally(iteration=30), 40, seen.append)
+    for at in (104.0, 106.0):
+        now[0] = at
+        tally.iteration += 1
+        told.note({"main": torch.ones(())}, tiny.batch(tally.iteration), 0.1)
+    told.close()
+    assert [(progress.done, progress.left) for progress in seen] == [(31, 9 * 4.0), (32, 8 * 3.0)]
 
 
 def test_a_source_that_ends_early_is_a_bug(tmp_path):
