@@ -30,7 +30,8 @@ class ObjectContext(nn.Module):
     """Coarse classes gather regions, pixels attend to the regions, and the result is fused with the pixels.
 
     `coarse`: "linear" classifies the last feature map by one 1×1 convolution; "fcn" takes a 3×3 head on the last but
-    one, as the released segmentors do. `fuse_kernel`: 3 as IDRNet's authors compare with it; OCR's own code has 1.
+    one, as the released segmentors do, of `coarse_channels` (None: half as many as come in). `fuse_kernel`: 3 as
+    IDRNet's authors compare with it; OCR's own code has 1.
     features [..., [B, in_channels[-1], h, w]] -> [B, channels, h, w]
     """
 
@@ -42,6 +43,7 @@ class ObjectContext(nn.Module):
         channels: int = 512,
         inner: int = 256,
         coarse: str = "linear",
+        coarse_channels: int | None = None,
         fuse_kernel: int = 3,
     ) -> None:
         super().__init__()
@@ -51,7 +53,8 @@ class ObjectContext(nn.Module):
         self.source = -1 if coarse == "linear" or len(in_channels) < 2 else -2
         width = in_channels[self.source]
         head = nn.Conv2d(width, num_classes, 1)
-        self.coarse = head if coarse == "linear" else FCNHead(width, num_classes, channels=max(width // 2, 1))
+        hidden = coarse_channels or max(width // 2, 1)
+        self.coarse = head if coarse == "linear" else FCNHead(width, num_classes, channels=hidden, dropout=0.0)
         self.reduce = conv_bn_relu(in_channels[-1], channels, 3)
         self.attention = Attention(
             query=nn.Sequential(conv_bn_relu(channels, inner, 1), conv_bn_relu(inner, inner, 1)),
@@ -89,8 +92,15 @@ class OCRNet(EncoderDecoder):
 
 @register("ocrnet")
 def ocrnet(
-    backbone: Backbone, num_classes: int, *, channels: int = 512, inner: int = 256, coarse: str = "fcn"
+    backbone: Backbone,
+    num_classes: int,
+    *,
+    channels: int = 512,
+    inner: int = 256,
+    coarse: str = "fcn",
+    coarse_channels: int | None = None,
 ) -> Segmentor:
-    """OCRNet: pixels attend to one representation per coarse class."""
-    context = ObjectContext(backbone.channels, num_classes=num_classes, channels=channels, inner=inner, coarse=coarse)
-    return OCRNet(backbone, context, num_classes, auxiliary_weight=0.0)
+    """OCRNet: pixels attend to one representation per coarse class. Without dropout, as IDRNet's authors train it."""
+    sizes = {"channels": channels, "inner": inner, "coarse_channels": coarse_channels}
+    context = ObjectContext(backbone.channels, num_classes=num_classes, coarse=coarse, **sizes)
+    return OCRNet(backbone, context, num_classes, dropout=0.0, auxiliary_weight=0.0)
