@@ -124,6 +124,9 @@ def build_backbone(name: str, *, output_stride: int | None = None, pretrained: b
     for module in body.modules():
         if type(module) is SwinTransformerBlock:
             module.__class__ = PaddedSwinBlock
+        elif known.joined and isinstance(module, nn.Upsample):
+            # segmentation's HRNet mixes its resolutions bilinearly, the classifier that timm has by the nearest cell
+            module.mode, module.align_corners = "bilinear", False
     if isinstance(pretrained, str):
         _load(body, Path(pretrained).expanduser(), name)
     return TimmBackbone(body, known)

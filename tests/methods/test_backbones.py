@@ -64,6 +64,18 @@ def test_hrnet_joins_its_resolutions():
     assert found == [(720, 17, 25)]
 
 
+def test_hrnet_mixes_its_resolutions_bilinearly():
+    """A module of two branches against its definition: the coarse branch comes up smoothly, not by repeating cells."""
+    torch.manual_seed(0)
+    module = build_backbone("hrnet_w48").body.stage2[0].eval()
+    fine, coarse = torch.randn(1, 48, 8, 12), torch.randn(1, 96, 4, 6)
+    with torch.no_grad():
+        x, y = module.branches[0](fine), module.branches[1](coarse)
+        convolved = module.fuse_layers[0][1][1](module.fuse_layers[0][1][0](y))
+        up = torch.nn.functional.interpolate(convolved, scale_factor=2, mode="bilinear", align_corners=False)
+        torch.testing.assert_close(module([fine, coarse])[0], (x + up).relu())
+
+
 def test_weights_from_a_file(tmp_path):
     torch.manual_seed(0)
     source = timm.create_model("resnet18", num_classes=10)
