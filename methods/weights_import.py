@@ -38,6 +38,8 @@ _SWIN: Names = (
     *((rf"backbone_net\.stages\.{i}\.downsample\.", f"backbone.body.layers_{i + 1}.downsample.") for i in range(3)),
     (r"backbone_net\.norm(\d)\.", r"backbone.norms.\1."),
 )
+_HRNET: Names = ((r"backbone_net\.", "backbone.body."),)
+_BACKBONES = {"resnet": _RESNET, "swin": _SWIN, "hrnet": _HRNET}
 _AUXILIARY: Names = (
     (r"auxiliary_decoder\.([01])\.", r"auxiliary.body.\1."),
     (r"auxiliary_decoder\.4\.", "auxiliary.classifier.1."),
@@ -149,9 +151,13 @@ def convert(model: Model, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor
         ours, rest = {}, list(state)
     else:
         raise UserError(f"no released names are known for method '{model.name}'.{nearest(model.name, methods())}")
-    swin = (model.backbone or "").startswith("swin")
+    backbone = next((names for net, names in _BACKBONES.items() if (model.backbone or "").startswith(net)), None)
+    if backbone is None:
+        raise UserError(
+            f"no released names are known for backbone '{model.backbone}'.{nearest(str(model.backbone), _BACKBONES)}"
+        )
     head = _fcn(model.options.get("convs", 1)) if model.name == "fcn" else _HEADS.get(model.name, ())
-    names = (*head, *_AUXILIARY, *(_SWIN if swin else _RESNET))
+    names = (*head, *_AUXILIARY, *backbone)
     left = []
     for name in rest:
         if name.endswith("relative_position_index"):  # follows from the window size; no weight
