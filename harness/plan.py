@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from harness import environment
+from harness import environment, pretrained
 from harness.document import merge
 from harness.errors import MissingError, UserError, nearest
 from harness.job import KINDS, ComplexityConfig, Data, EvaluateConfig, Job, LatencyConfig, Model, TrainConfig
@@ -264,8 +264,8 @@ class Planner:
         if not image:
             return Model(name=row.method.name, options=options, num_classes=classes)
         defaults = table.defaults.model_dump(include={"backbone", "output_stride"}, exclude_none=True)
-        pretrained = {"pretrained": recipe.pretrained} if recipe is not None else {}
-        given = {**defaults, **pretrained, **row.model.given(), **self.profile.model.given()}
+        weights = {"pretrained": recipe.pretrained} if recipe is not None else {}
+        given = {**defaults, **weights, **row.model.given(), **self.profile.model.given()}
         return Model(name=row.method.name, options=options, num_classes=classes, **given)
 
     def _recipe(self, table: Table, row: str, column: str, *, as_tested: bool = True) -> Recipe:
@@ -299,10 +299,11 @@ class Planner:
                 parts["weights"] = {"checkpoint": self._file_digest(Path(checkpoint))}
             except MissingError as error:
                 blocked, parts["weights"] = str(error), {"checkpoint": f"absent: {checkpoint}"}
-        elif isinstance(model.pretrained, str):
-            parts["weights"] = {model.pretrained: self._file_digest(Path(model.pretrained))}
-        elif model.pretrained:
-            parts["weights"] = {"timm": str(model.backbone)}
+        elif model.pretrained and kind == "train":  # a test has the training's, and nothing else needs any
+            try:
+                parts["weights"] = self._pretrained(str(model.backbone), model.pretrained)
+            except MissingError as error:
+                blocked, parts["weights"] = f"{error}. {pretrained.advice(str(model.backbone))}", {"file": "absent"}
         if needs:
             parts["needs"] = {job.kind: job.key for job in needs}
         identity = digest({"kind": kind, "config": record, "needs": [job.identity for job in needs]})
@@ -310,6 +311,11 @@ class Planner:
         if blocked is not None:
             plan.blocked[job.key] = blocked
         return plan.jobs.setdefault(job.key, job)
+
+    def _pretrained(self, backbone: str, told: bool | str) -> dict[str, str]:
+        """The digest of the file that a backbone's weights come from; only timm's name of what it would download."""
+        file = pretrained.offline(backbone) if told is True else Path(str(told)).expanduser()
+        return {"timm": backbone} if file is None else {"file": self._file_digest(file)}
 
     def _file_digest(self, path: Path) -> str:
         if path not in self._files:

@@ -175,7 +175,7 @@ class Recipe(Spec):
     augmentation: Augmentation
     normalisation: Normalisation = "imagenet"
     test: TestProtocol = TestProtocol()
-    pretrained: bool | str = False
+    pretrained: bool | str = False  # random weights; true: of HARNESS_WEIGHTS, else timm's; a path: that file's
     loss: Loss = Loss()
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     # A batch passes in so many parts, each counting by its pixels: less memory, and the same gradient where the loss is a mean

@@ -22,6 +22,7 @@ from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 
 from harness.errors import MissingError, UserError, nearest
+from harness.pretrained import advice, offline
 from methods.layers import resize
 from methods.segmentor import Backbone
 
@@ -106,7 +107,8 @@ class TimmBackbone(Backbone):
 
 
 def build_backbone(name: str, *, output_stride: int | None = None, pretrained: bool | str = False) -> TimmBackbone:
-    """The named backbone with random weights, timm's pretrained ones (`True`), or those of a local file (a path).
+    """The named backbone with random weights, those of a local file (a path), or pretrained ones (`True`): from the folder
+    of weights where it has them (harness.pretrained), else timm's.
 
     `output_stride`: 8, 16 or 32 (default) for ResNets; left out for the others. Raises UserError for an unknown name or
     an impossible stride, MissingError where weights are not there.
@@ -120,15 +122,16 @@ def build_backbone(name: str, *, output_stride: int | None = None, pretrained: b
         options["output_stride"] = stride
     elif output_stride is not None:
         raise UserError(f"backbone '{name}' has no adjustable output stride; leave output_stride out (null)")
-    body = _create(known, pretrained is True, options)
+    file = Path(pretrained).expanduser() if isinstance(pretrained, str) else offline(name) if pretrained else None
+    body = _create(known, bool(pretrained) and file is None, options, name)
     for module in body.modules():
         if type(module) is SwinTransformerBlock:
             module.__class__ = PaddedSwinBlock
         elif known.joined and isinstance(module, nn.Upsample):
             # segmentation's HRNet mixes its resolutions bilinearly, the classifier that timm has by the nearest cell
             module.mode, module.align_corners = "bilinear", False
-    if isinstance(pretrained, str):
-        _load(body, Path(pretrained).expanduser(), name)
+    if file is not None:
+        _load(body, file, name)
     return TimmBackbone(body, known)
 
 
@@ -140,7 +143,7 @@ def _from_timm(name: str) -> _Known:
     return _Known(model, dilated=model.startswith(("resnet", "resnext", "wide_resnet")))
 
 
-def _create(known: _Known, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+def _create(known: _Known, pretrained: bool, options: dict[str, Any], name: str) -> nn.Module:
     try:
         return timm.create_model(
             known.timm, features_only=True, out_indices=(-4, -3, -2, -1), pretrained=pretrained, **options
@@ -150,15 +153,14 @@ def _create(known: _Known, pretrained: bool, options: dict[str, Any]) -> nn.Modu
             raise
         raise MissingError(
             f"pretrained weights of timm's '{known.timm}' could not be loaded ({type(error).__name__}: {error}). "
-            "Download them where there is a network (they then lie in Hugging Face's cache, HF_HOME), or name a file: "
-            "pretrained: path/to/weights.pth"
+            f"Download them where there is a network (they then lie in Hugging Face's cache, HF_HOME). {advice(name)}"
         ) from error
 
 
 def _load(body: nn.Module, path: Path, name: str) -> None:
     """Fills `body` from a file of timm's or torchvision's weights for this model; a classifier in it is left out."""
     if not path.is_file():
-        raise MissingError(f"backbone '{name}': there are no weights at {path.absolute()}")
+        raise MissingError(f"backbone '{name}': there are no weights at {path.absolute()}. {advice(name)}")
     try:
         if path.suffix == ".safetensors":
             state = safetensors.torch.load_file(path)

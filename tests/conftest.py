@@ -25,7 +25,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 @pytest.fixture(autouse=True)
 def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test sees only the data and results folders that it names itself."""
-    for name in ("HARNESS_DATA", "HARNESS_RESULTS"):
+    for name in ("HARNESS_DATA", "HARNESS_RESULTS", "HARNESS_TENSORBOARD", "HARNESS_WEIGHTS"):
         monkeypatch.delenv(name, raising=False)
 
 

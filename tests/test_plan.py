@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from harness import ROOT, library
 from harness.document import parse
 from harness.durations import estimate
 from harness.environment import Device
-from harness.errors import Exit, MissingError, UserError
+from harness.errors import Exit, UserError
 from harness.job import Measurement
 from harness.key import Code
 from harness.plan import Plan, Planner, Selection, repetition_seed
@@ -249,12 +250,28 @@ def test_counts_run_without_data(store: Store):
     assert {job.kind for job in queue(plan, store).run} == {"complexity"}
 
 
-def test_absent_weights_are_an_error_of_their_own(tmp_path: Path):
-    wanted = table(
-        f"a: {{method: fcn, model: {{pretrained: '{tmp_path}/absent.pt'}}}}", more="defaults: {backbone: resnet18}"
-    )
-    with pytest.raises(MissingError, match=r"absent\.pt"):
-        planned(wanted)
+def test_absent_weights_keep_their_own_cells_alone_from_running(tmp_path: Path, store: Store):
+    rows = f"a: {{method: fcn, model: {{pretrained: '{tmp_path}/absent.pt'}}}}\nb: {{method: fcn}}"
+    plan = planned(table(rows, more="defaults: {backbone: resnet18}"))
+    without, random = (cell.jobs[0] for cell in plan.cells)
+    assert "absent.pt: No such file" in plan.reason(without)
+    assert "Put a file of them at $HARNESS_WEIGHTS/resnet18.safetensors" in plan.reason(without)
+    assert plan.reason(random) is None
+    assert set(queue(plan, store).blocked) == {without.key, *without.needs}
+
+
+def test_weights_of_the_folder_are_known_by_their_content_others_by_timms_name(tmp_path: Path, monkeypatch):
+    wanted = table("a: {method: fcn, model: {pretrained: true}}", more="defaults: {backbone: resnet18}")
+
+    def weights() -> dict[str, str]:
+        plan = planned(wanted)
+        return plan.jobs[plan.cells[0].jobs[0].needs[0]].parts["weights"]
+
+    assert weights() == {"timm": "resnet18"}
+    monkeypatch.setenv("HARNESS_WEIGHTS", str(tmp_path))
+    assert weights() == {"timm": "resnet18"}
+    (tmp_path / "resnet18.pth").write_bytes(b"1")
+    assert weights() == {"file": hashlib.sha256(b"1").hexdigest()}
 
 
 def test_weights_are_part_of_the_key(tmp_path: Path):

@@ -177,20 +177,34 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
     return finals[-1].read()["model"]
 
 
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors: their names, kinds, shapes and values, wherever they lie."""
+    found = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
 def check_identity(folder: Path, saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     """Refuses a checkpoint of another training: UserError with every field that differs, saved -> asked for."""
     before, now = _flat(saved), _flat(current)
-    differences = [
-        f"  {name}: {before.get(name, 'absent')} -> {now.get(name, 'absent')}"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
-    ]
-    if differences:
-        lines = "\n".join(differences)
-        raise UserError(
-            f"the checkpoint in {folder} is of another training (saved -> asked for):\n{lines}\n"
-            "Choose another folder (--results DIR), or delete the checkpoint to start anew"
-        )
+    differing = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+    if not differing:
+        return
+    lines = "\n".join(f"  {_difference(name, before, now)}" for name in differing)
+    processes = f"Start it on {saved['processes']} again, choose" if differing == ["processes"] else "Choose"
+    raise UserError(
+        f"the checkpoint in {folder} is of another training (saved -> asked for):\n{lines}\n"
+        f"{processes} another folder (--results DIR, --folder DIR), or delete the checkpoint to start anew"
+    )
+
+
+def _difference(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    if not name.startswith("code."):
+        return f"{name}: {before.get(name, 'absent')} -> {now.get(name, 'absent')}"
+    change = "changed" if name in before and name in now else "is gone" if name in before else "is new"
+    return f"{name.removeprefix('code.').replace('.', '/')}.py {change}"
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

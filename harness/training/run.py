@@ -19,7 +19,7 @@ from harness.errors import UserError
 from harness.job import KINDS, SCORES, Context, Measurement, Progress, TrainConfig, load
 from harness.key import Code
 from harness.recipe import Loss, Recipe
-from harness.training import curve, distributed
+from harness.training import checkpoint, curve, distributed
 from harness.training.journal import WARM_UP, Tally
 from harness.training.loop import Training
 from harness.training.losses import build_loss
@@ -68,7 +68,9 @@ def build_training(config: TrainConfig, context: Context) -> Training:
     iterations = max(1, round(recipe.total_iterations(len(data)) * (config.shorten or 1)))
 
     seed_everything(config.seed)
-    model: Segmentor = build_model(config.model).to(device)
+    model: Segmentor = build_model(config.model)
+    weights = {"sha256": checkpoint.digest(model.backbone.state_dict())} if config.model.pretrained else {}
+    model = model.to(device)
     model.criterion = build_loss(recipe.loss, config.model.num_classes)
     set_batch_norm(model, recipe.batch_norm, recipe.batch_norm_momentum)
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
@@ -94,7 +96,7 @@ def build_training(config: TrainConfig, context: Context) -> Training:
         accumulate=recipe.accumulate,
         mean=recipe.loss.mean,
         clip_norm=recipe.optimizer.clip_norm,
-        identity=_identity(config, iterations, context.cache),
+        identity={**_identity(config, iterations, context.cache), "pretrained": weights},
         read_every=1 if device.type == "cpu" else READ_EVERY_ON_GPU,
         test_every=recipe.evaluate_every,
         test=partial(_scores, model, config, context),

@@ -8,7 +8,9 @@ import pytest
 import timm
 import torch
 
+from harness import pretrained
 from harness.errors import MissingError, UserError
+from harness.weights import read, write
 from methods.backbones import build_backbone, names
 
 
@@ -101,11 +103,24 @@ def test_weights_that_do_not_fit_are_all_listed_and_none_is_loaded(tmp_path):
 
 
 def test_absent_and_damaged_weights(tmp_path):
-    with pytest.raises(MissingError, match=r"no weights at .*nowhere\.pth"):
+    with pytest.raises(MissingError, match=r"no weights at .*nowhere\.pth.*Put a file .*resnet18\.safetensors"):
         build_backbone("resnet18", pretrained=str(tmp_path / "nowhere.pth"))
     (tmp_path / "bad.pth").write_bytes(b"not weights")
     with pytest.raises(UserError, match=r"bad\.pth is not a file of weights"):
         build_backbone("resnet18", pretrained=str(tmp_path / "bad.pth"))
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_folder_of_weights_comes_before_a_download(tmp_path, monkeypatch, suffix):
+    torch.manual_seed(0)
+    write(timm.create_model("resnet18", num_classes=10).state_dict(), tmp_path / f"resnet18{suffix}")
+    monkeypatch.setenv(pretrained.VARIABLE, str(tmp_path))
+    backbone = build_backbone("resnet18", pretrained=True)
+    expected = read(tmp_path / f"resnet18{suffix}")["layer4.1.conv2.weight"]
+    assert torch.equal(backbone.body.layer4[1].conv2.weight, expected)
+    assert not torch.equal(build_backbone("resnet18").body.layer4[1].conv2.weight, expected)  # `false` is random
+    assert pretrained.offline("resnet34") is None
+    assert "resnet34.safetensors" in pretrained.advice("resnet34")
 
 
 def test_pretrained_weights_without_a_network_say_where_to_put_them(monkeypatch):
@@ -115,7 +130,7 @@ def test_pretrained_weights_without_a_network_say_where_to_put_them(monkeypatch)
         raise AssertionError("only the pretrained model is asked for")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(MissingError, match="HF_HOME"):
+    with pytest.raises(MissingError, match=r"HF_HOME.*HARNESS_WEIGHTS/resnet18\.safetensors.*pretrained: false"):
         build_backbone("resnet18", pretrained=True)
 
 

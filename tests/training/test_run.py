@@ -3,15 +3,18 @@
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 
 from harness.data.files import locate, pairs
-from harness.errors import DataError, Interrupted, UserError
+from harness.errors import DataError, Interrupted, MissingError, UserError
 from harness.job import Context, Data, Measurement, Model, TrainConfig
+from harness.key import Code
 from harness.recipe import Augmentation, Loss, Optimizer, Recipe, Synthetic
 from harness.training import checkpoint, curve
 from harness.training import run as train_job
 from harness.training.run import train
+from harness.weights import write
 
 TIMES = {"train_throughput", "train_seconds", "data_wait", "train_peak_memory"}
 
@@ -223,3 +226,94 @@ def test_workers_leave_the_trainings_random_numbers_alone(tmp_path, cache):
     together = [batch.images for batch in source.batches(0, 2)]
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(alone, together))
+
+
+def with_weights(file: Path, seed: int, **recipe) -> TrainConfig:
+    """A job on weights that the seed draws, in a file."""
+    torch.manual_seed(seed)
+    write(timm.create_model("test_resnet", num_classes=3).state_dict(), file)
+    job = config(**recipe)
+    return job.model_copy(update={"model": job.model.model_copy(update={"pretrained": str(file)})})
+
+
+def test_the_digest_of_pretrained_weights_is_recorded(tmp_path, cache):
+    job = with_weights(tmp_path / "weights.pth", 1, iterations=1)
+    first = train_job.build_training(job, context(tmp_path / "1", cache)).identity["pretrained"]
+    train(job, context(tmp_path / "1", cache))
+    (final,) = checkpoint.listing(tmp_path / "1")
+    assert final.read()["identity"]["pretrained"] == first
+    assert len(first["sha256"]) == 64
+    other = with_weights(tmp_path / "other.pth", 2)
+    assert train_job.build_training(other, context(tmp_path / "2", cache)).identity["pretrained"] != first
+    assert train_job.build_training(config(), context(tmp_path / "3", cache)).identity["pretrained"] == {}
+
+
+def test_going_on_with_exchanged_weights_is_refused_with_the_difference(tmp_path, cache):
+    job = with_weights(tmp_path / "weights.pth", 1)
+    with pytest.raises(Interrupted):
+        train(job, context(tmp_path / "job", cache, should_stop=lambda: True))
+    exchanged = with_weights(tmp_path / "weights.pth", 2)
+    assert exchanged == job
+    with pytest.raises(UserError, match=r"another training.*\n  pretrained\.sha256: [0-9a-f]{64} -> [0-9a-f]{64}\n"):
+        train(exchanged, context(tmp_path / "job", cache))
+
+
+def test_absent_weights_are_said_before_training(tmp_path, cache):
+    job = config().model_copy(update={"model": config().model.model_copy(update={"pretrained": "nowhere.pth"})})
+    with pytest.raises(MissingError, match=r"no weights at .*nowhere\.pth.*Put a file of them at .*timm/test_resnet"):
+        train(job, context(tmp_path / "job", cache))
+    assert not (tmp_path / "job").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        (
+            lambda job: {"model": Model(**{**job.model.model_dump(), "name": "pspnet"})},
+            "config.model.name: fcn -> pspnet",
+        ),
+        (
+            lambda job: {"model": Model(**{**job.model.model_dump(), "num_classes": 12})},
+            "config.model.num_classes: 11 -> 12",
+        ),
+        (lambda job: {"recipe": job.recipe.model_copy(update={"batch_size": 4})}, "config.recipe.batch_size: 2 -> 4"),
+        (lambda job: {"seed": 4}, "config.seed: 3 -> 4"),
+    ],
+)
+def test_a_checkpoint_of_another_job_is_refused_with_the_difference(tmp_path, cache, change, difference):
+    job = config()
+    with pytest.raises(Interrupted):
+        train(job, context(tmp_path, cache, should_stop=lambda: True))
+    with pytest.raises(UserError) as refused:
+        train(job.model_copy(update=change(job)), context(tmp_path, cache))
+    assert f"\n  {difference}\n" in str(refused.value)
+    assert "delete the checkpoint to start anew" in str(refused.value)
+
+
+def test_a_checkpoint_of_other_code_is_refused_with_the_files(tmp_path, cache, monkeypatch):
+    """As if one module had been edited, one dropped and one added since."""
+    job = config()
+    with pytest.raises(Interrupted):
+        train(job, context(tmp_path, cache, should_stop=lambda: True))
+    real = Code.closure
+
+    def edited(self, *arguments):
+        code = real(self, *arguments)
+        del code["methods.layers"]
+        return {**code, "methods.fcn": "0" * 64, "methods.novel": "1" * 64}
+
+    monkeypatch.setattr(Code, "closure", edited)
+    with pytest.raises(UserError) as refused:
+        train(job, context(tmp_path, cache))
+    for line in ("methods/fcn.py changed", "methods/layers.py is gone", "methods/novel.py is new"):
+        assert f"\n  {line}\n" in str(refused.value)
+    assert "config" not in str(refused.value)
+
+
+def test_another_number_of_processes_is_refused_with_what_to_do(tmp_path, cache, monkeypatch):
+    job = config()
+    with pytest.raises(Interrupted):
+        train(job, context(tmp_path, cache, should_stop=lambda: True))
+    monkeypatch.setattr(train_job, "world_size", lambda: 2)
+    with pytest.raises(UserError, match=r"processes: 1 -> 2\nStart it on 1 again, choose another folder"):
+        train(job, context(tmp_path, cache))
