@@ -6,6 +6,7 @@ always text and a duplicate key is an error. Only `true` and `false` are boolean
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Mapping
@@ -41,9 +42,12 @@ class Number(float):
         return self
 
 
-@dataclass
+@dataclass(frozen=True)
 class Document:
-    """The content of one YAML file. `line(path)` is where a value (or its nearest parent) stands, counted from 1."""
+    """The content of one YAML file. `line(path)` is where a value (or its nearest parent) stands, counted from 1.
+
+    One text gives one Document, however often it is read: nobody changes it.
+    """
 
     file: str
     data: Any
@@ -87,6 +91,7 @@ def read(path: str | Path) -> Document:
     return parse(text, file)
 
 
+@functools.lru_cache(maxsize=16)
 def parse(text: str, file: str = "<text>") -> Document:
     """Reads YAML text; see `read`."""
     try:

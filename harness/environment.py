@@ -9,7 +9,6 @@ import platform
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +94,8 @@ def commit() -> tuple[str, bool]:
 @functools.cache
 def packages() -> dict[str, str]:
     """Versions of the packages that can move a number."""
+    from importlib import metadata  # loads slowly: only where versions are asked for
+
     found = {}
     for name in _PACKAGES:
         try:

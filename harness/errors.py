@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -76,6 +75,8 @@ class Problems(UserError):
 
 def nearest(name: object, allowed: Iterable[str], *, what: str = "available") -> str:
     """` Did you mean 'x'? available: a, b, c`: the tail of an error about an unknown name."""
+    import difflib  # only for what went wrong
+
     names = sorted(allowed)
     close = difflib.get_close_matches(str(name), names, n=1)
     hint = f" Did you mean '{close[0]}'?" if close else ""

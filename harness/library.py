@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ def recipe(name: str, near: Path | None = None) -> Recipe:
     document = read(file) if file is not None else None
     if document is None or entry not in _entries(document):
         raise UserError(f"unknown recipe '{name}'.{nearest(name, recipe_names(near))} (python -m harness list recipes)")
-    found: Recipe = validate(document, _extended(document, entry), Recipe, (entry,))
+    document, data = _extended(document, entry)
+    found: Recipe = validate(document, data, Recipe, (entry,))
     problems = [document.problem((entry, key), message) for key, message in _dataset_problems(found)]
     if problems:
         raise Problems(problems)
@@ -56,7 +58,8 @@ def _dataset_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
             yield key, str(error)
 
 
-def _extended(document: Document, entry: str) -> dict[str, Any]:
+def _extended(document: Document, entry: str) -> tuple[Document, dict[str, Any]]:
+    """The entry with what it extends; in the document returned, what is inherited has the line where it is written."""
     chain: list[str] = []
     current: str | None = entry
     while current is not None:
@@ -69,10 +72,10 @@ def _extended(document: Document, entry: str) -> dict[str, Any]:
     for name in reversed(chain):
         resolved = merge(resolved, document.data[name])
     resolved.pop("extends", None)
-    for name in chain[1:]:  # an error in what is inherited has the line where it is written
-        inherited = {(entry, *path[1:]): line for path, line in document.lines.items() if path[:1] == (name,)}
-        document.lines = inherited | document.lines
-    return resolved
+    lines = dict(document.lines)
+    for name in chain[1:]:
+        lines = {(entry, *path[1:]): line for path, line in document.lines.items() if path[:1] == (name,)} | lines
+    return replace(document, lines=lines), resolved
 
 
 def validate(document: Document, data: Any, model: type[Any], at: Path_ = ()) -> Any:

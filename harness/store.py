@@ -13,7 +13,6 @@ import contextlib
 import errno
 import json
 import os
-import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -31,7 +30,7 @@ SCHEMA = 1
 
 def write_json(path: Path, record: Any) -> None:
     """Writes JSON aside and renames it; OutputError (nothing changed) when the folder or the disk refuses."""
-    aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+    aside = _aside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with aside.open("w", encoding="utf-8") as file:
@@ -43,6 +42,13 @@ def write_json(path: Path, record: Any) -> None:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
         raise refused(path, error) from error
+
+
+def _aside(path: Path) -> Path:
+    """Where a file is written before it takes its name: apart from what other processes and nodes write."""
+    import socket  # only for what writes
+
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
 
 
 def refused(path: Path, error: OSError) -> OutputError:
@@ -84,7 +90,7 @@ class Result:
         return {
             "schema": SCHEMA,
             "job": self.job.to_json(),
-            "measurements": [asdict(m) for m in self.measurements],
+            "measurements": [m._asdict() for m in self.measurements],
             "environment": dict(self.environment),
             "started": self.started,
             "seconds": self.seconds,
@@ -92,7 +98,7 @@ class Result:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any], folder: Path) -> Result:
-        measurements = tuple(Measurement(**m) for m in record["measurements"])
+        measurements = tuple([Measurement(**m) for m in record["measurements"]])
         job = Job.from_json(record["job"])
         return cls(job, measurements, record["environment"], record["started"], record["seconds"], folder)
 
@@ -200,7 +206,7 @@ class Store:
             return known
         rows = pd.DataFrame(list(self._rows(fresh)), columns=list(_COLUMNS)).astype(_COLUMNS)
         frame = pd.concat([known[~known["folder"].isin(outdated)], rows], ignore_index=True)
-        aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+        aside = _aside(path)
         try:
             frame.to_parquet(aside, index=False)
             aside.replace(path)
@@ -241,7 +247,7 @@ class Store:
                 "seconds": result.seconds,
             }
             for m in result.measurements:
-                yield {**common, **asdict(m)}
+                yield {**common, **m._asdict()}
 
 
 def _written(path: Path) -> int:

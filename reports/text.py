@@ -18,9 +18,12 @@ _BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061
 def line(text: str) -> str:
     """One line of printable text: white space becomes one blank, other control characters and marks that turn the
     direction of what follows become visible escapes, and right-to-left text is kept from reordering its surroundings."""
+    text = " ".join(text.split())
+    if text.isascii() and text.isprintable():
+        return text  # nearly always
     out = []
     turned = False
-    for char in " ".join(text.split()):
+    for char in text:
         hidden = unicodedata.category(char) in ("Cc", "Cs", "Co", "Cn") or char in _BIDI
         out.append(char.encode("unicode_escape").decode() if hidden else char)
         turned |= unicodedata.bidirectional(char) in ("R", "AL")

@@ -7,7 +7,6 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -195,6 +194,8 @@ def manifest(root: Root, cache: Path, progress: Callable[[int, int], None] = lam
             files[name] = entry
         else:
             stale.append((name, status.st_size, status.st_mtime_ns))
+    from concurrent.futures import ThreadPoolExecutor  # loads slowly: only where something is read
+
     with ThreadPoolExecutor() as pool:
         contents = pool.map(_sha256, (prefix + name for name, _, _ in stale))
         for done, ((name, size, modified), content) in enumerate(zip(stale, contents), start=1):

@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import time
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -67,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit
     if first:
         for measurement in measured:
-            print(json.dumps(asdict(measurement)))
+            print(json.dumps(measurement._asdict()))
     return Exit.OK
 
 
