@@ -11,14 +11,14 @@ export UV_COMPILE_BYTECODE := 1
 
 setup: .venv/ready
 
-# uv where there is one (seconds), else pip (minutes). The mmseg extra is what parity tests compare with; no run needs it.
+# uv where there is one (seconds), else pip (minutes). No run needs the extras mmseg, which parity tests compare with, and tensorboard.
 .venv/ready: pyproject.toml
 	@if command -v uv >/dev/null; then \
 	  test -x $(BIN)/python || uv venv --quiet --python $(PYTHON) .venv; \
-	  uv pip install --quiet --python $(BIN)/python -e '.[dev,mmseg]'; \
+	  uv pip install --quiet --python $(BIN)/python -e '.[dev,mmseg,tensorboard]'; \
 	else \
 	  test -x $(BIN)/python || $(PYTHON) -m venv .venv; \
-	  $(BIN)/python -m pip install --quiet --no-cache-dir -e '.[dev,mmseg]'; \
+	  $(BIN)/python -m pip install --quiet --no-cache-dir -e '.[dev,mmseg,tensorboard]'; \
 	fi
 	@touch $@
 

@@ -19,7 +19,7 @@ from harness.errors import UserError
 from harness.job import KINDS, SCORES, Context, Measurement, Progress, TrainConfig, load
 from harness.key import Code
 from harness.recipe import Loss, Recipe
-from harness.training import checkpoint, curve, distributed
+from harness.training import checkpoint, curve, distributed, tensorboard
 from harness.training.journal import WARM_UP, Tally
 from harness.training.loop import Training
 from harness.training.losses import build_loss
@@ -28,6 +28,7 @@ from harness.training.normalisation import set_batch_norm
 from harness.training.optim import build_optimizer, learning_rate_factor
 from harness.training.precision import Precision, only_repeatable_algorithms
 from harness.training.random_state import seed_everything
+from harness.training.tensorboard import TensorBoard
 from methods import registry
 from methods.build import build_model
 from methods.ranks import rank, world_size
@@ -60,6 +61,7 @@ def train(config: TrainConfig, context: Context) -> list[Measurement]:
 def build_training(config: TrainConfig, context: Context) -> Training:
     """Everything that `config` says, on this process's device, with its part of every batch."""
     recipe, device = config.recipe, torch.device(context.device)
+    watched = tensorboard.wanted()  # a package that is not there is an error before anything is read
     precision = Precision(recipe.precision, device.type)
     precision.apply()
     if recipe.deterministic:
@@ -100,7 +102,14 @@ def build_training(config: TrainConfig, context: Context) -> Training:
         read_every=1 if device.type == "cpu" else READ_EVERY_ON_GPU,
         test_every=recipe.evaluate_every,
         test=partial(_scores, model, config, context),
+        log=partial(TensorBoard, context.folder, _name(config)) if watched else None,
     )
+
+
+def _name(config: TrainConfig) -> str:
+    """What tells this training from others to a person who looks at their curves together."""
+    method = config.model.name.rpartition(":")[2]
+    return f"{method}-{config.model.backbone}-{config.data.name}-{config.profile}-{config.seed}".replace("/", "-")
 
 
 def _scores(

@@ -1,0 +1,67 @@
+"""TensorBoard beside curve.jsonl, where HARNESS_TENSORBOARD=1 asks for it: the optional extra `tensorboard`.
+
+It is a switch of the run and no field of a recipe: what is looked at changes no number and no key.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.errors import MissingError
+from harness.training.checkpoint import output_errors
+
+VARIABLE = "HARNESS_TENSORBOARD"
+FOLDER = "tensorboard"
+
+
+def wanted() -> bool:
+    """Whether it is asked for. Raises MissingError where it is and the package is not there."""
+    if os.environ.get(VARIABLE, "") in ("", "0"):
+        return False
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except ImportError as error:
+        raise MissingError(
+            f"{VARIABLE} is set, but TensorBoard is not installed ({error}). Install it with "
+            f"pip install -e '.[tensorboard]', or unset {VARIABLE}; curve.jsonl is written either way"
+        ) from None
+    return True
+
+
+class TensorBoard:
+    """Writes events to `folder`/tensorboard/`name`. What earlier events say of iterations after `iteration`, the one the
+    training goes on from, no longer counts."""
+
+    def __init__(self, folder: Path, name: str, iteration: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._folder = folder
+        with self._errors():
+            purged = {"purge_step": iteration + 1} if iteration else {}
+            self._writer = SummaryWriter(str(folder / FOLDER / name), **purged)
+
+    def append(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Takes lines of the curve, which then stand on the disk."""
+        with self._errors():
+            for record in records:
+                for tag, value in scalars(record).items():
+                    self._writer.add_scalar(tag, value, record["iteration"])
+            self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _errors(self) -> Any:
+        return output_errors(self._folder, f"The training can be resumed; without TensorBoard: unset {VARIABLE}.")
+
+
+def scalars(record: Mapping[str, Any]) -> dict[str, float]:
+    """{tag: value} of a line of the curve: `loss/all`, `loss/TERM`, `train/lr`, `train/images_per_s`; or `test/SCORE`."""
+    if "loss" not in record:
+        return {f"test/{name}": value for name, value in record.items() if name != "iteration"}
+    terms = {f"loss/{name}": value for name, value in record["terms"].items()}
+    speed = {f"train/{name}": record[name] for name in ("lr", "images_per_s")}
+    return {"loss/all": record["loss"], **terms, **speed}
