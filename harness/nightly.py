@@ -209,15 +209,16 @@ class Tonight:
         again = self._trained([cell for cell in first if cell.name in doubted], 1, layer)
         values = {c: v for c, (v, _) in tonight.items()}
         found = alarms(expected, values, {c: v for c, (v, _) in again.items()}, limits)
-        made = [night(date, c, r, v, alarm=c in found) for c, (v, r) in tonight.items()]
-        made += [night(date, c, r, v, alarm=True) for c, (v, r) in again.items() if c in found]
+        root = self.store.root
+        made = [night(date, c, r, v, root=root, alarm=c in found) for c, (v, r) in tonight.items()]
+        made += [night(date, c, r, v, root=root, alarm=True) for c, (v, r) in again.items() if c in found]
         seen = {(n.date, n.folder) for nights in known.values() for n in nights}
         history.add([n for n in made if (n.date, n.folder) not in seen])  # the same night again adds nothing
         layer.measured = len(tonight)
         for cell, (value, _) in sorted(tonight.items()):
             layer.lines.append(_told(cell, value, again.get(cell), expected.get(cell), cell in found))
         for cell, drop in found.items():
-            change = locate([*known[cell], *(n for n in made if n.cell == cell)])
+            change = locate([*known[cell], *(n for n in made if n.cell == cell)], root)
             layer.regressions += _regression(cell, drop, change)
         return layer
 

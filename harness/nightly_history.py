@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from harness.store import Result, read_json, refused
 
 @dataclass(frozen=True)
 class Night:
-    """One measurement of one cell. `folder` holds its result, with the key's parts and the environment."""
+    """One measurement of one cell. `folder`, below the results, holds it with the key's parts and the environment."""
 
     date: str  # YYYY-MM-DD
     cell: str
@@ -79,37 +79,57 @@ class Change:
         return f"{self.good.commit[:12] or 'unknown'}..{self.bad.commit[:12] or 'unknown'}"
 
 
-def locate(nights: Sequence[Night]) -> Change | None:
-    """The last drop in a cell's nights; None for fewer than two."""
+def locate(nights: Sequence[Night], root: Path) -> Change | None:
+    """The last drop in a cell's nights, whose results are in `root`; None for fewer than two."""
     if len(nights) < 2:
         return None
     at = last_drop([night.value for night in nights])
     good, bad = nights[at - 1], nights[at]
-    return Change(good, bad, tuple(_differences(Path(good.folder), Path(bad.folder))))
+    return Change(good, bad, tuple(_differences(root / good.folder, root / bad.folder)))
 
 
 def _differences(good: Path, bad: Path) -> list[str]:
-    before, after = (read_json(folder / "result.json") for folder in (good, bad))
-    if before is None or after is None:
+    """What differs between two evaluations and between the trainings that they tested; of each training the seed does."""
+    before, after = _chain(good), _chain(bad)
+    if not before or before.keys() != after.keys():
         return ["(a result has been deleted since, so that the keys cannot be compared)"]
-    lines = [
-        line for line in changes(_parts(before), _parts(after)) if "seed" not in line and not line.startswith("needs")
-    ]
-    was, now = (record["environment"] for record in (before, after))
+    changed = (line for kind in before for line in changes(_parts(before[kind]), _parts(after[kind])))
+    lines = [line for line in dict.fromkeys(changed) if not line.startswith(("config  seed:", "needs"))]
+    surroundings = (line for kind in before for line in _moved(before[kind]["environment"], after[kind]["environment"]))
+    return [*lines, *dict.fromkeys(surroundings)] or ["nothing that a key covers: look at the machine"]
+
+
+def _moved(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What differs between where two jobs ran."""
     for name in sorted({*was["packages"], *now["packages"]}):
         versions = was["packages"].get(name), now["packages"].get(name)
         if versions[0] != versions[1]:
-            lines.append(f"package {name}: {versions[0] or 'absent'} → {versions[1] or 'absent'}")
-    lines += [
-        f"{what:<8}{was[what]} → {now[what]}" for what in ("device", "python", "host") if was.get(what) != now.get(what)
-    ]
-    return lines or ["nothing that a key covers: look at the machine"]
+            yield f"package {name}: {versions[0] or 'absent'} → {versions[1] or 'absent'}"
+    for what in ("device", "python", "host"):
+        if was.get(what) != now.get(what):
+            yield f"{what:<8}{was.get(what, 'unknown')} → {now.get(what, 'unknown')}"
+
+
+def _chain(folder: Path) -> dict[str, dict[str, Any]]:
+    """{kind: record} of the result in a folder and of the results that it needed; empty where one of them is gone."""
+    record = read_json(folder / "result.json")
+    if record is None:
+        return {}
+    found = {record["job"]["kind"]: record}
+    for key in record["job"]["needs"]:
+        places = folder.parents[2].glob(f"*/*/{key[:20]}/result.json")
+        needed = next((r for place in places if (r := read_json(place)) is not None), None)
+        if needed is None:
+            return {}
+        found[needed["job"]["kind"]] = needed
+    return found
 
 
 def _parts(record: Mapping[str, Any]) -> Mapping[str, Any]:
     return record["job"]["parts"]
 
 
-def night(date: str, cell: str, result: Result, value: float, *, alarm: bool) -> Night:
-    """The record of a finished job."""
-    return Night(date, cell, value, str(result.environment.get("commit", "")), str(result.folder), alarm)
+def night(date: str, cell: str, result: Result, value: float, *, root: Path, alarm: bool) -> Night:
+    """The record of a finished job in the results folder `root`."""
+    folder = result.folder.relative_to(root).as_posix()
+    return Night(date, cell, value, str(result.environment.get("commit", "")), folder, alarm)

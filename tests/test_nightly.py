@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import math
 import random
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -220,21 +222,58 @@ def test_an_accepted_level_starts_a_new_history(tmp_path: Path):
     assert charts(history, {"c": "2026-01-08"}, LIMITS)["c"].nights == 3
 
 
-def test_what_changed_is_named_from_the_keys(tmp_path: Path):
-    def result(name: str, code: str, torch: str) -> Path:
-        store = Store(tmp_path / name)
-        parts = {"config": {"seed": name}, "code": {"methods.fcn": code, "methods.layers": "x"}}
-        job = Job("evaluate", {"model": {}}, name, name, parts)
-        environment = {"packages": {"torch": torch}, "device": "cpu", "commit": name}
-        return store.finish(job, [], environment, 0.0).folder
+class Evaluations:
+    """A store with evaluations, each of a training of its own seed, of whose making anything can be said."""
 
-    good, bad = result("good", "1", "2.14"), result("bad", "2", "2.15")
-    nights = [Night(f"2026-01-{d:02}", "c", 45.0 + 0.01 * (d % 2), "good", str(good)) for d in range(1, 9)]
-    nights += [Night(f"2026-01-{d:02}", "c", 44.0, "bad", str(bad)) for d in range(9, 12)]
-    change = locate(nights)
-    assert (change.good.date, change.bad.date) == ("2026-01-08", "2026-01-09")
-    assert change.commits == "good..bad"
-    assert change.differences == ("code    methods/fcn.py changed", "package torch: 2.14 → 2.15")
+    def __init__(self, root: Path) -> None:
+        self.store, self.seeds = Store(root), itertools.count()
+
+    def __call__(self, *, code: str = "1", loop: str = "1", data: str = "1", torch: str = "2.15", commit: str = "good"):
+        """The folder of an evaluation below the store."""
+        name = f"seed{next(self.seeds)}"
+        environment = {"packages": {"torch": torch}, "device": "cpu", "commit": commit}
+        trained = {"config": {"seed": name}, "code": {"methods.fcn": code, "harness.training.loop": loop}}
+        tested = {"config": {"seed": name}, "code": {"methods.fcn": code, "harness.seeds": code}}
+        train = Job("train", {"model": {}}, f"t{name}", name, {**trained, "data": {"lip": data}})
+        parts = {**tested, "data": {"lip": data}, "needs": {"train": train.key}}
+        evaluate = Job("evaluate", {"model": {}}, f"e{name}", name, parts, (train.key,))
+        self.store.finish(train, [], environment, 0.0)
+        return self.store.finish(evaluate, [], environment, 0.0).folder.relative_to(self.store.root).as_posix()
+
+    def change(self, **since: str):
+        """What is said of eight good nights and three bad ones, `since` which something is different."""
+        nights = [Night(f"2026-01-{d:02}", "c", 45.0 + 0.01 * (d % 2), "good", self()) for d in range(1, 9)]
+        bad = {"commit": "bad", **since}
+        nights += [Night(f"2026-01-{d:02}", "c", 44.0, "bad", self(**bad)) for d in range(9, 12)]
+        change = locate(nights, self.store.root)
+        assert (change.good.date, change.bad.date) == ("2026-01-08", "2026-01-09")
+        assert change.commits == "good..bad"
+        return change.differences
+
+
+@pytest.mark.parametrize(
+    ("since", "said"),
+    [
+        ({"code": "2"}, ("code    harness/seeds.py changed", "code    methods/fcn.py changed")),
+        ({"loop": "2"}, ("code    harness/training/loop.py changed",)),
+        ({"data": "2"}, ("data    lip changed",)),
+        ({"torch": "2.16"}, ("package torch: 2.15 → 2.16",)),
+        ({"loop": "2", "torch": "2.16"}, ("code    harness/training/loop.py changed", "package torch: 2.15 → 2.16")),
+        ({}, ("nothing that a key covers: look at the machine",)),
+    ],
+    ids=lambda value: " and ".join(value) or "nothing" if isinstance(value, dict) else "",
+)
+def test_what_changed_is_named_from_the_keys(tmp_path: Path, since: dict[str, str], said: tuple[str, ...]):
+    """Of the evaluation and of the training that it tested."""
+    assert Evaluations(tmp_path).change(**since) == said
+
+
+def test_keys_that_are_gone_are_said_to_be(tmp_path: Path):
+    evaluation = Evaluations(tmp_path)
+    good, bad = evaluation(), evaluation()
+    shutil.rmtree(tmp_path / "jobs/train")
+    change = locate([Night("2026-01-01", "c", 45.0, "a", good), Night("2026-01-02", "c", 44.0, "b", bad)], tmp_path)
+    assert "deleted" in change.differences[0]
 
 
 def test_kept_checkpoints_are_tested_again_and_compared(tmp_path: Path):
