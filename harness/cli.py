@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import stat
 import sys
 from collections.abc import Callable, Sequence
+from typing import TextIO
 
 from harness.errors import Exit, UserError
 
@@ -201,11 +203,36 @@ def _positive(text: str) -> int:
     return number
 
 
+class _Piped(io.FileIO):
+    """Output into a pipe whose reader may leave, as `| head` does: what nobody reads is dropped.
+
+    The command goes on to its own end and exit code, for measurements must not depend on who looks on.
+    """
+
+    def write(self, data) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            return len(data)
+
+
+def _lenient(stream: TextIO) -> TextIO:
+    """A stream that shows ? for signs that its terminal lacks, and whose reader may leave."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    stream.reconfigure(errors="replace")
+    number = stream.fileno()
+    if number > 2 or not stat.S_ISFIFO(os.fstat(number).st_mode):
+        return stream
+    stream.flush()
+    raw = io.BufferedWriter(_Piped(number, "wb", closefd=False))
+    return io.TextIOWrapper(raw, stream.encoding, errors="replace", line_buffering=stream.line_buffering)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; see `Exit`. Bad input never ends in a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without × or ✓ shows ? instead
+    sys.stdout, sys.stderr = _lenient(sys.stdout), _lenient(sys.stderr)
     options = parser().parse_args(arguments)
     from harness import commands
 
@@ -217,6 +244,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return int(Exit.INTERRUPTED)
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(Exit.OK)

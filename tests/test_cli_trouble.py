@@ -261,3 +261,28 @@ def test_two_runs_at_once_share_the_work(house: House, tmp_path: Path):
     for result in house.json("complexity"):
         log = (result.parent / "log.txt").read_text()
         assert "Traceback" not in log
+
+
+# ------------------------------------------------------------------------------------------------- nobody reads it
+
+
+@pytest.mark.parametrize("streams", ["stdout", "both"])
+def test_a_reader_that_leaves_costs_no_measurement(house: House, tmp_path: Path, streams: str):
+    """`run … | head -1`: the run goes on to its end and says by its exit code how it went."""
+    table = counts(tmp_path / "c.yaml", well="good ", bad="raises ")
+    stderr = subprocess.STDOUT if streams == "both" else subprocess.PIPE
+    process = house.start("run", table, "--no-figures", stderr=stderr)
+    assert process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(PATIENCE) == 1  # one cell failed
+    if process.stderr is not None:
+        assert process.stderr.read() == ""
+    assert len(house.json("complexity")) == 1
+
+
+def test_a_listing_whose_reader_has_seen_enough_ends_well(house: House):
+    process = house.start("list")
+    assert process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(PATIENCE) == 0
+    assert process.stderr.read() == ""
