@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness import cost as costs
+from harness.console import plural
 from harness.environment import Device
 from harness.errors import Exit
 from harness.job import Job
 from harness.plan import Plan
 from harness.scheduler.remote import Place
+from harness.scheduler.slurm import Slurm
 from harness.scheduler.submission import Ledger
 from harness.store import Store
 
@@ -25,6 +27,18 @@ def cost(
     made = costs.cost(plan, jobs, store, device=device.kind, each=each, slots=slots)
     costs.check_budget(made, budget)
     return costs.lines(made, Ledger(store).waits() if place is not None else ())
+
+
+def detach(transport: Slurm, jobs: Sequence[Job], among: Mapping[str, Job]) -> Exit:
+    """Submits and leaves; RESUMABLE where Slurm did not take all."""
+    transport.start(jobs, among)
+    if transport.held:
+        print(f"{len(jobs) - transport.held} of {plural(len(jobs), 'job')} with Slurm, which takes no more just now:")
+        print(f"  {transport.refusal}")
+        print("repeat the command for the others; python -m harness status shows how all stand")
+        return Exit.RESUMABLE
+    print(f"{plural(len(jobs), 'job')} with Slurm; see python -m harness status, or run again to follow")
+    return Exit.OK
 
 
 def doctor(place: Place, results: Path, data_dir: Path | None) -> Exit:

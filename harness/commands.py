@@ -38,11 +38,7 @@ def run(options: Namespace) -> Exit:
     if todo.blocked and not todo.run and len(todo.blocked) == len(plan.pending(store)):
         raise MissingError("nothing can be measured until the above is there")
     if options.detach:
-        transport.start(todo.run, plan.jobs)
-        print(
-            f"{console.plural(len(todo.run), 'job')} with Slurm; see python -m harness status, or run again to follow"
-        )
-        return Exit.OK
+        return cluster_commands.detach(transport, todo.run, plan.jobs)
     with console.Console(plan, store, todo) as listener:
         outcome = measure(plan, store, transport, listener, retry_failed=options.retry_failed)
     _print(["", *console.closing(plan, store, outcome)])

@@ -34,6 +34,7 @@ def status_lines(plan: Plan, store: Store, queued: Mapping[str, str] | None = No
 
 def cell_state(plan: Plan, store: Store, cell: Cell, queued: Mapping[str, str] | None = None) -> tuple[str, str]:
     """(state, why): measured, partly measured, running, submitted, failed, cannot run here, to be measured, …"""
+    from harness.scheduler.worker import busy
     from harness.store import read_json
 
     results = [store.result(job) for job in cell.jobs]
@@ -46,7 +47,7 @@ def cell_state(plan: Plan, store: Store, cell: Cell, queued: Mapping[str, str] |
     unfinished = [job for job in jobs if store.result(job) is None]
     for job in unfinished:
         record = read_json(store.folder(job) / "progress.json")
-        if record is not None and time.time() - record["time"] < 60 and store.failure(job) is None:
+        if record is not None and busy(store.folder(job)):
             return "running", f"{job.kind} {record['done']}/{record['total']}"
     for job in unfinished:
         if queued and job.key in queued:

@@ -16,7 +16,7 @@ from harness.job import KINDS, Job, Measurement
 from harness.key import digest
 from harness.scheduler import Event
 from harness.scheduler.local import Local
-from harness.scheduler.worker import Request, explain, main
+from harness.scheduler.worker import Request, explain, failed, main
 from harness.store import Store
 
 MISBEHAVING = Path(__file__).parent / "data/misbehaving.py"
@@ -304,3 +304,24 @@ def test_an_exception_becomes_a_cause_and_a_line(error: BaseException, cause: st
     assert failure.cause == cause
     assert failure.message
     assert failure.log == "there"
+
+
+# ------------------------------------------------------------------------------------------------- clocks and company
+
+
+def test_a_clock_set_back_meanwhile_does_not_change_how_long_a_job_took(store: Store):
+    jobs = [job("set_back")]
+    assert [event.state for event in run(store, jobs).values()] == ["done"]
+    assert 0 < store.result(jobs[0]).seconds < PATIENCE
+
+
+def test_of_several_processes_the_first_to_fail_says_why(store: Store):
+    """The others of a distributed job fail because it is gone."""
+    made = job("good")
+    request = Request(made, str(store.root), None, "cpu", 1)
+    folder = store.folder(made)
+    request.write(folder)
+    assert failed(request, folder, MemoryError()) == Exit.FAILED
+    assert failed(request, folder, RuntimeError("connection closed by peer")) == Exit.FAILED
+    assert store.failure(made).cause == "out of memory"
+    assert "connection closed by peer" in (folder / "log.txt").read_text()

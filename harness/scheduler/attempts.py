@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from harness.errors import Exit
 from harness.recipe import Spec
 
 Cause = Literal[
@@ -105,6 +106,8 @@ def cause_of(seen: Seen | None, *, started: bool, saved: bool, log: str) -> tupl
     said = _DIED.search(log)
     if number or said:  # accounting gives 137 as 9:0, which only srun's own words tell from an exit code
         return "killed", f"killed: {said.group(1)}" if said else f"killed by signal {number}"
+    if seen.exit_code == Exit.OUTPUT:
+        return "failed", "it could not write its results: is the disk or a quota full?"
     return "failed", f"its process ended with exit code {seen.exit_code} and left no result"
 
 

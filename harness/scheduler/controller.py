@@ -54,6 +54,11 @@ class Controller:
     questions: int = 0
     _accounts: bool | None = field(default=None, repr=False)
 
+    @property
+    def accounts(self) -> bool:
+        """Whether accounting has answered."""
+        return bool(self._accounts)
+
     def require(self) -> None:
         """MissingError where there is no Slurm on this machine."""
         absent = [name for name in ("sbatch", "squeue", "scancel", "scontrol", "srun") if shutil.which(name) is None]

@@ -68,7 +68,7 @@ def examine(cluster: Cluster, controller: Controller, store: Store, data_dir: Pa
     while time.monotonic() - began < _PATIENCE:
         record = read_json(report)
         if record is not None:
-            return [*_judged(record, cluster, time.monotonic() - began)]
+            return [*_judged(record, cluster, time.monotonic() - began), _source(controller, job, name)]
         states = controller.states([job], {job: name})
         seen = (states or {}).get(job)
         if seen is not None and not seen.live:
@@ -87,6 +87,15 @@ def examine(cluster: Cluster, controller: Controller, store: Store, data_dir: Pa
     return [
         Check(None, f"job {job} did not start within {_PATIENCE:.0f} s ({waits}); it is cancelled, the rest is unknown")
     ]
+
+
+def _source(controller: Controller, job: str, name: str) -> Check:
+    """Who tells what becomes of jobs."""
+    if controller.states([job], {job: name}) is None:
+        return Check(False, "neither sacct nor squeue tells what becomes of jobs")
+    if controller.accounts:
+        return Check(True, "sacct tells what becomes of jobs, also long after")
+    return Check(None, "no accounting: squeue and the results folder tell what becomes of jobs")
 
 
 def _why(log: Path) -> str:

@@ -53,6 +53,7 @@ class Slurm:
         self._attempts: dict[str, Attempt] = {}  # in Slurm's hands
         self._places: dict[tuple[Path, str], Attempt] = {}  # the same by where their notes appear
         self._held: dict[str, dict[str, int]] = {}  # to be submitted; what each has met before
+        self.refusal = ""  # why Slurm has not taken them
         self._failed: set[str] = set()
         self._events: list[Event] = []
         self._seconds: dict[str, float | None] = {}
@@ -95,6 +96,11 @@ class Slurm:
             time.sleep(min(_TICK / 4, max(0.0, end - self._clock())))
         events, self._events = self._events, []
         return events
+
+    @property
+    def held(self) -> int:
+        """How many jobs are not with Slurm yet."""
+        return len(self._held)
 
     def stop(self) -> None:
         """Stops following; the jobs go on."""
@@ -140,6 +146,13 @@ class Slurm:
             if not refusal.later:
                 raise UserError(f"Slurm refused the jobs: {refusal}") from None
             self._submit_at = self._clock() + _AGAIN
+            if not self.refusal:  # said once, not at every attempt
+                message = f"{refusal}; {len(self._held)} jobs wait here until Slurm takes more"
+                first = next(job for job in jobs if job.key in self._held)
+                self._events.append(Event(first, "retried", Failure("refused", message, time=time.time())))
+            self.refusal = str(refusal)
+        else:
+            self.refusal = ""
 
     def _submit_batch(self, folder: Path, number: int, batch: Batch, arrays: Mapping[int, Array], code: Path) -> Array:
         keys = [job.key for job in batch.jobs]
@@ -277,7 +290,7 @@ class Slurm:
         cause, detail = cause_of(seen, started=attempt.started, saved=saved, log=tail(attempt.log))
         if seen is not None and seen.live:
             self.controller.cancel([attempt.task], attempt.array.name)
-        self._over(attempt, cause, detail, seen.node if seen else "")
+        self._over(attempt, cause, detail, seen)
 
     def _wait(self, attempt: Attempt) -> None:
         with self.ledger.lock():
@@ -287,7 +300,7 @@ class Slurm:
         self._drop(attempt)
         self._held[attempt.key] = attempt.tried
 
-    def _over(self, attempt: Attempt, cause: str, detail: str, node: str) -> None:
+    def _over(self, attempt: Attempt, cause: str, detail: str, seen: Seen | None) -> None:
         """An attempt came to nothing: the job is submitted again, or has failed. Another front end may have been faster."""
         with self.ledger.lock():
             latest = self.ledger.open_attempts().get(attempt.key)
@@ -296,9 +309,10 @@ class Slurm:
                 return
             kind = "preempted" if cause == "interrupted" else cause
             again = self._cluster.retries.left(kind, attempt.tried)
-            self.ledger.record(attempt, cause, detail, again=again, node=node)
+            self.ledger.record(attempt, cause, detail, again=again, node=seen.node if seen else "")
             log = attempt.log if attempt.log.exists() else self._store.folder(self._jobs[attempt.key]) / "log.txt"
-            failure = Failure(cause, detail, time=time.time(), log=str(log))
+            code = Exit.OUTPUT if seen is not None and seen.exit_code == Exit.OUTPUT else Exit.FAILED
+            failure = Failure(cause, detail, int(code), time.time(), str(log))
             if again:
                 self._drop(attempt)
                 self._held[attempt.key] = {**attempt.tried, kind: attempt.tried.get(kind, 0) + 1}

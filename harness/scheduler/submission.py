@@ -12,6 +12,7 @@ A token sorts by time. Nothing is ever changed in place: files are written aside
 from __future__ import annotations
 
 import contextlib
+import datetime
 import fcntl
 import json
 import os
@@ -97,6 +98,17 @@ class Attempt:
         return self.array.folder / "slurm" / f"{self.task}_0_log.err"
 
 
+_TOKEN = "h%Y%m%d-%H%M%S-%f"  # and four random digits
+
+
+def _moment(token: str) -> datetime.datetime | None:
+    """When a submission was made, as its name says; None for a name that is none."""
+    try:
+        return datetime.datetime.strptime(token.rpartition("-")[0], _TOKEN)
+    except ValueError:
+        return None
+
+
 class Ledger:
     """All submissions of one results folder."""
 
@@ -107,10 +119,11 @@ class Ledger:
 
     def new(self) -> Path:
         """The folder of a new submission; its name is the token."""
-        now = time.time()
-        second = time.strftime("h%Y%m%d-%H%M%S", time.gmtime(now))
-        token = f"{second}-{int(now % 1 * 1e6):06}-{uuid.uuid4().hex[:4]}"
-        folder = self.root / token
+        earlier = [when for f in self.root.glob("h*") if (when := _moment(f.name)) is not None]
+        now = datetime.datetime.fromtimestamp(time.time(), datetime.UTC).replace(tzinfo=None)
+        if earlier:  # clocks are set back, and those of two front ends differ: what comes later is called later
+            now = max(now, max(earlier) + datetime.timedelta(microseconds=1))
+        folder = self.root / f"{now.strftime(_TOKEN)}-{uuid.uuid4().hex[:4]}"
         try:
             for part in ("arrays", "notes", "slurm"):
                 (folder / part).mkdir(parents=True)
@@ -189,14 +202,13 @@ class Ledger:
         return found
 
     def waits(self, last: int = 20) -> list[float]:
-        """Seconds that jobs of the last submissions waited for their first start."""
+        """Seconds that jobs of the last submissions waited for their first start, by the clock of the shared folder."""
         found = []
         for folder in sorted(f.parent for f in self.root.glob("h*/arrays"))[-last:]:
             handed = {f.stem: f.stat().st_mtime for f in (folder / "arrays").glob("*.json")}
             for note in (folder / "notes").glob("*.0.started"):
-                began = (read_json(note) or {}).get("time")
-                if began is not None and (number := note.name.partition(".")[0]) in handed:
-                    found.append(max(0.0, began - handed[number]))
+                if (number := note.name.partition(".")[0]) in handed:
+                    found.append(max(0.0, note.stat().st_mtime - handed[number]))
         return found
 
     def record(self, attempt: Attempt, cause: str, detail: str, *, again: bool, node: str = "") -> None:

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from harness.errors import Exit, Interrupted, OutputError
-from harness.job import KINDS, Context
-from harness.scheduler.worker import STOPPING, Request, execute
+from harness.job import KINDS
+from harness.scheduler.worker import STOPPING, Request, execute, failed
 from harness.store import Store, write_json
 
 
@@ -36,8 +36,12 @@ def run(folder: str, note: str, minutes: int, restarts: int) -> None:
     _write(Path(f"{note}.{restart}.started"), about)
     heard: list[int] = []
     # Slurm takes a dependency on a job that it has forgotten for one that is met
-    ready = all((Path(need) / "result.json").exists() for need in Request.read(Path(folder)).needs.values())
+    request = Request.read(Path(folder))
+    ready = all((Path(need) / "result.json").exists() for need in request.needs.values())
     code = int(execute(Path(folder), heard=heard) if ready else Exit.RESUMABLE)
+    failure = Store(Path(request.results)).failure(request.job)
+    if code == Exit.RESUMABLE and failure is not None:  # another of its processes failed, and srun stopped this one
+        code = failure.exit
     ended = Path(f"{note}.{restart}.ended")
     signals = [signal.Signals(number).name for number in heard]
     report = {**about, "exit": code, "signals": signals, "requeued": False, "time": time.time()}
@@ -80,24 +84,17 @@ def _write(path: Path, record: dict[str, object]) -> None:
 
 
 def _beside(folder: Path) -> int:
-    """A distributed job's further processes: they take part; the first one reports and stores."""
+    """A distributed job's further processes: they take part and say why they fail; the first one reports and stores."""
     request = Request.read(folder)
     store, stopping = Store(Path(request.results)), []
     for number in STOPPING:
         signal.signal(number, lambda number, frame: stopping.append(number))
     if store.result(request.job) is not None:
         return Exit.OK
-    context = Context(
-        folder=folder,
-        cache=store.cache,
-        data_dir=Path(request.data_dir) if request.data_dir else None,
-        device=request.device,
-        threads=request.threads,
-        needs={kind: Path(path) for kind, path in request.needs.items()},
-        should_stop=lambda: bool(stopping),
-    )
     try:
-        KINDS[request.job.kind].run(request.job.config, context)
+        KINDS[request.job.kind].run(request.job.config, request.context(folder, stopping))
     except Interrupted:
         return Exit.RESUMABLE
+    except BaseException as error:
+        return failed(request, folder, error)
     return Exit.OK

@@ -6,6 +6,7 @@ why it could not to failure.json. SIGTERM, SIGUSR1 and SIGUSR2 ask it to save an
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -13,7 +14,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -50,6 +51,24 @@ class Request:
                 f"{folder / 'job.json'} is not there or not whole; start the job with python -m harness run"
             ) from None
 
+    def context(
+        self,
+        folder: Path,
+        stopping: Sequence[int],
+        progress: Callable[[Progress], None] = lambda step: None,
+    ) -> Context:
+        """What the job may use; it is asked to stop when a signal has come in `stopping`."""
+        return Context(
+            folder=folder,
+            cache=Store(Path(self.results)).cache,
+            data_dir=Path(self.data_dir) if self.data_dir else None,
+            device=self.device,
+            threads=self.threads,
+            needs={kind: Path(path) for kind, path in self.needs.items()},
+            progress=progress,
+            should_stop=lambda: bool(stopping),
+        )
+
 
 def execute(folder: Path, environ: Mapping[str, str] | None = None, heard: list[int] | None = None) -> int:
     """Runs the job in `folder` in this process and returns its exit code; UserError where there is no whole job.json.
@@ -75,14 +94,26 @@ def execute(folder: Path, environ: Mapping[str, str] | None = None, heard: list[
     except Interrupted:
         return Exit.RESUMABLE
     except BaseException as error:
-        traceback.print_exc()
-        sys.stderr.flush()
-        failure = explain(error, log=str(folder / "log.txt"))
-        try:
+        return failed(request, folder, error)
+
+
+def failed(request: Request, folder: Path, error: BaseException) -> int:
+    """Writes down why the job failed and returns its exit code.
+
+    Of a distributed job's processes the first to fail says why: the others fail because it is gone.
+    """
+    sys.stderr.flush()
+    with contextlib.suppress(OSError), (folder / "log.txt").open("a", encoding="utf-8") as log:
+        traceback.print_exception(error, file=log)
+    store, failure = Store(Path(request.results)), explain(error, log=str(folder / "log.txt"))
+    try:
+        if store.failure(request.job) is None:
             store.fail(request.job, failure)
-        except OutputError:
-            print("the failure itself could not be written", file=sys.stderr)
-        return failure.exit
+    except OutputError as refusal:
+        with contextlib.suppress(OSError):  # a full disk takes no word of it either
+            print(f"the failure itself could not be written: {refusal}", file=sys.stderr)
+        return refusal.exit
+    return failure.exit
 
 
 def _acquire(lock: TextIO, stopping: list[int]) -> None:
@@ -97,13 +128,25 @@ def _acquire(lock: TextIO, stopping: list[int]) -> None:
             time.sleep(0.1)
 
 
+def busy(folder: Path) -> bool:
+    """Whether a process has the job, wherever it runs: told by its lock, which ends with it, not by anybody's clock."""
+    try:
+        with (folder / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no lock: it never started
+        return False
+    return False
+
+
 def _run(request: Request, folder: Path, store: Store, stopping: list[int]) -> None:
     import cv2
     import torch
 
     torch.set_num_threads(request.threads)
     cv2.setNumThreads(request.threads)
-    started, last = time.time(), [0.0]
+    started, clock, last = time.time(), time.monotonic(), [0.0]
 
     def progress(step: Progress) -> None:
         now = time.monotonic()
@@ -111,18 +154,10 @@ def _run(request: Request, folder: Path, store: Store, stopping: list[int]) -> N
             last[0] = now
             write_json(folder / "progress.json", {**asdict(step), "time": time.time()})
 
-    context = Context(
-        folder=folder,
-        cache=store.cache,
-        data_dir=Path(request.data_dir) if request.data_dir else None,
-        device=request.device,
-        threads=request.threads,
-        needs={kind: Path(path) for kind, path in request.needs.items()},
-        progress=progress,
-        should_stop=lambda: bool(stopping),
-    )
+    context = request.context(folder, stopping, progress)
     measurements = KINDS[request.job.kind].run(request.job.config, context)
-    store.finish(request.job, measurements, environment.describe(request.device, request.threads), started)
+    where, took = environment.describe(request.device, request.threads), time.monotonic() - clock
+    store.finish(request.job, measurements, where, started, took)
 
 
 def explain(error: BaseException, log: str) -> Failure:
@@ -145,8 +180,10 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print("usage: python -m harness.scheduler.worker FOLDER", file=sys.stderr)
         return Exit.INPUT
+    folder = Path(arguments[0])
+    (folder / "failure.json").unlink(missing_ok=True)
     try:
-        return execute(Path(arguments[0]))
+        return execute(folder)
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit

@@ -124,3 +124,11 @@ def flaky(in_channels, *, marks: str):
     if count == 2:
         os._exit(3)
     return Good("", "")
+
+
+@register_context("set_back")
+def set_back(in_channels):
+    """Runs while somebody sets the machine's clock back by a day."""
+    before = time.time
+    time.time = lambda: before() - 86400
+    return Good("", "")

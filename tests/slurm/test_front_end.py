@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pretend import Front, Pretend, job
 
-from harness.errors import UserError
+from harness.cluster_commands import detach
+from harness.errors import Exit, UserError
 from harness.scheduler.controller import Refused, may_help_to_wait
 from harness.store import Failure
 
@@ -281,12 +282,28 @@ def test_a_full_quota_is_waited_for(front: Front, slurm: Pretend):
     a = job("a")
     slurm.refusal = Refused("Job violates accounting/QOS policy (QOSMaxSubmitJobPerUserLimit)", later=True)
     front.start(a)
-    front.after(20)
+    assert front.after(100) == [("a", "retried", "refused")]  # said once, whatever the number of attempts
     assert front.slurm.active()
+    assert front.slurm.held == 1
     slurm.refusal = None
-    front.after(20)
+    front.after(40)
     assert len(slurm.submitted) == 1
+    assert front.slurm.held == 0
     assert front.slurm.ledger.open_attempts().keys() == {a.key}
+
+
+def test_leaving_says_what_slurm_did_not_take(front: Front, slurm: Pretend, capsys: pytest.CaptureFixture[str]):
+    jobs = [job("a"), job("b")]
+    plan = {made.key: made for made in jobs}
+    slurm.refusal = Refused("QOSMaxSubmitJobPerUserLimit", later=True)
+    assert detach(front.slurm, jobs, plan) == Exit.RESUMABLE
+    said = capsys.readouterr().out
+    assert "0 of 2 jobs with Slurm" in said
+    assert "QOSMaxSubmitJobPerUserLimit" in said
+    slurm.refusal = None
+    again = Front(front.store.root, slurm)
+    assert detach(again.slurm, jobs, plan) == Exit.OK
+    assert "2 jobs with Slurm" in capsys.readouterr().out
 
 
 def test_a_refusal_for_good_is_told(front: Front, slurm: Pretend):
