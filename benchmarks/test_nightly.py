@@ -71,7 +71,7 @@ def test_drops_are_seen_soon_and_wolf_is_not_cried():
     noise = random.Random(1)
     flat = [steps([noise.gauss(45, SIGMA) for _ in range(AT + 10)]) for _ in range(3000)]
     wrong = sum(bool(found) and found[-1] >= AT for found in flat) / len(flat)
-    print(f"  steps alone: {CELLS * wrong:.1f} cells of a quiet suite have a false step in their last 10 nights")
+    print(f"  steps alone: {10 * CELLS * wrong:.0f} false alarms per 100 nights (a step in the last ten of {AT + 10})")
     draw = random.Random(0)
     quiet = {f"cell{i}": Chart(random.Random(i).gauss(45, SIGMA) for _ in range(AT)) for i in range(CELLS - 1)}
     first = {}

@@ -42,8 +42,14 @@ def durations(jobs: Sequence[Job], store: Store, *, device: str = "") -> dict[st
     found: dict[str, float | None] = {}
     for job in jobs:
         like = _similar(job, finished[job.kind])
-        found[job.key] = median(r.seconds for r in like) if like else None
+        found[job.key] = median(map(_whole, like)) if like else None
     return found
+
+
+def _whole(result: Result) -> float:
+    """Seconds of a job; of one that was interrupted those of all its attempts, which a training adds up itself."""
+    trained = result.value("train_seconds")
+    return max(result.seconds, trained.value if trained is not None else 0.0)
 
 
 def _similar(job: Job, results: Sequence[Result]) -> list[Result]:

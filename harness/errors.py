@@ -24,6 +24,7 @@ class UserError(Exception):
     """Something a person can mend. The message says what is wrong, where, what is allowed and what to do next."""
 
     exit = Exit.INPUT
+    cause = "error"  # of a job that ends with it, in a word
 
 
 class MissingError(UserError):
@@ -42,6 +43,13 @@ class DataError(UserError):
     """A file of a dataset is corrupt or does not say what the dataset's declaration promises."""
 
     exit = Exit.FAILED
+
+
+class OutOfMemory(UserError):
+    """A job needs more memory than its device has."""
+
+    exit = Exit.FAILED
+    cause = "out of memory"
 
 
 class Interrupted(Exception):

@@ -19,7 +19,7 @@ from harness import ROOT, library
 from harness import cost as costs
 from harness import run as runner
 from harness.document import read
-from harness.errors import Exit, Problems, UserError
+from harness.errors import Exit, Problems, UserError, nearest
 from harness.job import Job, Progress
 from harness.nightly_history import Change, History, Night, charts, locate, night
 from harness.nightly_statistics import Chart, Limits, alarms, suspects
@@ -80,12 +80,22 @@ def load(path: str | Path) -> Nightly:
     if not isinstance(document.data, dict):
         raise Problems([document.problem((), "a nightly file is a mapping; see slurm/nightly.yaml")])
     made: Nightly = library.validate(document, document.data, Nightly)
-    problems = []
-    for table in (*made.checkpoints.tables, *made.slice.tables):
+    problems, cells = [], set()
+    for path in dict.fromkeys((*made.checkpoints.tables, *made.slice.tables)):
         try:
-            load_table(table)
+            table = load_table(path)
         except Problems as error:
             problems += error.problems
+        else:
+            cells |= {f"{table.id}/{row}/{column}" for row in table.rows for column in table.columns}
+    for cell, date in made.slice.accepted.items():
+        where = ("slice", "accepted", cell)
+        if not problems and cell not in cells:
+            problems.append(document.problem(where, f"none of the tables has this cell.{nearest(cell, cells)}"))
+        try:
+            check_date(date)
+        except UserError as error:
+            problems.append(document.problem(where, str(error)))
     if problems:
         raise Problems(problems)
     return made

@@ -33,6 +33,8 @@ LIGHT = (  # what a command loads before it knows whether anything heavy is need
         "job",
     ),
     *("store", "run", "console", "inspection", "environment", "scheduler", "scheduler.local", "scheduler.worker"),
+    *("durations", "cost", "cluster_commands", "scheduler.slurm", "scheduler.remote", "scheduler.probe"),
+    *("scheduler.task", "nightly", "nightly_command"),  # and through these the rest of the scheduler and the nightly
     *("data.catalog", "data.files", "data.layout"),
 )
 LONG_FILES: dict[str, str] = {}  # {path: why it may be longer than 400 lines}

@@ -45,6 +45,13 @@ def finish(
     return found
 
 
+def test_a_training_that_was_interrupted_cost_all_of_its_attempts(plan: Plan, store: Store):
+    """Its last attempt took an hour; the training as a whole says four."""
+    train = next(job for job in plan.jobs.values() if job.kind == "train")
+    store.finish(train, [Measurement("train_seconds", 4 * 3600, "s")], {"device": "cuda: x"}, time.time(), 3600)
+    assert cost(plan, [train], store, device="cuda").hours == pytest.approx(4)
+
+
 def test_stored_durations_become_gpu_hours(plan: Plan, store: Store):
     jobs = list(plan.jobs.values())
     for job in jobs:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime
+import http.server
 import itertools
 import math
 import random
 import shutil
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -319,8 +322,48 @@ def test_every_error_of_a_nightly_file_at_once(write):
     assert {p.key for p in caught.value.problems} == {"slice.gpu_hours", "suspekts", "notify"}
 
 
+def test_an_accepted_level_names_a_cell_and_a_date(write):
+    """A mistyped one would silence its cell for ever."""
+    text = f"slice:\n  tables: ['{ROOT / 'tables/idrnet_table2.yaml'}']\n  accepted:\n    {{}}: {{}}\n"
+    made = nightly.load(write("n.yaml", text.format("idrnet_table2/fcn/lip", "2026-01-08")))
+    assert made.slice.accepted == {"idrnet_table2/fcn/lip": "2026-01-08"}
+    with pytest.raises(Problems, match=r"n.yaml:4: .*no.* this cell. Did you mean 'idrnet_table2/fcn/lip'"):
+        nightly.load(write("n.yaml", text.format("idrnet_table2/fnc/lip", "2026-01-08")))
+    with pytest.raises(Problems, match=r"n.yaml:4: .*'soon' is not a date; write YYYY-MM-DD"):
+        nightly.load(write("n.yaml", text.format("idrnet_table2/fcn/lip", "soon")))
+
+
 def test_a_failing_notification_is_said_and_costs_nothing():
     config = nightly.Nightly(notify=("false",))
     assert "not sent" in nightly.notify(config, "page", Exit.FAILED)
     assert nightly.notify(config, "page", Exit.OK) is None
     assert nightly.notify(nightly.Nightly(notify=("cat",)), "page", Exit.FAILED) is None
+
+
+def test_the_shipped_example_of_a_webhook_sends_the_page(tmp_path: Path):
+    """The commented line of nightly.yaml, its address replaced by a server of this test."""
+    if shutil.which("curl") is None:
+        pytest.skip("no curl here")
+    line = next(s for s in (ROOT / "slurm/nightly.yaml").read_text().splitlines() if s.startswith("# notify: [curl"))
+    (*command, address) = yaml.safe_load(line.removeprefix("# "))["notify"]
+    assert address.startswith("https://")
+    got: list[str] = []
+
+    class Hook(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(200 if len(got) == 1 else 500)
+            self.end_headers()
+
+        def log_message(self, *about: object) -> None: ...
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Hook) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        config = nightly.Nightly(notify=(*command, "--noproxy", "*", f"http://127.0.0.1:{server.server_port}"))
+        page = "# Nightly: look at this\n\n- fcn ± 0.2\n"
+        assert nightly.notify(config, page, Exit.FAILED) is None
+        assert "not sent" in nightly.notify(config, page, Exit.NOTHING)
+        server.shutdown()
+        thread.join()
+    assert got == [page, page]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.errors import Exit, Interrupted, OutputError
 from harness.job import KINDS
-from harness.scheduler.worker import STOPPING, Request, execute, failed
+from harness.scheduler.worker import STOPPING, Request, execute, failed, say
 from harness.store import Store, write_json
 
 
@@ -68,10 +68,10 @@ def _requeue() -> bool:
     try:
         done = subprocess.run(["scontrol", "requeue", _task()], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:
-        print(f"not requeued: {error}", file=sys.stderr)
+        say(f"not requeued: {error}")
         return False
     if done.returncode != 0:
-        print(f"not requeued: {done.stderr.strip()}", file=sys.stderr)
+        say(f"not requeued: {done.stderr.strip()}")
     return done.returncode == 0
 
 
@@ -80,7 +80,7 @@ def _write(path: Path, record: dict[str, object]) -> None:
     try:
         write_json(path, record)
     except OutputError as error:
-        print(f"not reported: {error}", file=sys.stderr)
+        say(f"not reported: {error}")
 
 
 def _beside(folder: Path) -> int:

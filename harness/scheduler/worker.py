@@ -110,10 +110,15 @@ def failed(request: Request, folder: Path, error: BaseException) -> int:
         if store.failure(request.job) is None:
             store.fail(request.job, failure)
     except OutputError as refusal:
-        with contextlib.suppress(OSError):  # a full disk takes no word of it either
-            print(f"the failure itself could not be written: {refusal}", file=sys.stderr)
+        say(f"the failure itself could not be written: {refusal}")
         return refusal.exit
     return failure.exit
+
+
+def say(message: str) -> None:
+    """Prints for whoever reads the job's output; a full disk may not take it."""
+    with contextlib.suppress(OSError):
+        print(message, file=sys.stderr)
 
 
 def _acquire(lock: TextIO, stopping: list[int]) -> None:
@@ -165,7 +170,7 @@ def explain(error: BaseException, log: str) -> Failure:
     message = str(error).strip() or type(error).__name__
     cause, code = "exception", int(Exit.FAILED)
     if isinstance(error, UserError):
-        cause, code = "error", int(error.exit)
+        cause, code = error.cause, int(error.exit)
     elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
         cause, code, message = "error", int(Exit.OUTPUT), "the disk is full; make room and repeat with --retry-failed"
     elif isinstance(error, MemoryError) or "out of memory" in message.lower() or "can't allocate memory" in message:

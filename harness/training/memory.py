@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import torch
 
-from harness.errors import UserError
+from harness.errors import OutOfMemory
 from harness.recipe import Recipe
 from harness.training.loop import Training
+from methods.ranks import world_size
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -19,7 +20,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def explain_out_of_memory(training: Training, recipe: Recipe) -> Iterator[None]:
-    """Turns an out-of-memory error into a UserError that says which batch fits, found by trying half of it again and again."""
+    """Turns torch's error into an OutOfMemory that says which batch fits, found by trying half of it again and again."""
     try:
         yield
         return
@@ -27,15 +28,17 @@ def explain_out_of_memory(training: Training, recipe: Recipe) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
     # outside the handler: its traceback would keep the tensors of the failed step alive
-    fits = _largest_fitting(training, recipe.batch_size // recipe.accumulate)
     height, width = recipe.augmentation.crop
     batch = f"a batch of {recipe.batch_size} crops of {height} × {width} in {recipe.accumulate} part(s)"
     too_large = f"{batch} does not fit into memory"
+    if world_size() > 1:  # a trial of one process would meet the others in the middle of their step
+        raise OutOfMemory(f"{too_large} on {world_size()} processes: raise recipe.accumulate, or lower the crop")
+    fits = _largest_fitting(training, recipe.batch_size // recipe.accumulate)
     if not fits:
-        raise UserError(f"{too_large}, and neither does one crop alone: lower recipe.augmentation.crop")
+        raise OutOfMemory(f"{too_large}, and neither does one crop alone: lower recipe.augmentation.crop")
     size = recipe.batch_size
     parts = next(parts for parts in range(1, size + 1) if size % parts == 0 and size // parts <= fits)
-    raise UserError(
+    raise OutOfMemory(
         f"{too_large}; {fits} at a time fit. Set recipe.batch_size: {fits}, or keep the batch and set recipe.accumulate: {parts} "
         "(batch norm then sees one part at a time)"
     )

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from harness import ROOT
+from harness.scheduler.submission import Ledger
 from harness.store import Store, read_json
 
 PATIENCE = 200.0  # seconds until a test gives up; nothing waits for it when all is well
@@ -56,10 +57,28 @@ class Cluster:
     def pid(self, daemon: str) -> int:
         return int((self.root / f"run/{daemon}.pid").read_text())
 
-    def restart_controller(self) -> None:
-        pid = self.pid("slurmctld")
+    def blind(self, node: str, folder: Path) -> None:
+        """Restarts a node so that it has an empty folder in the place of `folder`, until it may `see` again."""
+        self._end(f"slurmd.{node}")
+        hidden = 'mount -t tmpfs none "$0" && exec slurmd -N "$1"'
+        command = ["unshare", "--mount", "sh", "-c", hidden, str(folder), node]
+        done = subprocess.run(command, env=self.environ, capture_output=True, text=True)
+        if done.returncode != 0:
+            self.up()
+            pytest.skip(f"no private mounts here: {done.stderr.strip()}")
+
+    def see(self, node: str) -> None:
+        """Restarts a node that sees all that this machine does."""
+        self._end(f"slurmd.{node}")
+        self.up()
+
+    def _end(self, daemon: str) -> None:
+        pid = self.pid(daemon)
         os.kill(pid, signal.SIGTERM)
-        until(lambda: not Path(f"/proc/{pid}/exe").exists(), "the controller ended")
+        until(lambda: not Path(f"/proc/{pid}/exe").exists(), f"{daemon} ended")
+
+    def restart_controller(self) -> None:
+        self._end("slurmctld")
         self.up()
 
 
@@ -136,13 +155,13 @@ class Bench:
         (self.folder / name).write_text(FILE + text)
         return self.folder / name
 
-    def trainings(self, iterations: int = 60) -> Path:
-        """A table of one cell that is trained, slowly until `marks`/go exists."""
+    def trainings(self, iterations: int = 60, methods: Sequence[str] = ("slow",)) -> Path:
+        """A table of one cell per method of `victims.py`, trained slowly until `marks`/go exists."""
         self.yaml("recipes/own.yaml", {"short": {**RECIPE, "iterations": iterations}})
-        method = {"name": f"{VICTIMS}:slow", "marks": str(self.marks)}
-        row = {"method": method, "model": {"backbone": "resnet18"}}
+        named = {method: {"name": f"{VICTIMS}:{method}", "marks": str(self.marks)} for method in methods}
+        rows = {method: {"method": name, "model": {"backbone": "resnet18"}} for method, name in named.items()}
         columns = {"miou": {"measure": "miou", "recipe": "own/short"}}
-        return self.yaml("trainings.yaml", {"title": "Trained", "columns": columns, "rows": {"slow": row}})
+        return self.yaml("trainings.yaml", {"title": "Trained", "columns": columns, "rows": rows})
 
     def counts(self, **rows: tuple[str, dict[str, object]]) -> Path:
         """A table of one cell per row, each a context of `victims.py` with its options."""
@@ -175,11 +194,11 @@ class Bench:
         """What jobs have reported: started or ended."""
         return [r for f in sorted(self.results.glob(f"slurm/h*/notes/*.{what}")) if (r := read_json(f)) is not None]
 
-    def outcomes(self) -> list[str]:
-        from harness.scheduler.submission import Ledger
-
+    def outcomes(self, told: str = "") -> list[str]:
+        """Causes of the attempts that came to nothing; only those of whose detail `told` is a part."""
         ledger = Ledger(self.store)
-        return [o["cause"] for f in sorted((self.results / "slurm").glob("h*")) for o in ledger.outcomes(f)]
+        lines = [o for f in sorted((self.results / "slurm").glob("h*")) for o in ledger.outcomes(f)]
+        return [o["cause"] for o in lines if told in o["detail"]]
 
     def jobs(self, kind: str) -> dict[str, dict]:
         """Reports of started jobs of a kind by Slurm's name of them, the last start of each."""

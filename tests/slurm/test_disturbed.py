@@ -21,6 +21,7 @@ def tables(bench: Bench) -> list[object]:
         hungry=("hungry", {"mib": 1700}),
         endless=("endless", {"marks": str(bench.marks)}),
         broken=("raises", {}),
+        cuda=("cuda", {}),
         good=("good", {}),
     )
     return [bench.trainings(iterations=40), counts, "--profile", "scenes", "--seeds", 4, "--no-figures"]
@@ -65,6 +66,8 @@ def test_every_number_is_that_of_the_undisturbed_run(bench: Bench, cluster: Clus
         lambda: any(n.get("requeued") for n in bench.notes("ended")), "a preempted training saved and requeued itself"
     )
     (bench.marks / "go").touch()
+    undisturbed = bench.folder / "undisturbed"
+    local = bench.start("run", *tables, results=undisturbed)  # while the endless one reaches its time limit
     out, _ = again.communicate(timeout=300)
     assert again.returncode == Exit.FAILED, out
 
@@ -73,9 +76,11 @@ def test_every_number_is_that_of_the_undisturbed_run(bench: Bench, cluster: Clus
     status = bench("status", *tables[:-1], code=Exit.FAILED)
     assert "failed: cancelled" in status
     assert "the widths do not fit" in status
+    assert "failed: out of memory: CUDA out of memory" in status
+    assert bench.outcomes("CUDA") == ["out of memory"]  # more memory of the host would not help: not repeated
     bench("run", *tables, "--on", file, "--retry-failed", code=Exit.FAILED)  # the broken one stays broken
 
-    undisturbed = bench.folder / "undisturbed"
-    bench("run", *tables, results=undisturbed, code=Exit.FAILED)
+    out, _ = local.communicate(timeout=300)
+    assert local.returncode == Exit.FAILED, out
     assert bench.numbers() == bench.numbers(undisturbed)
     assert len({key for key, _ in bench.numbers()}) == 4 + 4 + 3

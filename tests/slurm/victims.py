@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 import time
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from torch import Tensor, nn
 
 from methods.registry import register, register_context
 from methods.segmentor import Backbone, EncoderDecoder
+
+HELD = 20  # steps after which a training waits
 
 
 class Last(nn.Module):
@@ -25,15 +29,21 @@ class Last(nn.Module):
 
 
 class Slow(EncoderDecoder):
-    """Takes its time over every step until `marks`/go exists; its numbers do not depend on that."""
+    """Does not reach its end before `marks`/go exists, and hears signals meanwhile; its numbers do not depend on that."""
 
     def __init__(self, backbone: Backbone, num_classes: int, marks: str) -> None:
         super().__init__(backbone, Last(backbone.channels[-1]), num_classes, auxiliary_channels=8)
-        self.marks = Path(marks)
+        self.marks, self.steps, self.heard = Path(marks), 0, None
 
     def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        if not (self.marks / "go").exists():
-            time.sleep(0.25)
+        if self.heard is None:
+            self.heard, written = os.pipe2(os.O_NONBLOCK)
+            signal.set_wakeup_fd(written)
+        self.steps += 1
+        while not (self.marks / "go").exists():
+            signalled = select.select([self.heard], [], [], 0.25)[0]
+            if signalled or self.steps < HELD:  # the first steps only take their time, so that progress can be seen
+                break
         return super().losses(images, targets)
 
 
@@ -41,6 +51,21 @@ class Slow(EncoderDecoder):
 def slow(backbone: Backbone, num_classes: int, *, marks: str = ""):
     """A small FCN that waits."""
     return Slow(backbone, num_classes, marks)
+
+
+class Uneven(Slow):
+    """A batch of rank 1 is too large for its GPU."""
+
+    def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        if os.environ.get("SLURM_PROCID") == "1":
+            cuda(None)
+        return super().losses(images, targets)
+
+
+@register("uneven")
+def uneven(backbone: Backbone, num_classes: int, *, marks: str = ""):
+    """Fails on one of several processes."""
+    return Uneven(backbone, num_classes, marks)
 
 
 class One(nn.Module):
@@ -68,11 +93,18 @@ def raises(in_channels, *, name: str = ""):
 
 @register_context("hungry")
 def hungry(in_channels, *, mib: int):
-    """Holds this much memory for some seconds."""
+    """Takes this much memory; where that is more than it may have, it holds it until it is killed for it."""
     held = bytearray(os.urandom(2**20)) * mib
-    time.sleep(4)
+    while mib > int(os.environ.get("SLURM_MEM_PER_NODE", mib)):
+        signal.pause()
     del held
     return One()
+
+
+@register_context("cuda")
+def cuda(in_channels):
+    """Asks a GPU for more memory than it has, as torch tells it."""
+    raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
 
 @register_context("endless")
@@ -82,7 +114,7 @@ def endless(in_channels, *, marks: str):
     if not mark.exists():
         mark.touch()
         while True:
-            time.sleep(1)
+            signal.pause()
     return One()
 
 
