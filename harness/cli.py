@@ -86,7 +86,13 @@ def _table_commands(add: Callable[[str, str, str], argparse.ArgumentParser]) -> 
     panels.add_argument("--images", type=_positive, default=3, metavar="N", help="how many, evenly spread (3)")
     panels.add_argument("--image", action="append", default=[], metavar="ID", help="this image instead; repeats")
     panels.add_argument("--out", metavar="FILE", help="where to (results/reports/TABLE.PROFILE.panels.png)")
-    for command in (run, plan, status, cancel, report, panels):
+    about = "draw how trained rows tell classes apart: class tokens, and features of pixels under UMAP"
+    features = add("features", about, "features tables/camvid.yaml --columns miou")
+    features.add_argument("--images", type=_positive, default=100, metavar="N", help="how many, evenly spread (100)")
+    features.add_argument("--pixels", type=_positive, default=200, metavar="N", help="of each class at most (200)")
+    only = "pixels of these classes only; repeats"
+    features.add_argument("--class", action="append", default=[], dest="class_names", metavar="NAME", help=only)
+    for command in (run, plan, status, cancel, report, panels, features):
         _selection(command)
         _place(command)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.arguments import cell_of, cluster_of, data_dir, device_of, literal, load_tables, plan_of
 from harness.errors import Exit, MissingError, OutputError
+from harness.features_command import features  # noqa: F401  (found here by its name)
 from harness.model_commands import panels, weights  # noqa: F401  (found here by their names)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports import agreement, curves, frequency, scores, style
+from reports import agreement, curves, frequency, inside, scores, style
 from reports.sheet import Sheet, Shown
 
 
@@ -24,7 +24,8 @@ def draw(sheet: Sheet) -> list[Figure]:
     """The figures that the sheet has data for; none where nothing is measured."""
     with style.styled():
         makes = (_comparison, _agreement, _classes, _cost, _picked, _curves)
-        return [figure for make in makes if (figure := make(sheet)) is not None]
+        found = [figure for make in makes if (figure := make(sheet)) is not None]
+        return found + [Figure(name, style.svg(made), words) for name, made, words in inside.figures(sheet)]
 
 
 def _agreement(sheet: Sheet) -> Figure | None:

@@ -22,15 +22,16 @@ def write(sheet: Sheet, folder: Path, *, figures: bool = True) -> Path:
         from reports.figures import draw  # loads matplotlib
 
         for figure in draw(sheet):
-            _replace(folder / stem / figure.name, figure.svg)
+            replace_file(folder / stem / figure.name, figure.svg)
             drawn[figure.alternative] = f"{stem}/{figure.name}"
-    _replace(folder / f"{stem}.csv", csvfile.render(sheet))
+    replace_file(folder / f"{stem}.csv", csvfile.render(sheet))
     path = folder / f"{stem}.md"
-    _replace(path, markdown.render(sheet, figures=drawn))
+    replace_file(path, markdown.render(sheet, figures=drawn))
     return path
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
+    """Writes the text aside, then renames: the file is there in full or as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
