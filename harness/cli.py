@@ -154,7 +154,7 @@ def _weights_commands(weights: argparse.ArgumentParser) -> None:
     about = "convert a released checkpoint, so that a table's row can name it as its 'checkpoint' and train nothing"
     example = (
         "example:\n  python -m harness weights import --from sssegmentation ckpt.pth"
-        " --method idrnet_table2/fcn_idrnet/ade20k --out fcn_idrnet.pth"
+        " --method idrnet_released/fcn_idrnet/ade20k"
     )
     form = argparse.RawDescriptionHelpFormatter
     action = actions.add_parser("import", help=about, description=about, epilog=example, formatter_class=form)
@@ -165,7 +165,7 @@ def _weights_commands(weights: argparse.ArgumentParser) -> None:
     action.add_argument("--backbone", help="where METHOD is no cell (resnet50_v1c)")
     action.add_argument("--output-stride", type=_positive, metavar="N", help="of that backbone (8 for ResNets)")
     action.add_argument("--classes", type=_positive, metavar="N", help="how many (default: read off the checkpoint)")
-    action.add_argument("--out", metavar="FILE", help="where to (results/weights/CKPT)")
+    action.add_argument("--out", metavar="FILE", help="where to (what the cell names, else results/weights/CKPT)")
     _place(action)
 
 

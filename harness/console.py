@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import sys
 import time
 from collections.abc import Mapping
@@ -61,7 +62,8 @@ def names(plan: Plan) -> dict[str, str]:
 
 
 def plan_lines(plan: Plan, todo: Queue, estimate: Estimate, slots: int) -> list[str]:
-    """The plan in a few lines: cells, distinct jobs after sharing, already measured, and how long the rest will take."""
+    """The plan in a few lines: cells, jobs and how many of each kind sharing leaves (`69 of 104 trainings`), already
+    measured, and how long the rest will take."""
     lines = []
     for table in plan.tables:
         cells = plan.of(table)
@@ -70,14 +72,19 @@ def plan_lines(plan: Plan, todo: Queue, estimate: Estimate, slots: int) -> list[
     wanted = plan.wanted()
     jobs = {j.key: j for cell in wanted for j in cell.jobs}
     jobs |= {k: plan.jobs[k] for j in list(jobs.values()) for k in j.needs}
-    shown = sum(len(cell.jobs) for cell in wanted)
-    kinds = [plural(n, noun) for k, noun in _NOUNS.items() if (n := sum(j.kind == k for j in jobs.values()))]
+    shown = [plan.jobs[key] for cell in wanted for job in cell.jobs for key in (*job.needs, job.key)]
+    apart, once = (collections.Counter(job.kind for job in some) for some in (shown, jobs.values()))
+    kinds = [
+        plural(once[kind], noun) if once[kind] == apart[kind] else f"{once[kind]} of {plural(apart[kind], noun)}"
+        for kind, noun in _NOUNS.items()
+        if once[kind]
+    ]
     pending = {job.key for job in todo.run} | set(todo.blocked) | set(todo.failed)
     measured = len(jobs) - len(pending & set(jobs))
-    alone = sum(1 + len(job.needs) for cell in wanted for job in cell.jobs)
-    saved = f" instead of {alone}" if alone > len(jobs) else ""
+    saved = f" instead of {len(shown)}" if len(shown) > len(jobs) else ""
+    numbers = sum(len(cell.jobs) for cell in wanted)
     lines.append(
-        f"{plural(len(wanted), 'cell')}, {plural(shown, 'number')} → {plural(len(jobs), 'distinct job')}{saved}"
+        f"{plural(len(wanted), 'cell')}, {plural(numbers, 'number')} → {plural(len(jobs), 'distinct job')}{saved}"
         f" ({', '.join(kinds) or 'none'}); {measured} already measured, {len(todo.run)} to run"
     )
     for state, text in (

@@ -37,14 +37,18 @@ def weights(options: Namespace) -> Exit:
     """`weights import`."""
     from harness.weights import import_foreign
 
-    of_cell = options.method.count("/") == 2
-    model = _cell_model(options) if of_cell else _named_model(options)
+    of_cell = options.method.count("/") >= 2  # TABLE/ROW/COLUMN, where TABLE may be a path
+    model, named = _cell_model(options) if of_cell else (_named_model(options), None)
     classes = model.num_classes if of_cell else options.classes
     source = Path(options.checkpoint).expanduser()
-    out = Path(options.out).expanduser() if options.out else Path(options.results) / "weights" / source.name
+    out = Path(options.out).expanduser() if options.out else named or Path(options.results) / "weights" / source.name
     made = import_foreign(source, options.source, model, out, num_classes=classes)
     print(f"written: {out} ({made.tensors} tensors, {made.parameters / 1e6:.2f} M parameters, {made.classes} classes)")
-    print(f"next: name it in a row of a table, checkpoint: {out}")
+    if out == named:
+        table, row, column = cell_of(options.method)
+        print(f"next: python -m harness run {table} --rows {row} --columns {column}")
+    else:
+        print(f"next: name it in a row of a table, checkpoint: {out}")
     return Exit.OK
 
 
@@ -52,7 +56,7 @@ def weights(options: Namespace) -> Exit:
 
 
 def _cell_model(options: Namespace):
-    """The model of a cell, as its training would build it."""
+    """The model of a cell, as its training would build it, and the file of weights that the cell names, or None."""
     from harness.job import Model
     from harness.plan import Selection
 
@@ -65,7 +69,8 @@ def _cell_model(options: Namespace):
     configs = [job.config for cell in made.cells for job in cell.jobs if job.config["model"]["backbone"] is not None]
     if not configs:
         raise UserError(f"{options.method} is nothing that is trained: {made.cells[0].reason or 'it counts a module'}")
-    return Model.model_validate({**configs[0]["model"], "pretrained": False})
+    model = Model.model_validate({**configs[0]["model"], "pretrained": False})
+    return model, made.tables[0].checkpoint_of(row, column)
 
 
 def _named_model(options: Namespace):

@@ -15,6 +15,7 @@ MENDED, SPOILT, WRONG = style.COLOURS[0], style.COLOURS[3], "#7A7A7A"
 """Right where the first row is wrong; wrong where it is right; wrong in both (in the first row: wrong)."""
 
 _MOST = 640  # pixels of the longer side of one picture; larger ones are thinned
+_TITLE, _LETTER = 0.2, 0.062  # inches: the height of a picture's title, the width of a letter in it
 
 
 class Scene(Protocol):
@@ -59,28 +60,30 @@ def marked(image: np.ndarray, marks: np.ndarray) -> np.ndarray:
 
 
 def draw(scenes: Sequence[Scene], labels: Mapping[str, str], classes: Sequence[str], palette: Any) -> Any:
-    """A figure with two lines per image: image, truth, each row's prediction; below, where the rows differ.
+    """A figure with two lines per image: the image above its truth, each row's prediction above where it differs.
 
     `labels` are the rows in order with what to call them; the first is what the others are compared with.
     """
     rows = list(labels)
-    height, width = scenes[0].truth.shape
-    across = 2 + len(rows)
-    side = min(2.6, 12.5 / across)
-    figure = style.canvas(side * across, len(scenes) * (2 * side * height / width + 0.3) + 0.8)
-    figure.get_layout_engine().set(h_pad=0.02, w_pad=0.02, hspace=0.0, wspace=0.0)
-    grid = figure.subplots(2 * len(scenes), across, squeeze=False)
+    side = min(3.2, 12.5 / (1 + len(rows)))  # inches
+    heights = [side * scene.truth.shape[0] / scene.truth.shape[1] + _TITLE for scene in scenes for _ in range(2)]
+    figure = style.canvas(side * (1 + len(rows)), sum(heights) + 0.9)
+    figure.get_layout_engine().set(h_pad=0.01, w_pad=0.03, hspace=0.0, wspace=0.0)
+    grid = figure.subplots(len(heights), 1 + len(rows), squeeze=False, gridspec_kw={"height_ratios": heights})
     for ax in grid.flat:
         ax.set_axis_off()
+    room = int(side / _LETTER)
     for i, scene in enumerate(scenes):
         above, below = grid[2 * i], grid[2 * i + 1]
-        _picture(above[0], scene.image, scene.id)
-        _picture(above[1], coloured(scene.truth, palette), "truth")
-        for ax, mark, row in zip(above[2:], below[2:], rows):
+        _picture(above[0], scene.image, style.label(scene.id.rpartition("/")[2], room))
+        _picture(below[0], coloured(scene.truth, palette), "truth")
+        for ax, mark, row in zip(above[1:], below[1:], rows):
             prediction = scene.predictions[row]
-            _picture(ax, coloured(prediction, palette), f"{labels[row]} · {accuracy(prediction, scene.truth):.1f} %")
+            right = f" · {accuracy(prediction, scene.truth):.1f} %"
+            _picture(ax, coloured(prediction, palette), style.label(labels[row], room - len(right)) + right)
             marks = differences(prediction, scene.predictions[rows[0]], scene.truth)
-            _picture(mark, marked(scene.image, marks), "")
+            against = "where it is wrong" if row == rows[0] else f"against {labels[rows[0]]}"
+            _picture(mark, marked(scene.image, marks), style.label(against, room))
     _legend(figure, scenes, classes, palette, labels[rows[0]], several=len(rows) > 1)
     return figure
 
@@ -88,7 +91,7 @@ def draw(scenes: Sequence[Scene], labels: Mapping[str, str], classes: Sequence[s
 def _picture(ax: Any, image: np.ndarray, title: str) -> None:
     step = max(1, -(-max(image.shape[:2]) // _MOST))
     ax.imshow(image[::step, ::step], interpolation="nearest")
-    ax.set_title(style.label(title, 34), fontsize=7.5, fontweight="normal", pad=2)
+    ax.set_title(title, fontsize=7.5, fontweight="normal", pad=2)
 
 
 def _legend(

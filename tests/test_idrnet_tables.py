@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from harness import ROOT, library
+from harness import ROOT, cli, library
 from harness.environment import Device
 from harness.plan import Cell, Plan, Planner
 from harness.table import Table, load
@@ -267,6 +268,25 @@ def test_sharing_leaves_far_fewer_trainings_than_cells_and_planning_is_fast(plan
     assert len(cells) >= 110
     assert len(trainings) <= 0.65 * len(cells)
     assert seconds < 1.0
+
+
+def test_the_plan_prints_what_sharing_saves_of_each_kind(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    """Seven tables in one command: every score takes a training and a test, and most of the trainings are shared."""
+    files = [str(ROOT / "tables" / f"idrnet_table{n}.yaml") for n in range(1, 8)]
+    assert cli.main(["plan", *files, "--profile", "smoke", "--results", str(tmp_path), "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    match = re.search(
+        r"(\d+) cells, \d+ numbers → (\d+) distinct jobs instead of (\d+) \((\d+) of (\d+) trainings, "
+        r"(\d+) of (\d+) evaluations, (\d+) of (\d+) counts, (\d+) of (\d+) timings\)",
+        said,
+    )
+    cells, jobs, apart, trainings, scores, tests, tested, counts, counted, timings, timed = map(int, match.groups())
+    assert cells == scores + counted + timed
+    assert tested == scores
+    assert (jobs, apart) == (trainings + tests + counts + timings, 2 * scores + counted + timed)
+    assert trainings < 0.7 * scores
+    assert (counts, timings) == (counted / 2, timed / 2)  # parameters with FLOPs, time with memory
+    assert tests < scores
 
 
 # ------------------------------------------------------------------------------------------------- released checkpoints

@@ -133,6 +133,19 @@ def test_the_command_says_what_it_wrote_and_what_is_next(folder: Path, capsys: p
     assert misfits(fcn18(), read(folder / "results" / "weights" / "theirs.pth")) == []
 
 
+def test_a_cell_that_names_a_checkpoint_gets_it_there_and_is_then_run(folder: Path, capsys: pytest.CaptureFixture[str]):
+    """From the released file to a report with no other argument than the cell."""
+    torch.save(foreign(fcn18()), folder / "theirs.pth")
+    assert import_by_command(folder, "--method", f"{folder}/table.yaml/given/miou") == 0
+    written, after = capsys.readouterr().out.splitlines()
+    assert written.startswith(f"written: {folder}/weights/miou.pth")
+    assert after == f"next: python -m harness run {folder}/table.yaml --rows given --columns miou"
+    arguments = [*after.removeprefix("next: python -m harness ").split(), "--profile", "own", "--device", "cpu"]
+    assert cli.main([*arguments, "--results", str(folder / "results")]) == 0
+    report = (folder / "results" / "reports" / "table.own.md").read_text()
+    assert "Given weights, tested and not trained here: miou.pth" in report
+
+
 def test_the_command_lists_all_that_is_wrong_and_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]):
     state = foreign(fcn18())
     state["backbone_net.layer1.0.conv1.weight"] = torch.ones(64, 64, 1, 1)

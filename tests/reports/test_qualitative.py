@@ -69,6 +69,21 @@ def test_a_picture_has_every_row_and_image(tmp_path: Path, rows: list[str]):
     assert [p.name for p in file.parent.iterdir()] == ["x.png"]
 
 
+def test_pictures_fill_the_figure_and_long_names_leave_the_score_readable():
+    """Wide and tall images in one figure: hardly any of it is empty, and no title is cut before its number."""
+    sizes = [(20, 40), (50, 30)]
+    rows = {"a": "A", "b": "a name that is " + "much " * 20 + "too long"}
+    truths = [np.zeros(s, np.uint8) for s in sizes]
+    made = [Scene("city/x", np.zeros((*t.shape, 3), np.uint8), t, dict.fromkeys(rows, t)) for t in truths]
+    with style.styled():
+        figure = qualitative.draw(made, rows, ["sky"], [(0, 0, 0)])
+        figure.draw_without_rendering()
+    assert sum(ax.get_position().width * ax.get_position().height for ax in figure.axes) > 0.75
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert sum(title.endswith("… · 100.0 %") for title in titles) == 2
+    assert titles.count("x") == 2
+
+
 def test_images_of_different_sizes_and_large_ones_are_drawn(tmp_path: Path):
     sizes = [(20, 30), (1500, 700)]
     made = [Scene("x", np.zeros((*s, 3), np.uint8), np.zeros(s, np.uint8), {"a": np.ones(s, np.uint8)}) for s in sizes]
