@@ -32,7 +32,8 @@ def inconsistencies(table: Table) -> Iterator[tuple[Path_, str]]:
                 tail = nearest(column, table.columns, what="columns are")
                 yield ("published", "values", row, column), f"no such column.{tail}"
     for i, claim in enumerate(table.claims):
-        for key, name in (("better", claim.better), ("than", claim.than)):
+        keys = ("monotone",) * len(claim.rows) if claim.monotone is not None else ("better", "than")
+        for key, name in zip(keys, claim.rows):
             if name not in table.rows:
                 yield ("claims", i, key), f"unknown row '{name}'.{nearest(name, table.rows, what='rows are')}"
         for column in () if claim.on == "all" else claim.on:

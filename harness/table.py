@@ -182,12 +182,34 @@ class Published(Spec):
 
 
 class Claim(Spec):
-    """What the paper concludes: `better` beats `than` on these columns (by at least `by`)."""
+    """What the paper concludes: `better` beats `than` on these columns (by at least `by`); or, of an ablation, that each
+    row of `monotone` beats the one before it."""
 
-    better: str
-    than: str
+    better: str | None = None
+    than: str | None = None
+    monotone: Annotated[tuple[str, ...], Field(min_length=3)] | None = None
     on: Literal["all"] | tuple[str, ...] = "all"
     by: float | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Claim:
+        pair = self.better is not None and self.than is not None
+        if (self.monotone is None and not pair) or (self.monotone is not None and {self.better, self.than} != {None}):
+            raise ValueError("a claim says either better and than, or monotone")
+        if self.monotone is not None and (self.by is not None or len(set(self.monotone)) < len(self.monotone)):
+            raise ValueError("monotone names each row once, from the worst to the best, and goes without 'by'")
+        return self
+
+    @property
+    def steps(self) -> tuple[tuple[str, str], ...]:
+        """The comparisons it consists of: (better row, worse row)."""
+        if self.monotone is not None:
+            return tuple(zip(self.monotone[1:], self.monotone))
+        return ((str(self.better), str(self.than)),)
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        return self.monotone or (str(self.better), str(self.than))
 
 
 class Defaults(Spec):

@@ -1,20 +1,24 @@
-"""What the paper concludes from its table, judged on what was measured: `A beats B`, and the order of the rows.
+"""What the paper concludes from its table, judged on what was measured: `A beats B`, an ablation's steps, the rows' order.
 
-A claim can hold where absolute numbers differ. It is judged per column: two trainings under one seed share their data
-order and their backbone's initial weights, so differences are taken per seed and tested with a one-sided t-test; counts
-are simply compared, and times by whether their quartiles overlap.
+A claim can hold where absolute numbers differ. It consists of comparisons: one per column, or one per column and step of a
+monotone ablation. Two trainings under one seed share their data order and their backbone's initial weights, so differences
+are taken per seed and tested with a one-sided t-test; counts are simply compared, and times by whether their quartiles
+overlap. A claim holds when every comparison does, each at ALPHA: a claim that is wrong anywhere is accepted at most one time
+in twenty, however many comparisons it makes (intersection-union; Berger, Technometrics 1982). It does not hold when one
+comparison is refuted at ALPHA shared among all of them (Bonferroni): a true claim is refused at most one time in twenty.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from harness.table import Claim
 from reports.sheet import Sheet, Shown
 from reports.student import deviation, mean, t_quantile
+from reports.text import number
 from reports.verdict import ALPHA
 
 HOLDS = "holds"
@@ -26,8 +30,13 @@ NOT_JUDGED = "not judged"
 
 @dataclass(frozen=True)
 class Part:
-    """A claim on one column. Differences are in favour of the claim: above 0 means `better` is better, whatever the unit."""
+    """One comparison of a claim. Differences are in favour of the claim: above 0 means `better` is better, whatever the unit.
 
+    `interval` is the 90 % interval of the difference.
+    """
+
+    better: str
+    than: str
     column: str
     outcome: str
     reason: str = ""
@@ -38,7 +47,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A claim of the table with how it stands on each of its columns, and in all."""
+    """A claim of the table with how each of its comparisons stands, column by column, and it in all."""
 
     claim: Claim
     outcome: str
@@ -65,15 +74,28 @@ def judge(sheet: Sheet) -> list[Judgement]:
     for claim in sheet.table.claims:
         columns = tuple(sheet.table.columns) if claim.on == "all" else claim.on
         selected = [c for c in columns if c in sheet.columns]
-        if not {claim.better, claim.than} & set(sheet.rows):
+        if not set(claim.rows) & set(sheet.rows):
             continue  # about rows that are not selected
-        parts = tuple(_part(sheet, claim, column, judged) for column in selected)
-        judgements.append(Judgement(claim, _overall([p.outcome for p in parts], len(columns) - len(parts)), parts))
+        refuted = ALPHA / (len(claim.steps) * len(columns))
+        parts = tuple(
+            _part(sheet, Part(*step, column, UNMEASURED), claim.by or 0.0, refuted, judged)
+            for column in selected
+            for step in claim.steps
+        )
+        judgements.append(Judgement(claim, _overall([p.outcome for p in parts], len(columns) - len(selected)), parts))
     return judgements
 
 
+def said(claim: Claim, name: Callable[[str], str]) -> str:
+    """A claim in words; `name` gives a row's."""
+    if claim.monotone is not None:
+        return f"each better than the one before: {', '.join(map(name, claim.monotone))}"
+    by = f" by {number(claim.by)}" if claim.by else ""
+    return f"{name(str(claim.better))} better than {name(str(claim.than))}{by}"
+
+
 def _overall(outcomes: Sequence[str], left_out: int) -> str:
-    """A claim holds when it holds on every column it names, and does not when it fails on one."""
+    """A claim holds when every comparison does, and does not when one is refuted."""
     if not outcomes:
         return UNMEASURED
     for outcome in (NOT_JUDGED, FAILS):
@@ -84,51 +106,55 @@ def _overall(outcomes: Sequence[str], left_out: int) -> str:
     return UNMEASURED if set(outcomes) == {UNMEASURED} else UNDECIDED
 
 
-def _part(sheet: Sheet, claim: Claim, column: str, judged: bool) -> Part:
-    better, than = (sheet.cells.get((row, column)) for row in (claim.better, claim.than))
+def _part(sheet: Sheet, part: Part, by: float, refuted: float, judged: bool) -> Part:
+    """The comparison judged; `refuted` is the level of the test against it."""
+    column = part.column
+    better, than = (sheet.cells.get((row, column)) for row in (part.better, part.than))
     sign = 1 if sheet.table.measure_of(column).better == "higher" else -1
-    ours, theirs = (sheet.table.value_of(row, column) for row in (claim.better, claim.than))
-    published = sign * (ours.value - theirs.value) if ours is not None and theirs is not None else None
+    ours, theirs = (sheet.table.value_of(row, column) for row in (part.better, part.than))
+    if ours is not None and theirs is not None:
+        part = replace(part, published=sign * (ours.value - theirs.value))
     if better is None or than is None or not better.measured or not than.measured:
-        missing = [row for row, s in ((claim.better, better), (claim.than, than)) if s is None or not s.measured]
-        return Part(column, UNMEASURED, f"without {' and '.join(missing)}", published=published)
+        missing = [row for row, s in ((part.better, better), (part.than, than)) if s is None or not s.measured]
+        return replace(part, reason=f"without {' and '.join(missing)}")
     difference = sign * (better.mean - than.mean)
     if not judged:
-        return Part(column, NOT_JUDGED, f"profile {sheet.profile.name}", difference, published=published)
-    by = claim.by or 0.0
+        return replace(part, outcome=NOT_JUDGED, reason=f"profile {sheet.profile.name}", difference=difference)
     if not math.isfinite(difference):
-        return Part(column, UNDECIDED, "a value is not a finite number", None, published=published)
+        return replace(part, outcome=UNDECIDED, reason="a value is not a finite number")
+    part = replace(part, difference=difference)
     if better.measure.exact:
-        holds = difference >= by if claim.by else difference > 0
-        return Part(column, HOLDS if holds else FAILS, "a count, without noise", difference, published=published)
+        holds = difference >= by if by else difference > 0
+        return replace(part, outcome=HOLDS if holds else FAILS, reason="a count, without noise")
     if better.measure.kind == "latency":
-        return _timed(column, better, than, by, published)
-    return _paired(column, better, than, sign, by, published)
+        return _timed(part, better, than, by)
+    return _paired(part, better, than, sign, by, refuted)
 
 
-def _timed(column: str, better: Shown, than: Shown, by: float, published: float | None) -> Part:
-    difference = than.mean - better.mean
+def _timed(part: Part, better: Shown, than: Shown, by: float) -> Part:
     if better.quartiles is None or than.quartiles is None:
-        return Part(column, UNDECIDED, "one measurement on this machine, without a spread", difference, None, published)
+        return replace(part, outcome=UNDECIDED, reason="one measurement on this machine, without a spread")
     interval = (than.quartiles[0] - better.quartiles[1], than.quartiles[1] - better.quartiles[0])
     outcome = HOLDS if interval[0] > by else FAILS if interval[1] < by else UNDECIDED
-    return Part(column, outcome, "on this machine, quartile against quartile", difference, interval, published)
+    return replace(part, outcome=outcome, reason="on this machine, quartile against quartile", interval=interval)
 
 
-def _paired(column: str, better: Shown, than: Shown, sign: int, by: float, published: float | None) -> Part:
+def _paired(part: Part, better: Shown, than: Shown, sign: int, by: float, refuted: float) -> Part:
     ours, theirs = dict(zip(better.seeds, better.values)), dict(zip(than.seeds, than.values))
     differences = [sign * (ours[seed] - theirs[seed]) for seed in ours if seed in theirs]
     n, spread = len(differences), deviation(differences)
     if not differences:
-        return Part(column, UNDECIDED, "no seed in common", sign * (better.mean - than.mean), None, published)
+        return replace(part, outcome=UNDECIDED, reason="no seed in common")
     centre = mean(differences)
     if n < 2 or spread == 0:
         reason = "one seed" if n == 1 else f"{n} seeds with one and the same difference"
-        return Part(column, UNDECIDED, f"{reason}: how much it varies is unknown", centre, None, published)
-    half = t_quantile(1 - ALPHA, n - 1) * spread / math.sqrt(n)
+        return replace(part, outcome=UNDECIDED, reason=f"{reason}: how much it varies is unknown", difference=centre)
+    error = spread / math.sqrt(n)
+    half = t_quantile(1 - ALPHA, n - 1) * error
+    holds, fails = centre - half > by, centre + t_quantile(1 - refuted, n - 1) * error < by
+    outcome = HOLDS if holds else FAILS if fails else UNDECIDED
     interval = (centre - half, centre + half)
-    outcome = HOLDS if interval[0] > by else FAILS if interval[1] < by else UNDECIDED
-    return Part(column, outcome, f"{n} seeds, paired", centre, interval, published)
+    return replace(part, outcome=outcome, reason=f"{n} seeds, paired", difference=centre, interval=interval)
 
 
 # ---------------------------------------------------------------------------------------------------- printed gains

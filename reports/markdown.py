@@ -212,17 +212,20 @@ def _claims(sheet: Sheet) -> Iterator[str]:
     yield "## Claims\n"
     yield "| Claim | Outcome | Per column |\n|---|---|---|"
     for judgement in judgements:
-        claim = judgement.claim
-        by = f" by {number(claim.by)}" if claim.by else ""
-        text = f"{_label(sheet.table, claim.better)} better than {_label(sheet.table, claim.than)}{by}"
+        text = claims.said(judgement.claim, lambda row: _label(sheet.table, row))
         told = judgement.outcome != claims.UNMEASURED
-        parts = "<br>".join(_part(sheet, part, told=told) for part in judgement.parts) or "no column selected"
+        several = len(judgement.claim.steps) > 1
+        parts = (
+            "<br>".join(_part(sheet, part, told=told, named=several) for part in judgement.parts)
+            or "no column selected"
+        )
         yield f"| {text} | **{judgement.outcome}** | {parts} |"
-    yield "\nDifferences are in favour of the claim; brackets are 90 % intervals.\n"
+    yield "\nDifferences are in favour of the claim; brackets are 90 % intervals. A claim holds when each of its"
+    yield "comparisons does, and does not when one is refuted at 5 % shared among them.\n"
 
 
-def _part(sheet: Sheet, part: claims.Part, *, told: bool) -> str:
-    """`ADE20K: holds, +6.40 [+5.91, +6.89], paper +6.65 (3 seeds, paired)`."""
+def _part(sheet: Sheet, part: claims.Part, *, told: bool, named: bool) -> str:
+    """`ADE20K: holds, +6.40 [+5.91, +6.89], paper +6.65 (3 seeds, paired)`; `named`: with the row of the step."""
     texts = [part.outcome] if told else []
     if part.difference is not None:
         texts.append(_signed(sheet, part.column, part.difference))
@@ -233,6 +236,7 @@ def _part(sheet: Sheet, part: claims.Part, *, told: bool) -> str:
     if part.published is not None:
         texts.append(f"paper {_signed(sheet, part.column, part.published)}")
     label = markdown(shorten(sheet.table.columns[part.column].label or part.column, 40))
+    label += f", {_label(sheet.table, part.better)}" if named else ""
     return f"{label}: {', '.join(texts)}" + (f" ({markdown(part.reason)})" if part.reason and told else "")
 
 

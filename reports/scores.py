@@ -61,16 +61,15 @@ def classes(sheet: Sheet) -> tuple[Any, str] | None:
 
 def _claimed(sheet: Sheet) -> Iterator[tuple[str, Mapping[str, float]]]:
     for judgement in claims.judge(sheet):
-        claim = judgement.claim
         for part in judgement.parts:
             if sheet.table.measure_of(part.column).name != "miou" or part.outcome in (
                 claims.UNMEASURED,
                 claims.NOT_JUDGED,
             ):
                 continue
-            found = class_differences(sheet.cells[claim.better, part.column], sheet.cells[claim.than, part.column])
+            found = class_differences(sheet.cells[part.better, part.column], sheet.cells[part.than, part.column])
             if found:
-                rows = (sheet.table.name_of(row) for row in (claim.better, claim.than))
+                rows = (sheet.table.name_of(row) for row in (part.better, part.than))
                 column = sheet.table.columns[part.column].label or part.column
                 yield f"{' − '.join(rows)}, {column}", _extremes(found)
 

@@ -110,13 +110,12 @@ def _legend(sheet: Sheet) -> list[str]:
 def _claims(sheet: Sheet) -> list[str]:
     lines = []
     for judgement in claims.judge(sheet):
-        claim = judgement.claim
         parts = "; ".join(
             f"{part.column} {part.difference:+.2f}" + (f" (paper {part.published:+.2f})" if part.published else "")
             for part in judgement.parts
             if part.difference is not None
         )
-        text = f"claim: {claim.better} better than {claim.than}: {judgement.outcome}" + (f" · {parts}" if parts else "")
+        text = f"claim: {claims.said(judgement.claim, str)}: {judgement.outcome}" + (f" · {parts}" if parts else "")
         lines.append(shorten(line(text), COLUMNS))
     return lines
 

@@ -200,16 +200,15 @@ def _cell(sheet: Sheet, shown: Shown) -> dict[str, Any]:
 def _claims(sheet: Sheet) -> Iterator[dict[str, Any]]:
     labels = {key: short(sheet.table.name_of(key), 60) for key in sheet.table.rows}
     for judgement in claims.judge(sheet):
-        claim = judgement.claim
-        by = f" by {number(claim.by)}" if claim.by else ""
         parts = []
         for part in judgement.parts:
             name = short(sheet.table.columns[part.column].label or part.column, 40)
+            name += f", {labels[part.better]}" if len(judgement.claim.steps) > 1 else ""
             decimals = sheet.table.measure_of(part.column).decimals
             said = [part.outcome] + ([signed(part.difference, decimals)] if part.difference is not None else [])
             said += [f"paper {signed(part.published, decimals)}"] if part.published is not None else []
             parts.append(f"{name}: {', '.join(said)}" + (f" ({line(part.reason)})" if part.reason else ""))
-        text = f"{labels[claim.better]} better than {labels[claim.than]}{by}"
+        text = claims.said(judgement.claim, labels.__getitem__)
         yield {"text": text, "outcome": judgement.outcome, "parts": parts}
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from report_bench import TABLE, Make
+from report_bench import PAPER, TABLE, Make
 
+from harness.measures import MEASURES
 from harness.recipe import Profile, Synthetic
-from reports import claims
+from harness.table import Table
+from reports import claims, markdown, terminal
+from reports.sheet import Sheet, Shown
+from reports.site import views
+from reports.verdict import ALPHA
 
 ON_PARAMS = [{"better": "ppm", "than": "aspp", "on": ["params"]}]
 SHORT = Profile(name="short", about="a tenth", comparable=False, claims_only=True, synthetic=Synthetic())
@@ -135,6 +141,104 @@ def test_wrong_claims_are_accepted_one_time_in_twenty(make: Make) -> None:
         )
         held += claims.judge(made)[0].outcome == claims.HOLDS
     assert 0.03 < held / 2000 < 0.07
+
+
+# ----------------------------------------------------------------------------------------------- monotone ablations
+
+STEPS = [{"monotone": ["ppm", "aspp", "ocr"], "on": ["score"]}]
+
+
+def test_an_ablation_holds_when_each_step_does(make: Make) -> None:
+    for last, expected in (((42.0, 44.1, 46.0), claims.HOLDS), ((41.6, 43.7, 45.2), claims.UNDECIDED)):
+        bench = make(seeds=3, claims=STEPS)
+        bench.measure("ppm", "score", 40.0, 42.0, 44.0)
+        bench.measure("aspp", "score", 41.5, 43.6, 45.4)
+        bench.measure("ocr", "score", *last)
+        (judgement,) = claims.judge(bench.sheet())
+        assert judgement.outcome == expected
+        assert [(part.better, part.than) for part in judgement.parts] == [("aspp", "ppm"), ("ocr", "aspp")]
+        assert [part.published for part in judgement.parts] == pytest.approx([43.19 - 42.64, 42.47 - 43.19])
+
+
+def test_a_step_that_is_not_measured_leaves_an_ablation_open_and_a_refuted_one_ends_it(make: Make) -> None:
+    bench = make(seeds=3, claims=STEPS)
+    bench.measure("ppm", "score", 40.0, 42.0, 44.0)
+    bench.measure("aspp", "score", 41.5, 43.6, 45.4)
+    (judgement,) = claims.judge(bench.sheet())
+    assert (judgement.outcome, judgement.parts[1].reason) == (claims.UNDECIDED, "without ocr")
+    bench.measure("ocr", "score", 38.0, 40.2, 41.7)
+    assert claims.judge(bench.sheet())[0].outcome == claims.FAILS
+
+
+def test_every_format_tells_an_ablation_step_by_step(make: Make) -> None:
+    bench = make(seeds=3, claims=STEPS)
+    for row, first in (("ppm", 40.0), ("aspp", 41.5), ("ocr", 43.0)):
+        bench.measure(row, "score", first, first + 2.1, first + 3.9 + first / 100)
+    sheet = bench.sheet()
+    (told,) = views.table(sheet, (), ())["claims"]
+    assert told["text"] == "each better than the one before: PPM, ASPP, OCR"
+    assert [part.partition(":")[0] for part in told["parts"]] == ["mIoU, ASPP", "mIoU, OCR"]
+    assert "each better than the one before: PPM, ASPP, OCR" in markdown.render(sheet)
+    assert "claim: each better than the one before: ppm, aspp, ocr: holds" in terminal.render(sheet)
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 0.3, 2.0]), min_size=2, max_size=3).filter(lambda gaps: 0.0 in gaps),
+    st.integers(3, 6),
+    st.integers(0, 2**32),
+)
+@settings(max_examples=15, deadline=None)
+def test_ablations_are_judged_wrongly_as_rarely_as_stated(gaps: list[float], seeds: int, start: int) -> None:
+    """Steps of which at least one gains nothing: `holds` is wrong, at most one time in twenty. With every step at its
+    worst for the claim, 0, `does not hold` is wrong as rarely."""
+    runs, draw = 400, random.Random(start)
+    allowed = ALPHA + 4 * math.sqrt(ALPHA * (1 - ALPHA) / runs)
+    judged = [outcome(gaps, seeds, draw) for _ in range(runs)]
+    assert judged.count(claims.HOLDS) <= allowed * runs
+    none = [outcome([0.0] * len(gaps), seeds, draw) for _ in range(runs)]
+    assert none.count(claims.FAILS) <= allowed * runs
+
+
+def outcome(gaps: list[float], seeds: int, draw: random.Random) -> str:
+    """Of a monotone claim over rows that lie `gaps` apart in truth and 0.3 apart between seeds."""
+    level, cells, names = 40.0, {}, [f"r{i}" for i in range(len(gaps) + 1)]
+    for name, gap in zip(names, [0.0, *gaps]):
+        level += gap
+        values = tuple(level + draw.gauss(0, 0.3) for _ in range(seeds))
+        cells[name, "score"] = Shown(
+            name, "score", MEASURES["miou"], "measured", values=values, seeds=tuple(range(seeds))
+        )
+    spec = {"rows": {name: {"method": "fcn"} for name in names}, "columns": {"score": {"measure": "miou"}}}
+    claim = {"monotone": names, "on": "all"}
+    made = Table.model_validate({**spec, "id": "t", "path": "t", "paper": "p", "title": "t", "claims": [claim]})
+    return claims.judge(Sheet(made, PAPER, (), cells, tuple(names), ("score",), {}))[0].outcome
+
+
+def test_a_true_claim_over_many_columns_is_not_refused_more_often(make: Make) -> None:
+    """Of comparisons that are all ties, one looks refuted at 5 % nearly always when there are many; the claim stays."""
+    draw, columns = random.Random(1), tuple(f"c{i}" for i in range(20))
+    spec = {
+        "rows": {"a": {"method": "fcn"}, "b": {"method": "fcn"}},
+        "columns": {c: {"measure": "miou"} for c in columns},
+    }
+    claim = {"better": "a", "than": "b", "on": "all"}
+    made = Table.model_validate({**spec, "id": "t", "path": "t", "paper": "p", "title": "t", "claims": [claim]})
+    refused = 0
+    for _ in range(300):
+        cells = {
+            (r, c): Shown(
+                r,
+                c,
+                MEASURES["miou"],
+                "measured",
+                values=tuple(draw.gauss(40, 0.3) for _ in range(4)),
+                seeds=(0, 1, 2, 3),
+            )
+            for r in "ab"
+            for c in columns
+        }
+        refused += claims.judge(Sheet(made, PAPER, (), cells, ("a", "b"), columns, {}))[0].outcome == claims.FAILS
+    assert refused <= 300 * (ALPHA + 4 * math.sqrt(ALPHA * (1 - ALPHA) / 300))
 
 
 # --------------------------------------------------------------------------------------------------------- rankings
