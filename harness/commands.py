@@ -63,7 +63,7 @@ def plan(options: Namespace) -> Exit:
     if options.decide:
         from reports import decide, sheet
 
-        _print(decide.lines([sheet.build(plan, table, store) for table in plan.tables]))
+        _print(decide.lines([*sheet.sheets(plan, store)]))
     return Exit.OK if plan.wanted() else Exit.NOTHING
 
 
@@ -94,7 +94,7 @@ def report(options: Namespace) -> Exit:
     else:
         from reports import csvfile, latex, sheet, terminal
 
-        sheets = (sheet.build(plan, table, store) for table in plan.tables)
+        sheets = sheet.sheets(plan, store)
         if options.format == "latex":
             sys.stdout.write(latex.document(sheets))
         elif options.format == "csv":
@@ -239,8 +239,7 @@ def _findings(chosen):
 def _report(plan, store, *, figures: bool, text: bool) -> None:
     from reports import sheet, terminal, write
 
-    for table in plan.tables:
-        made = sheet.build(plan, table, store)
+    for made in sheet.sheets(plan, store):
         if text:
             sys.stdout.write("\n" + terminal.render(made))
         try:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from harness.durations import Estimate
+from harness.durations import Estimate, duration
 from harness.job import Job, Progress
 from harness.plan import Plan
 from harness.run import Outcome, Queue
@@ -21,17 +21,6 @@ if TYPE_CHECKING:
 _VERBS = {"train": "train", "evaluate": "test", "complexity": "count", "latency": "time"}
 _NOUNS = {"train": "training", "evaluate": "evaluation", "complexity": "count", "latency": "timing"}
 _PLAIN_EVERY = 15.0  # seconds between progress lines of one job when not on a terminal
-
-
-def duration(seconds: float) -> str:
-    """`4.1 s`, `3 min 12 s`, `2 h 05 min`, `6 d 3 h`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    if seconds < 3600:
-        return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
-    if seconds < 86400:
-        return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
-    return f"{int(seconds // 86400)} d {int(seconds % 86400 // 3600)} h"
 
 
 def plural(count: int, noun: str) -> str:

@@ -1,14 +1,25 @@
-"""How long pending jobs will take, from how long similar ones took."""
+"""How long pending jobs will take, from how long similar ones took; and how a time is written for people."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 from harness.job import Job
 from harness.store import Result, Store
+
+
+def duration(seconds: float) -> str:
+    """`4.1 s`, `3 min 12 s`, `2 h 05 min`, `6 d 3 h`."""
+    whole = round(seconds)
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,8 @@ def durations(jobs: Sequence[Job], store: Store, *, device: str = "") -> dict[st
         kind: [r for r in store.results(kind) if str(r.environment.get("device", "")).startswith(device)]
         for kind in {job.kind for job in jobs}
     }
+    from statistics import median  # loads slowly
+
     found: dict[str, float | None] = {}
     for job in jobs:
         like = _similar(job, finished[job.kind])

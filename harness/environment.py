@@ -48,17 +48,24 @@ def cpu_name() -> str:
 
 
 @functools.cache
+def _cards() -> tuple[tuple[str, str], ...]:
+    """(name, driver) of every NVIDIA GPU of this machine, in order."""
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        listed = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    parts = (text.rpartition(",") for text in listed if text.strip())
+    return tuple((name.strip(), version.strip()) for name, _, version in parts)
+
+
+@functools.cache
 def gpus() -> tuple[str, ...]:
     """Names of the NVIDIA GPUs this process may use, in order; empty where there are none."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and visible.strip() in ("", "-1", "NoDevFiles"):
         return ()
-    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    try:
-        listed = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.split("\n")
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    names = tuple(name.strip() for name in listed if name.strip())
+    names = tuple(name for name, _ in _cards())
     if visible is None:
         return names
     chosen = [v.strip() for v in visible.split(",")]
@@ -108,12 +115,14 @@ def packages() -> dict[str, str]:
 def describe(on: str, threads: int) -> dict[str, Any]:
     """The environment of a job, as recorded in its result."""
     head, dirty = commit()
+    cards = _cards() if on == "cuda" else ()
     return {
         "commit": head,
         "dirty": dirty,
         "python": ".".join(map(str, sys.version_info[:3])),
         "packages": packages(),
         "device": str(device("cuda" if on == "cuda" else "cpu")),
+        **({"driver": f"NVIDIA {cards[0][1]}"} if cards else {}),
         "threads": threads,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "host": platform.node(),

@@ -185,6 +185,16 @@ class Store:
             if result is not None:
                 yield result
 
+    def others(self, jobs: Iterable[Job]) -> Iterator[Path]:
+        """The folders of finished jobs of any configuration but these jobs'; their results are not read."""
+        known = {str(self.folder(job).parent) for job in jobs}
+        for kind in _folders(self.root / "jobs"):
+            for identity in _folders(kind.path):
+                if identity.path not in known:
+                    yield from (
+                        Path(f.path) for f in _folders(identity.path) if os.path.exists(f"{f.path}/result.json")
+                    )
+
     def _result(self, folder: Path) -> Result | None:
         record = read_json(folder / "result.json")
         if record is None or record.get("schema") != SCHEMA:
@@ -254,6 +264,15 @@ class Store:
             }
             for m in result.measurements:
                 yield {**common, **m._asdict()}
+
+
+def _folders(path: str | Path) -> list[os.DirEntry[str]]:
+    """The folders in a folder, by name; none where there is no such folder."""
+    try:
+        with os.scandir(path) as entries:
+            return sorted((e for e in entries if e.is_dir()), key=lambda e: e.name)
+    except OSError:
+        return []
 
 
 def _written(path: Path) -> int:

@@ -6,9 +6,10 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from harness.durations import duration
 from reports import details, verdict
 from reports.sheet import Sheet, Shown
-from reports.text import duration, line
+from reports.text import line
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ def render(sheet: Sheet) -> Iterator[str]:
     yield from _block("Rows: what each one is", _rows(sheet))
     yield from _block("Runs: seeds, keys, dates, durations", _runs(sheet, environments))
     yield from _block("Environments", _environment_lines(environments))
+    yield from _block("Data", _data(sheet))
     yield from _block("Recipes and what they change", _recipes(sheet))
 
 
@@ -208,6 +209,13 @@ def _environment_lines(environments: Mapping[str, tuple[int, Mapping[str, Any]]]
             packages,
         ]
         yield f"- **E{i}**: {markdown(' · '.join(part for part in parts if part))}"
+
+
+def _data(sheet: Sheet) -> Iterator[str]:
+    """The manifest of every dataset: a digest of all of its files."""
+    found = {str(k): str(v) for r in sheet.results().values() for k, v in (r.job.parts.get("data") or {}).items()}
+    about = ", embedded scenes that stand in for it" if sheet.profile.synthetic is not None else ""
+    yield from (f"- **{markdown(name)}**: manifest `{line(digest)[:16]}`{about}" for name, digest in found.items())
 
 
 # ----------------------------------------------------------------------------------------------------- the recipes

@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
-from reports import stub, verdict
+from reports import reproduce, stub, verdict
 from reports.sheet import Sheet, Shown
 from reports.text import line, sentence, shorten
 
@@ -123,7 +123,10 @@ def render(sheet: Sheet) -> str:
         *_legend(sheet),
         r"\end{table}",
     ]
-    return "\n".join(parts) + "\n"
+    told = reproduce.record(sheet)
+    about = [line(text) for text in reproduce.summary(told, sheet.others)]
+    comments = [f"% {text.encode('ascii', 'backslashreplace').decode()}" for text in (*about, reproduce.embed(told))]
+    return "\n".join([*comments, *parts]) + "\n"
 
 
 def escape(text: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote
 
+from harness.durations import duration
 from harness.table import Table
 from reports import claims, decide, details, reproduce, stub, verdict
 from reports.sheet import Sheet, Shown
-from reports.text import duration, markdown, number, sentence, shorten, signed
+from reports.text import markdown, number, sentence, shorten, signed
 
 LABEL = 120  # characters of a label shown in the table; the whole of it stands under "Rows"
 
@@ -103,6 +104,8 @@ def _head(sheet: Sheet) -> Iterator[str]:
     measured = sum(shown.measured for shown in cells)
     counts = " · ".join(f"{count} {outcome}" for outcome, count in sheet.counts().items())
     yield f"{measured} of {len(cells)} cells measured" + (f": {counts}.\n" if counts else ".\n")
+    if sheet.others:
+        yield f"{reproduce.unnamed(sheet.others)}; `python -m harness site` lists them.\n"
 
 
 # ----------------------------------------------------------------------------------------------------- the table

@@ -1,4 +1,4 @@
-"""From a report back to the commands that made it: what a report records of itself, and what a person types to repeat it."""
+"""Where a report's numbers come from, in every format; and back from a report to the commands that made it."""
 
 from __future__ import annotations
 
@@ -25,17 +25,48 @@ def record(sheet: Sheet) -> dict[str, Any]:
         data |= {str(k): str(v) for k, v in (result.job.parts.get("data") or {}).items()}
     return {
         "table": sheet.table.id,
+        "profile": sheet.profile.name,
         "command": f"python -m harness run {details.place(sheet.table)}{details.options(sheet)}",
         "commits": sorted({str(e["commit"]) for e in environments if e.get("commit")}),
         "dirty": any(bool(e.get("dirty")) for e in environments),
         "python": sorted({str(e["python"]) for e in environments if e.get("python")}),
         "packages": _packages(environments),
         "devices": sorted({str(e["device"]) for e in environments if e.get("device")}),
+        "drivers": sorted({str(e["driver"]) for e in environments if e.get("driver")}),
         "data": data,
         "synthetic": sheet.profile.synthetic is not None,
+        "recipes": {name: dict(recipe.differs) for name, recipe in sheet.recipes.items()},
         "seeds": sorted({s for shown in sheet for s in shown.seeds}),
         "keys": sorted(r.job.key[:16] for r in results),
     }
+
+
+def summary(told: Mapping[str, Any], others: int = 0) -> list[str]:
+    """A record in a few lines for people; `others`: finished jobs in the store that no cell is about."""
+    lines = []
+    if told["keys"]:
+        commits = ", ".join(commit[:12] for commit in told["commits"]) or "unknown commit"
+        on = ", ".join([*told["devices"], *(f"driver {driver}" for driver in told["drivers"])])
+        versions = ", ".join(f"{name} {'/'.join(found)}" for name, found in told["packages"].items())
+        state = ", with uncommitted changes" if told["dirty"] else ""
+        lines.append(f"measured at {commits}{state}, on {on or 'an unknown device'}; {versions}".removesuffix("; "))
+        data = ", ".join(f"{name} ({digest[:16]})" for name, digest in told["data"].items())
+        seeds = ", ".join(map(str, told["seeds"]))
+        lines.append(f"profile {told['profile']}; data: {data or 'none'}; seeds: {seeds or 'none'}")
+    alike: dict[str, list[str]] = {}
+    for name, differs in told["recipes"].items():
+        if differs:
+            alike.setdefault("; ".join(f"{key}: {why}" for key, why in differs.items()), []).append(name)
+    lines += [f"differs from the paper: {why} ({', '.join(names)})" for why, names in alike.items()]
+    if others:
+        lines.append(f"{unnamed(others)}; python -m harness site lists them")
+    return lines
+
+
+def unnamed(others: int) -> str:
+    """What is said of finished jobs that a report does not show."""
+    jobs = "1 finished job is" if others == 1 else f"{others} finished jobs are"
+    return f"{jobs} named by no cell here (of other tables, profiles, seeds or versions)"
 
 
 def _packages(environments: list[Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -47,7 +78,7 @@ def _packages(environments: list[Mapping[str, Any]]) -> dict[str, list[str]]:
 
 
 def embed(told: Mapping[str, Any]) -> str:
-    """A record as a comment that Markdown and HTML do not show, and that nothing in it can close."""
+    """A record as a comment that Markdown and HTML do not show, and that nothing in it can close; LaTeX needs a % before."""
     text = json.dumps(told, ensure_ascii=True, sort_keys=True)
     for char in "-<>`":
         text = text.replace(char, f"\\u{ord(char):04x}")
@@ -55,7 +86,7 @@ def embed(told: Mapping[str, Any]) -> str:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The record in a Markdown report; UserError where there is none."""
+    """The record in a report (Markdown or LaTeX); UserError where there is none."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -68,8 +99,8 @@ def read(path: Path) -> dict[str, Any]:
         told = None
     if not isinstance(told, dict) or not isinstance(told.get("command"), str):
         raise UserError(
-            f"{path}: says nothing of how it was made. A report is the .md file that `run` or `report` writes;"
-            " write it again with python -m harness report TABLE"
+            f"{path}: says nothing of how it was made. A report is the .md file that `run` or `report` writes,"
+            " or what `report --format latex` prints; write it again with python -m harness report TABLE"
         )
     return told
 

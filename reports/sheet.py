@@ -112,6 +112,7 @@ class Sheet:
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     recipes: Mapping[str, Recipe]
+    others: int = 0  # finished jobs in the store that no cell of the plan is about
 
     @property
     def comparable(self) -> bool:
@@ -136,8 +137,15 @@ class Sheet:
         return found
 
 
+def sheets(plan: Plan, store: Store) -> Iterator[Sheet]:
+    """The sheet of every table of a plan, one after the other."""
+    others = sum(1 for _ in store.others(plan.jobs.values()))
+    for table in plan.tables:
+        yield replace(build(plan, table, store), others=others)
+
+
 def build(plan: Plan, table: Table, store: Store) -> Sheet:
-    """The sheet of one table of a plan, from what the store holds now."""
+    """The sheet of one table of a plan, from what the store holds now; `others` are not counted."""
     reader = _Reader(plan, store)
     planned = plan.of(table)
     cells = {(c.row, c.column): _shown(c, reader, plan.profile) for c in planned}
@@ -268,7 +276,7 @@ def _without_value(shown: Shown, cell: Cell, reader: _Reader, finished: bool = F
         if failure is not None:
             return replace(shown, state="failed", reason=f"{failure.cause}: {failure.message}")
     if any((reader.store.folder(job) / "result.json").exists() for job in cell.jobs if reader.result(job) is None):
-        why = "its result was written by another version or is not whole; running it again replaces it"
+        why = "its result was written by another version or is not whole; python -m harness run measures it again"
         return replace(shown, state="unreadable", reason=why)
     stale = _stale(shown, cell, reader)
     if stale is not None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports import claims, decide, verdict
+from harness.durations import duration
+from reports import claims, decide, reproduce, verdict
 from reports.sheet import Sheet, Shown
-from reports.text import duration, line, pad, shorten, width
+from reports.text import line, pad, shorten, width
 
 COLUMNS = 160
 _LABEL, _TITLE = 36, 24  # a row's label is cut to this, a column's where the column is no wider
@@ -46,7 +47,7 @@ def render(sheet: Sheet) -> str:
             lines.append((pad(label, label_width) + "".join(block[i] for block in group)).rstrip())
             if i == 1 + sum(not table.rows[row].extra for row in sheet.rows) and i < len(labels) + 1:
                 lines.append("not in the paper's table:")
-    return "\n".join([*lines, "", *_legend(sheet), *_claims(sheet), *_decide(sheet)]) + "\n"
+    return "\n".join([*lines, "", *_legend(sheet), *_claims(sheet), *_decide(sheet), *_origin(sheet)]) + "\n"
 
 
 def _block(sheet: Sheet, column: str) -> list[str]:
@@ -131,3 +132,7 @@ def _decide(sheet: Sheet) -> list[str]:
         f"cheapest verdict to be had: {first.row} / {first.column} with {more}, about {duration(first.seconds)}{others}"
     )
     return [shorten(line(text), COLUMNS)]
+
+
+def _origin(sheet: Sheet) -> list[str]:
+    return [shorten(line(text), COLUMNS) for text in reproduce.summary(reproduce.record(sheet), sheet.others)]

@@ -79,15 +79,3 @@ def signed(value: float, decimals: int) -> str:
     if not any(c in "123456789" for c in text) and value == value and abs(value) != float("inf"):
         return "±" + text
     return text if value != value else ("+" if value > 0 else "−") + text
-
-
-def duration(seconds: float) -> str:
-    """`4 s`, `12 min`, `3 h 05 min`, `2 d 4 h`."""
-    minutes, hours = round(seconds / 60), seconds / 3600
-    if seconds < 59.5:
-        return f"{seconds:.0f} s"
-    if minutes < 60:
-        return f"{minutes} min"
-    if hours < 48:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{int(hours // 24)} d {int(hours % 24)} h"

@@ -150,15 +150,11 @@ def _order(summary: Mapping[str, Any]) -> tuple[bool, str, int, str]:
 
 def _others(plan: Plan, store: Store) -> Iterator[dict[str, Any]]:
     """Results that no cell of the plan shows, by what they measured: counted, with the folder of one."""
-    planned = {store.folder(job) for job in plan.jobs.values()}
-    known = {folder.parent for folder in planned}  # of another key: in the cell's history
     groups: dict[tuple[str, ...], dict[str, Any]] = {}
-    for path in store.root.glob("jobs/*/*/*/result.json"):
-        if path.parent.parent in known:
-            continue
-        record = read_json(path)
+    for folder in store.others(plan.jobs.values()):  # what is of another key only stands in its cell's history
+        record = read_json(folder / "result.json")
         readable = record is not None and record.get("schema") == SCHEMA
-        kind = path.parent.parent.parent.name
+        kind = folder.parent.parent.name
         told = _told(record) if readable and record is not None else ("unreadable by this version", "", "")
         group = groups.setdefault((kind, *told), {"jobs": 0, "measurements": 0, "started": 0.0, "folder": ""})
         group["jobs"] += 1
@@ -166,7 +162,7 @@ def _others(plan: Plan, store: Store) -> Iterator[dict[str, Any]]:
             group["measurements"] += len(record.get("measurements") or ())
             started = record.get("started")
             group["started"] = max(group["started"], started if isinstance(started, int | float) else 0.0)
-        group["folder"] = group["folder"] or line(str(path.parent.relative_to(store.root)))
+        group["folder"] = group["folder"] or line(str(folder.relative_to(store.root)))
         group["readable"] = readable
     for (kind, method, dataset, profile), group in sorted(groups.items()):
         newest = views.when(group["started"]) if group["started"] else ""

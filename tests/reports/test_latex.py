@@ -15,6 +15,7 @@ from report_bench import TABLE, Make
 from harness.shelves import table_files
 from harness.store import Failure
 from reports import latex
+from reports.sheet import Sheet
 
 NASTY = ["100% & more_#1 ^~ {x} $y$ \\input{z}", "<b>|\"'`", "?` !` -- ---", "é ł ñ ő ç Å ï ß", "λ_div × 10⁹ ± ∞ … “q” – —",
          "שלום עולם", "漢字 🙂", "\x00\x1b[31m", "a\u202eb", "x" * 10_000,
@@ -65,37 +66,39 @@ def test_every_line_of_a_tabular_has_as_many_cells(make: Make) -> None:
     assert {len(re.findall(r"(?<!\\)&", text)) for text in lines} == {4}
 
 
-def hostile(make: Make) -> str:
+def hostile_sheet(make: Make) -> Sheet:
     rows = {f"r{i}": {"label": label, "group": label, "awaits": label} for i, label in enumerate(NASTY)}
     bench = make(rows={**TABLE["rows"], **rows}, title=" ".join(NASTY[:5]))
     bench.measure("ppm", "flops", float("nan"))
     bench.measure("ocr", "flops", float("inf"))
     bench.fail("aspp", "params", Failure("error", "a & b_c"))
-    return latex.document([bench.sheet()])
+    return bench.sheet()
 
 
 def test_hostile_labels_stay_in_their_cells(make: Make) -> None:
-    made = hostile(make)
+    made = latex.document([hostile_sheet(make)])
     assert made.isascii()
     assert balanced(made.partition(r"\begin{document}")[2])
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
-def test_it_compiles(make: Make, tmp_path: Path) -> None:
+def test_every_table_and_hostile_labels_compile_in_one_document(make: Make, tmp_path: Path) -> None:
     from harness import library
     from harness.environment import Device
     from harness.plan import Planner
     from harness.store import Store
     from harness.table import load
-    from reports.sheet import build
+    from reports.sheet import sheets
 
     store = Store(tmp_path)
     planner = Planner(library.profile("paper"), (0,), cache=store.cache, device=Device("cpu", "any", 1))
     plan = planner.plan([load(path) for path in table_files()])
-    documents = {"all": latex.document(build(plan, table, store) for table in plan.tables), "hostile": hostile(make)}
-    for name, text in documents.items():
-        (tmp_path / f"{name}.tex").write_text(text, encoding="utf-8")
-        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", f"{name}.tex"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True)
-        assert done.returncode == 0, done.stdout.decode("latin-1")[-2000:]
-        assert (tmp_path / f"{name}.pdf").stat().st_size > 10_000
+    made = hostile_sheet(make)
+    (tmp_path / "all.tex").write_text(latex.document([*sheets(plan, store), made]), encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "all.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True)
+    said = done.stdout.decode("latin-1")
+    assert done.returncode == 0, said[-2000:]
+    pages = re.search(r"Output written on all\.pdf \((\d+) pages", said.replace("\n", ""))
+    assert pages is not None, said[-2000:]
+    assert int(pages[1]) >= len(plan.tables) + 1  # no table is lost

@@ -179,7 +179,7 @@ def test_the_details_are_enough_to_repeat_and_keep_the_host_private(make: Make) 
         assert job.key[:16] in document
         assert str(job.config["seed"]) in document
         assert bench.plan.jobs[job.needs[0]].key[:16] in document
-    for told in ("4e1c2aa0", "torch 2.15.0", "cpu: Test CPU, 2 threads", "Sec. 4", "the text says 1.0", "1612.01105"):
+    for told in ("4e1c2aa0", "torch 2.15.0", "cuda: Test GPU, 2 threads", "Sec. 4", "the text says 1.0", "1612.01105"):
         assert told in document
     assert "git checkout " + "4e1c2aa0" * 5 in document
     assert "run pspnet_table5.yaml --seeds 2" in document

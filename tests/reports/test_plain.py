@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import math
+from dataclasses import replace
 
 import pytest
-from report_bench import TABLE, Bench, Make
+from report_bench import ENVIRONMENT, TABLE, Bench, Make
 
+from harness.durations import duration
+from harness.job import Measurement
 from harness.store import Failure
-from reports import csvfile, terminal
-from reports.text import duration, pad, width
+from reports import csvfile, latex, markdown, terminal
+from reports.sheet import sheets
+from reports.text import pad, width
 
 
 def filled(make: Make, **changes: object) -> Bench:
@@ -35,7 +39,11 @@ def records(text: str) -> dict[tuple[str, str], dict[str, str]]:
 def test_csv_has_this_header_and_a_line_per_cell(make: Make) -> None:
     text = csvfile.render(filled(make).sheet())
     head, *lines = text.splitlines()
-    assert head == "table,row,column,measured,published,difference,unit,convention,verdict,n,profile"
+    cell, origin = (
+        "table,row,column,measured,published,difference,unit,convention,verdict,n,profile",
+        "seeds,keys,commit",
+    )
+    assert head == f"{cell},{origin},device,packages,data,recipe"
     assert len(lines) == 6 * 4
     assert csvfile.render(filled(make).sheet(), header=False).splitlines() == lines
 
@@ -46,6 +54,41 @@ def test_csv_gives_all_digits_measured_and_the_printed_ones_published(make: Make
     assert float(line["difference"]) == pytest.approx(0.003792, abs=1e-12)
     assert (line["unit"], line["verdict"], line["n"], line["profile"]) == ("M", "reproduced", "1", "paper")
     assert records(csvfile.render(filled(make).sheet()))["ppm", "score"]["n"] == "2"
+
+
+def test_csv_says_where_each_number_comes_from(make: Make) -> None:
+    bench = filled(make)
+    line = records(csvfile.render(bench.sheet()))["ppm", "score"]
+    assert line["seeds"].split("; ") == [str(job.config["seed"]) for job in bench.jobs("ppm", "score")]
+    assert len(line["keys"].split("; ")) == 4  # two trainings, two tests
+    assert (line["commit"], line["packages"]) == (ENVIRONMENT["commit"], "torch 2.15.0")
+    assert line["device"] == "cuda: Test GPU, driver NVIDIA 580.1"
+    assert line["data"].startswith("camvid ")
+    assert line["recipe"] == "mini/scenes; schedule.power: the text says 1.0"
+    assert records(csvfile.render(bench.sheet()))["quoted", "score"]["commit"] == ""
+
+
+def test_jobs_that_no_cell_names_are_counted_in_one_line(make: Make) -> None:
+    bench = filled(make)
+    for i in range(3):
+        job = bench.jobs("ppm", "params")[0]
+        stranger = replace(job, identity=f"{i}" * 64, key="e" * 64)
+        bench.store.finish(stranger, [Measurement("parameters", 1.0)], ENVIRONMENT, started=1.7e9)
+    (sheet,) = sheets(bench.plan, bench.store)
+    assert sheet.others == 3
+    said = "3 finished jobs are named by no cell here"
+    for text in (terminal.render(sheet), markdown.render(sheet), latex.render(sheet)):
+        assert text.count(said) == 1
+    last = list(csv.DictReader(io.StringIO(csvfile.render(sheet))))[-1]
+    assert (last["table"], last["row"], last["verdict"], last["n"]) == ("pspnet_table5", "", "named by no cell", "3")
+    assert "named by no cell" not in csvfile.render(replace(sheet, others=0))
+
+
+def test_the_terminal_says_where_the_numbers_come_from(make: Make) -> None:
+    text = terminal.render(filled(make).sheet())
+    assert "measured at 4e1c2aa04e1c, on cuda: Test GPU, driver NVIDIA 580.1; torch 2.15.0" in text
+    assert "profile paper; data: camvid (" in text
+    assert "differs from the paper: schedule.power: the text says 1.0 (mini/scenes)" in text
 
 
 def test_csv_gives_no_number_for_what_is_not_current(make: Make) -> None:
@@ -115,7 +158,8 @@ def test_width_counts_what_a_terminal_shows() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
-    [(4, "4 s"), (59.6, "1 min"), (720, "12 min"), (11_100, "3 h 05 min"), (190_000, "2 d 4 h"), (3599, "1 h 00 min")],
-)
+    [(0.04, "0.0 s"), (4, "4.0 s"), (59.96, "1 min 00 s"), (192, "3 min 12 s"), (3599.7, "1 h 00 min"),
+     (11_100, "3 h 05 min"), (86_399.9, "1 d 0 h"), (190_000, "2 d 4 h")],
+)  # fmt: skip
 def test_durations_read_well(seconds: float, expected: str) -> None:
     assert duration(seconds) == expected

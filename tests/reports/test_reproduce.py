@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from report_bench import ENVIRONMENT, Make
 
 from harness.errors import UserError
-from reports import decide, markdown, reproduce
+from reports import decide, latex, markdown, reproduce
 from reports.write import write
 
 HERE = {"torch": "2.15.0"}
@@ -26,9 +26,30 @@ def test_a_report_leads_back_to_its_commands(make: Make) -> None:
     assert f"git checkout {ENVIRONMENT['commit']}" in told
     assert "python -m harness run pspnet_table5.yaml --seeds 2" in told
     assert not [text for text in told if "pip install" in text]
-    assert any(text.startswith("# 4 jobs, on cpu: Test CPU") for text in told)
+    assert any(text.startswith("# 4 jobs, on cuda: Test GPU") for text in told)
     assert any("data: camvid" in text for text in told)
     assert all(text.startswith(("#", "git ", "python ")) for text in told)
+
+
+def test_latex_leads_back_to_its_commands_too(make: Make, tmp_path: Path) -> None:
+    bench = make()
+    bench.measure("ppm", "score", 42.1)
+    file = tmp_path / "table.tex"
+    file.write_text(latex.document([bench.sheet()]), encoding="utf-8")
+    assert reproduce.read(file) == reproduce.record(bench.sheet())
+    comments = [text for text in file.read_text(encoding="utf-8").splitlines() if text.startswith("%")]
+    assert any("driver NVIDIA 580.1" in text for text in comments)
+
+
+def test_every_report_says_all_that_its_numbers_depend_on(make: Make) -> None:
+    bench = make(seeds=2)
+    bench.measure("ppm", "score", 42.1, 42.9)
+    document = markdown.render(bench.sheet())
+    digest = bench.jobs("ppm", "score")[0].parts["data"]["camvid"]
+    seeds = [str(job.config["seed"]) for job in bench.jobs("ppm", "score")]
+    wanted = ("commit 4e1c2aa0", "torch 2.15.0", "Test GPU", "driver NVIDIA 580.1", "Profile **paper**", digest[:16])
+    for text in (*wanted, *seeds, "the text says 1.0"):
+        assert text in document.partition("<!--")[0], text
 
 
 def test_other_versions_are_installed_and_mixed_ones_said(make: Make) -> None:
