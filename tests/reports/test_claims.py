@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_bench import PAPER, TABLE, Make
 
+from harness.errors import Problems
 from harness.measures import MEASURES
 from harness.recipe import Profile, Synthetic
 from harness.table import Table
@@ -146,6 +147,23 @@ def test_wrong_claims_are_accepted_one_time_in_twenty(make: Make) -> None:
 # ----------------------------------------------------------------------------------------------- monotone ablations
 
 STEPS = [{"monotone": ["ppm", "aspp", "ocr"], "on": ["score"]}]
+
+
+@pytest.mark.parametrize(
+    ("claim", "said"),
+    [
+        ({"better": "ppm"}, "claims[0]: a claim says either better and than, or monotone"),
+        ({"better": "ppm", "than": "aspp", "monotone": ["ppm", "aspp", "ocr"]}, "either better and than, or monotone"),
+        ({"monotone": ["ppm", "aspp"]}, "claims[0].monotone: Tuple should have at least 3 items"),
+        ({"monotone": ["ppm", "aspp", "orc"]}, "claims[0].monotone: unknown row 'orc'. Did you mean 'ocr'?"),
+        ({"monotone": ["ppm", "aspp", "ppm"]}, "monotone names each row once"),
+        ({"monotone": ["ppm", "aspp", "ocr"], "by": 1.0}, "goes without 'by'"),
+    ],
+)
+def test_a_claim_that_is_none_says_where_and_why(make: Make, claim: dict[str, object], said: str) -> None:
+    with pytest.raises(Problems) as error:
+        make(claims=[claim])
+    assert said in str(error.value)
 
 
 def test_an_ablation_holds_when_each_step_does(make: Make) -> None:
