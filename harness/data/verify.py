@@ -143,10 +143,20 @@ def _signature(pair: Pair) -> list[int]:
 
 
 def ensure_sound(
-    root: Root, split: str, cache: Path, progress: Callable[[int, int], None] = lambda done, total: None
+    root: Root,
+    split: str,
+    cache: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    part: tuple[int, int] = (0, 1),
+    gather: Callable[[str], list[str]] = lambda text: [text],
 ) -> None:
     """Raises DataError naming every bad file of a split; cheap once all of them have been read. UserError where the
-    dataset has no label maps."""
+    dataset has no label maps.
+
+    Several processes share the reading: `part` = (k, n) is the k-th of n, and `gather` gives each the texts of all. Each
+    raises what any of them found, and the first remembers it.
+    """
     root.dataset.check_task()
     found, missing = scan(root, split)
     record = _record(root, split, cache)
@@ -156,10 +166,14 @@ def ensure_sound(
             sound = dict(json.loads(record.read_text(encoding="utf-8")))
         except (ValueError, TypeError):
             sound = {}
-    unread = [pair for pair in found if sound.get(pair.id) != _signature(pair)]
-    problems = missing + check(root, unread, sound, progress)
-    if unread:
-        write_aside(record, json.dumps(sound))
+    own = found[part[0] :: part[1]]
+    unread = [pair for pair in own if sound.get(pair.id) != _signature(pair)]
+    new: dict[str, list[int]] = {}
+    everyones = [json.loads(text) for text in gather(json.dumps([check(root, unread, new, progress), new]))]
+    problems = missing + [problem for theirs, _ in everyones for problem in theirs]
+    read = {name: signature for _, theirs in everyones for name, signature in theirs.items()}
+    if read and part[0] == 0:
+        write_aside(record, json.dumps({**sound, **read}))
     if problems:
         shown = "\n  ".join(problems[:_SHOWN])
         more = f"\n  … and {len(problems) - _SHOWN} more (python -m harness data verify {root.dataset.name})"

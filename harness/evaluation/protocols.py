@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.data.loader import Geometry, geometry, normalise
+from harness.errors import Exit, UserError
 from harness.recipe import Normalisation, TestProtocol
 from methods.layers import resize
 
@@ -28,18 +29,30 @@ def predict(
     return class_ids(scores_at(model, views, size, protocol, **how))
 
 
+class NonFiniteScores(UserError):
+    """A model answered with NaN or infinity, of which no class is the highest."""
+
+    exit = Exit.FAILED
+
+
 def class_ids(scores: Tensor) -> Tensor:
     """The class with the highest score of [K, H, W], the first one where several tie: uint8 [H, W].
 
     On a CPU a running maximum over the classes, which reads memory in order: three times as fast as argmax over the
-    first dimension, and equal to it.
+    first dimension, and equal to it. Raises NonFiniteScores, which the highest scores alone tell: NaN outdoes them.
     """
     if scores.device.type != "cpu":
-        return scores.argmax(0).to(torch.uint8)
-    best, ids = scores[0].clone(), torch.zeros(scores.shape[1:], dtype=torch.uint8)
-    for k in range(1, len(scores)):
-        ids.masked_fill_(scores[k] > best, k)
-        torch.maximum(best, scores[k], out=best)
+        ids = scores.argmax(0)
+        best, ids = scores.gather(0, ids[None]), ids.to(torch.uint8)
+    else:
+        best, ids = scores[0].clone(), torch.zeros(scores.shape[1:], dtype=torch.uint8)
+        for k in range(1, len(scores)):
+            ids.masked_fill_(scores[k] > best, k)
+            torch.maximum(best, scores[k], out=best)
+    if not best.isfinite().all():
+        raise NonFiniteScores(
+            "the model's scores are not finite (NaN or infinite); its weights have diverged or are not its own"
+        )
     return ids
 
 

@@ -17,10 +17,10 @@ from harness.data.loader import images_for_testing
 from harness.data.verify import ensure_sound
 from harness.errors import Interrupted, UserError
 from harness.evaluation.metrics import Confusion, scores
-from harness.evaluation.protocols import predict
+from harness.evaluation.protocols import NonFiniteScores, predict
 from harness.job import Context, EvaluateConfig, Measurement, Progress, TrainConfig
 from harness.recipe import Normalisation, TestProtocol
-from harness.training.distributed import any_rank, place, process_group
+from harness.training.distributed import any_rank, first_rank_first, gather_texts, place, process_group
 
 
 def evaluate(config: EvaluateConfig, context: Context) -> list[Measurement]:
@@ -30,16 +30,17 @@ def evaluate(config: EvaluateConfig, context: Context) -> list[Measurement]:
     writes confusion.npy (int64 [K + 1, K], see metrics.Confusion) to the folder. Started as several processes (torchrun,
     Slurm tasks) they share the images; the sum of their counts is exact. Raises DataError naming every bad file.
     """
-    root = locate(config.data, data_dir=context.data_dir, cache=context.cache)
-    classes = root.dataset.classes
-    if config.model.num_classes != len(classes):
-        raise UserError(
-            f"the model has {config.model.num_classes} classes, dataset '{root.dataset.name}' has {len(classes)}; "
-            "it can only be tested on data with the classes it was trained for"
-        )
-    ensure_sound(root, config.protocol.split, context.cache)
     torch.set_num_threads(context.threads)
-    with process_group(context.device):
+    with process_group(context.device) as here:
+        root = first_rank_first(lambda: locate(config.data, data_dir=context.data_dir, cache=context.cache))
+        classes = root.dataset.classes
+        if config.model.num_classes != len(classes):
+            raise UserError(
+                f"the model has {config.model.num_classes} classes, dataset '{root.dataset.name}' has {len(classes)}; "
+                "it can only be tested on data with the classes it was trained for"
+            )
+        part = (here.rank, here.world)
+        ensure_sound(root, config.protocol.split, context.cache, part=part, gather=gather_texts)
         model = trained_model(config, context.needs.get("train"), context.device)
         matrix, images = confusion_of(model, root, config.protocol, context, config.normalisation)
     if place().rank == 0:
@@ -98,7 +99,10 @@ def confusion_of(
     started = time.perf_counter()
     done, stopped = 0, False
     for done, item in enumerate(images, start=1):
-        prediction = predict(model, item.views, item.label.shape, protocol, **how)
+        try:
+            prediction = predict(model, item.views, item.label.shape, protocol, **how)
+        except NonFiniteScores as error:
+            raise NonFiniteScores(f"image '{item.id}' of split '{protocol.split}': {error}") from None
         confusion.update(prediction, item.label.to(context.device, non_blocking=True))
         context.progress(Progress(done, own, done / (time.perf_counter() - started)))
         stopped = done < own and context.should_stop()

@@ -7,14 +7,16 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from harness.errors import UserError
-from methods.ranks import world_size
+from methods.ranks import rank, world_size
 
+Result = TypeVar("Result")
 Losses = Callable[[Tensor, Tensor], dict[str, Tensor]]
 
 
@@ -152,6 +154,17 @@ def gather_texts(text: str) -> list[str]:
     parts = [torch.empty_like(padded) for _ in lengths]
     dist.all_gather(parts, padded)
     return [bytes(part[:length].tolist()).decode() for part, length in zip(parts, lengths)]
+
+
+def first_rank_first(action: Callable[[], Result]) -> Result:
+    """`action` on rank 0, then on the others, which find what it has left. Where it fails, each of them fails by itself."""
+    if rank() > 0:
+        barrier()
+    try:
+        return action()
+    finally:
+        if rank() == 0:
+            barrier()
 
 
 def barrier() -> None:

@@ -155,12 +155,8 @@ class Training:
         distributed.barrier()
 
     def _resume(self) -> Tally:
-        """Takes up the newest intact checkpoint; a rank that is not 0 waits until 0 has put corrupt ones aside."""
-        if rank() > 0:
-            distributed.barrier()
-        state = checkpoint.load(self.folder)
-        if rank() == 0:
-            distributed.barrier()
+        """Takes up the newest intact checkpoint; rank 0 has put corrupt ones aside before the others look."""
+        state = distributed.first_rank_first(lambda: checkpoint.load(self.folder))
         if state is None:
             return Tally()
         checkpoint.check_identity(self.folder, state["identity"], self.identity)

@@ -65,23 +65,24 @@ def set_batch_norm(model: Segmentor, how: str, momentum: float | None = None) ->
     rest synchronised; `local`: left as they are. Raises UserError for a kind of batch norm that cannot be replaced.
     """
     if how == "frozen":
-        _replace(model.backbone, FrozenBatchNorm)
+        replace(model.backbone, FrozenBatchNorm)
         for module in model.backbone.modules():
             if isinstance(module, FrozenBatchNorm):
                 module.requires_grad_(False)
     if how != "local" and world_size() > 1:
-        _replace(model, SynchronisedBatchNorm)
+        replace(model, SynchronisedBatchNorm)
     for module in model.modules():
         if momentum is not None and isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = momentum
 
 
-def _replace(root: nn.Module, kind: type[nn.BatchNorm2d]) -> None:
+def replace(root: nn.Module, kind: type[nn.BatchNorm2d]) -> None:
+    """Puts batch norms of `kind` in the places of all plain ones under `root`, with their weights."""
     for module in list(root.modules()):
         for name, child in module.named_children():
             if not isinstance(child, nn.BatchNorm2d) or isinstance(child, FrozenBatchNorm | kind):
                 continue
-            if type(child) not in (nn.BatchNorm2d, BatchNorm):
+            if type(child) not in (nn.BatchNorm2d, BatchNorm, SynchronisedBatchNorm):
                 raise UserError(
                     f"recipe.batch_norm: the model's {type(child).__name__} does more than batch normalisation and cannot be "
                     "replaced; use batch_norm: local and one process"

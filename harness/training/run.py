@@ -123,20 +123,17 @@ def _scores(
 def _data(config: TrainConfig, context: Context) -> TrainingBatches:
     """This process's part of the training split's batches.
 
-    Rank 0 comes first: it may have to write synthetic scenes, and it reads every file that nobody has read yet. Raises
-    DataError naming every bad one.
+    Rank 0 comes first: it may have to write synthetic scenes. Files that nobody has read yet are read by all ranks
+    together, and DataError names every bad one on each of them.
     """
     recipe = config.recipe
     distributed.local_batch(recipe.batch_size, recipe.accumulate)  # an uneven share is an error before the data is read
-    if rank() > 0:
-        distributed.barrier()
-    root = locate(config.data, data_dir=context.data_dir, cache=context.cache)
-    if rank() == 0:
-        for split in (recipe.train_split, *([recipe.test.split] if recipe.evaluate_every else [])):
-            ensure_sound(root, split, context.cache, partial(_say_reading, context))
-        distributed.barrier()
-    workers = 0 if context.device == "cpu" else min(8, context.threads)
+    root = distributed.first_rank_first(lambda: locate(config.data, data_dir=context.data_dir, cache=context.cache))
     part = (rank(), world_size())
+    said = partial(_say_reading, context)
+    for split in (recipe.train_split, *([recipe.test.split] if recipe.evaluate_every else [])):
+        ensure_sound(root, split, context.cache, said, part=part, gather=distributed.gather_texts)
+    workers = 0 if context.device == "cpu" else min(8, context.threads)
     return TrainingBatches(
         root, recipe.train_split, recipe.augmentation, recipe.batch_size, config.seed, workers, part=part
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,6 +105,47 @@ def test_ensure_sound_names_every_bad_file_and_reads_once(
     Path(found[3].label).unlink()
     with pytest.raises(DataError, match=Path(found[3].label).name):
         ensure_sound(root, "train", tmp_path)
+
+
+def test_several_processes_read_a_part_each_and_all_name_every_bad_file(
+    own_root: Callable[[str], Root], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.data import verify as room
+
+    root = own_root("camvid")
+    reads: list[str] = []
+    read = room.read_image
+    monkeypatch.setattr(room, "read_image", lambda path: reads.append(path) or read(path))
+    found = pairs(root, "train")
+    good = {pair.image: Path(pair.image).read_bytes() for pair in found[:3]}
+    for image, data in good.items():
+        Path(image).write_bytes(data[:100])
+    texts, meeting = ["", ""], threading.Barrier(2)
+
+    def process(k: int) -> str:
+        def gather(text: str) -> list[str]:
+            texts[k] = text
+            meeting.wait(timeout=60)
+            return list(texts)
+
+        try:
+            ensure_sound(root, "train", tmp_path, part=(k, 2), gather=gather)
+        except DataError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(2) as both:
+        first, second = both.map(process, range(2))
+        assert first == second
+        assert "3 problems" in first
+        assert all(Path(image).name in first for image in good)
+        assert sorted(reads) == sorted(pair.image for pair in found), "each is read once"
+        for image, data in good.items():
+            Path(image).write_bytes(data)
+        assert list(both.map(process, range(2))) == ["", ""]
+    assert len(reads) == len(found) + 3
+    ensure_sound(root, "train", tmp_path)
+    assert len(reads) == len(found) + 3, "what all have read is remembered"
 
 
 def test_another_meaning_of_labels_is_checked_anew(own_root: Callable[[str], Root], tmp_path: Path) -> None:

@@ -1,32 +1,32 @@
-"""Counts a confusion matrix as one of several processes: `count_together.py CACHE OUT.npy` under RANK and WORLD_SIZE."""
+"""Evaluates as one of several processes: `count_together.py FOLDER OUT.json` under RANK and WORLD_SIZE."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
-from harness.data.files import locate
-from harness.evaluation.run import confusion_of
-from harness.job import Context, Data
+from harness.evaluation import run
+from harness.job import Context, Data, EvaluateConfig, Model
 from harness.recipe import Synthetic, TestProtocol
-from harness.training.distributed import process_group
 
 
-def count(cache: Path) -> np.ndarray:
-    """The matrix of a fixed model on five scenes."""
-    torch.set_num_threads(1)
-    data = Data(name="camvid", synthetic=Synthetic(train_images=1, test_images=5, size=(32, 48)))
+def measured(folder: Path) -> dict[str, float]:
+    """What a fixed model measures on five scenes; its confusion.npy lies in the folder."""
     torch.manual_seed(0)
     model = nn.Conv2d(3, 11, 3, 2, 1).eval()
-    context = Context(folder=cache, cache=cache, data_dir=None, device="cpu", threads=1)
-    with process_group("cpu"):
-        root = locate(data, data_dir=None, cache=cache)
-        return confusion_of(model, root, TestProtocol(), context)[0]
+    run.trained_model = lambda config, training, device: model
+    data = Data(name="camvid", synthetic=Synthetic(train_images=1, test_images=5, size=(32, 48)))
+    protocol = TestProtocol()
+    config = EvaluateConfig(
+        model=Model(name="any", num_classes=11), data=data, protocol=protocol, profile="smoke", seed=0
+    )
+    context = Context(folder=folder, cache=folder / "cache", data_dir=None, device="cpu", threads=1)
+    return {m.name: m.value for m in run.evaluate(config, context)}
 
 
 if __name__ == "__main__":
-    np.save(sys.argv[2], count(Path(sys.argv[1])))
+    Path(sys.argv[2]).write_text(json.dumps(measured(Path(sys.argv[1]))))

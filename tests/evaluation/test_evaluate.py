@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -23,7 +24,7 @@ from harness.evaluation import run
 from harness.job import Context, Data, EvaluateConfig, Model, Progress
 from harness.recipe import Synthetic, TestProtocol
 
-from .count_together import count
+from .count_together import measured
 
 SCENES = Synthetic(train_images=2, test_images=4, size=(32, 48))
 DATA = Data(name="camvid", synthetic=SCENES)
@@ -156,22 +157,38 @@ def test_another_dataset_with_the_same_classes(
         run.evaluate(config(**given, data=Data(name=other, synthetic=SCENES)), context)
 
 
-def test_several_processes_count_what_one_counts(tmp_path: Path, context: Context) -> None:
-    """Two processes share five images through gloo; the matrices are equal, not close."""
+def test_several_processes_measure_what_one_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes share five images, and the reading of their files, through gloo; the numbers are equal, not close."""
     script = Path(__file__).with_name("count_together.py")
+    (tmp_path / "together").mkdir()
+    (tmp_path / "alone").mkdir()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
     started = []
     for rank in range(2):
-        command = [sys.executable, str(script), str(context.cache), str(tmp_path / f"{rank}.npy")]
+        command = [sys.executable, str(script), str(tmp_path / "together"), str(tmp_path / f"{rank}.json")]
         started.append(subprocess.Popen(command, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}))
-    alone = count(context.cache)
+    monkeypatch.setattr(run, "trained_model", run.trained_model)  # put back what the next line replaces
+    alone = measured(tmp_path / "alone")
     assert [process.wait(timeout=120) for process in started] == [0, 0]
-    assert alone.sum() == 5 * 32 * 48
+    assert alone["images"] == 5
     for rank in range(2):
-        np.testing.assert_array_equal(np.load(tmp_path / f"{rank}.npy"), alone)
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == alone
+    matrices = [np.load(tmp_path / folder / "confusion.npy") for folder in ("alone", "together")]
+    assert matrices[0].sum() == 5 * 32 * 48
+    np.testing.assert_array_equal(*matrices)
+
+
+def test_a_diverged_model_is_refused_with_the_image(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Conv2d(3, 11, 3)
+    model.weight.data[4] = float("nan")
+    monkeypatch.setattr(run, "trained_model", lambda config, folder, device: model.eval())
+    first = pairs(locate(DATA, data_dir=None, cache=context.cache), "val")[0].id
+    with pytest.raises(UserError, match=rf"image '{first}' of split 'val': the model's scores are not finite"):
+        run.evaluate(config(), context)
+    assert not (context.folder / "confusion.npy").exists()
 
 
 def test_trained_weights_are_used(tmp_path: Path, context: Context) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from harness.data.loader import geometry, normalise
-from harness.evaluation.protocols import class_ids, predict, scores_at, windows
+from harness.evaluation.protocols import NonFiniteScores, class_ids, predict, scores_at, windows
 from harness.recipe import TestProtocol
 
 K = 5
@@ -65,6 +65,17 @@ def test_class_ids_are_the_argmax_and_the_first_of_ties(classes: int, levels: in
     assert ids.dtype == torch.uint8
     expected = scores.numpy().argmax(0)  # NumPy says which of equal ones: the first
     np.testing.assert_array_equal(ids.numpy(), expected)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("place", [(0, 0, 0), (2, 1, 3), (4, 3, 4)])
+def test_scores_that_are_not_finite_are_refused(value: float, place: tuple[int, int, int]) -> None:
+    scores = torch.randn(5, 4, 5)
+    scores[place] = value
+    with pytest.raises(NonFiniteScores, match="not finite"):
+        class_ids(scores)
+    scores[place] = -float("inf")  # a class that is out of the question
+    assert class_ids(scores)[place[1:]] != place[0]
 
 
 sides = st.integers(1, 60)

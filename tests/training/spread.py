@@ -2,7 +2,8 @@
 
     RANK=0 WORLD_SIZE=2 MASTER_PORT=… python tests/training/spread.py JOB.json FOLDER CACHE DTYPE
 
-Dropout is off: every process draws its own masks, so that with it the weights agree in distribution only.
+Dropout is off: every process draws its own masks, so that with it the weights agree in distribution only. Where the recipe
+freezes the backbone's normalisation, the heads' is frozen too, so that a batch may be split in any way.
 """
 
 import sys
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from harness.job import Context, TrainConfig
-from harness.training import distributed, run
+from harness.training import distributed, normalisation, run
 
 
 def main() -> None:
@@ -21,7 +22,10 @@ def main() -> None:
     torch.set_default_dtype(dtype)
     context = Context(folder=folder, cache=cache, data_dir=None, device="cpu", threads=1)
     with distributed.process_group("cpu"):
-        training = run.build_training(TrainConfig.model_validate_json(job.read_bytes()), context)
+        config = TrainConfig.model_validate_json(job.read_bytes())
+        training = run.build_training(config, context)
+        if config.recipe.batch_norm == "frozen":
+            normalisation.replace(training.model, normalisation.FrozenBatchNorm)
         for module in training.model.modules():
             if isinstance(module, nn.Dropout | nn.Dropout2d):
                 module.p = 0.0
