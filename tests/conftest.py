@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from house import House
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from harness import ROOT
 
@@ -18,7 +18,10 @@ from harness import ROOT
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+# on a busy machine drawing an example may take as long as it likes, too
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 

@@ -1,10 +1,15 @@
 """Interrupted or killed at any instant and started again, a training ends as if nothing had happened, bit for bit."""
 
-import os
+import json
+import multiprocessing
 import random
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -14,8 +19,10 @@ from hypothesis import strategies as st
 
 from harness.errors import Interrupted
 from harness.training import checkpoint, curve
+from harness.training.run import train
 
 from . import tiny
+from .test_run import config, context, numbers
 
 ITERATIONS = 12
 
@@ -73,17 +80,35 @@ def test_a_finished_training_is_not_run_again(undisturbed, tmp_path):
     assert again.model.measurements()["drawn"] == undisturbed["weights"]["drawn"].tolist()
 
 
+FORK = multiprocessing.get_context("fork")
+"""A fresh interpreter would load torch for seconds before each kill."""
+PATIENCE = 240
+"""Seconds until a training that hangs fails its test; nothing waits for it when all is well."""
+
+
 def run_in_child(folder: Path, event: int | None) -> int:
-    """Trains in a forked process, which kills itself at `event`; gives its exit status (negative: the signal)."""
-    child = os.fork()
-    if child == 0:
-        try:
-            if event is not None:
-                tiny.kill_at(event)
-            tiny.training(folder, ITERATIONS).run()
-        finally:
-            os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    """Trains in a forked process, which kills itself at `event`; gives its exit status (negative: the signal, 1: an error,
+    which it prints)."""
+
+    def work() -> None:
+        if event is not None:
+            tiny.kill_at(event)
+        tiny.training(folder, ITERATIONS).run()
+
+    return ended(started(work))
+
+
+def started(work: Callable[[], None]) -> BaseProcess:
+    child = FORK.Process(target=work)
+    child.start()
+    return child
+
+
+def ended(child: BaseProcess) -> int:
+    child.join(PATIENCE)
+    assert child.exitcode is not None, "it hangs"
+    assert child.exitcode in (0, -signal.SIGKILL), f"exit code {child.exitcode}; what it said stands above"
+    return child.exitcode
 
 
 def test_killed_at_twenty_random_instants(undisturbed, tmp_path):
@@ -109,10 +134,53 @@ def test_killed_from_outside(undisturbed, tmp_path):
     """Another process kills it as soon as its curve has a given number of lines; a fresh interpreter goes on."""
     command = [sys.executable, tiny.__file__, str(tmp_path), str(ITERATIONS)]
     process = subprocess.Popen(command)
-    while process.poll() is None:
-        if len(curve.read(tmp_path)) >= 5:
-            process.kill()
-            break
+    while process.poll() is None and len(curve.read(tmp_path)) < 5:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.01)  # leaves the processor to it
+    process.kill()
     process.wait()
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, timeout=PATIENCE)
     assert_same(outcome(tmp_path), undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fcn", "idrnet"])
+def test_real_trainings_killed_at_twenty_random_instants(tmp_path, method):
+    """kill -9 from outside, each time after a random part of the time that the whole takes, then to the end: final weights
+    and every measurement that is not a time are those of the undisturbed training, and so is its curve."""
+    options = {"fcn": {"channels": 16}, "idrnet": {"channels": 16, "attention_channels": 8, "auxiliary_channels": 8}}
+    job = config(method, options=options[method], iterations=ITERATIONS, checkpoint_every=2, evaluate_every=5)
+    cache = tmp_path / "cache"
+
+    def training(folder: Path) -> BaseProcess:
+        def work() -> None:
+            found = numbers(train(job, context(folder, cache)))
+            (folder / "measured.json").write_text(json.dumps(found), encoding="utf-8")
+
+        return started(work)
+
+    def result(folder: Path) -> tuple[dict, dict]:
+        return outcome(folder), json.loads((folder / "measured.json").read_text(encoding="utf-8"))
+
+    assert ended(training(tmp_path / "first")) == 0  # draws the scenes, so that the next one is timed without
+    began = time.perf_counter()
+    assert ended(training(tmp_path / "whole")) == 0
+    lasts = time.perf_counter() - began
+    expected, measured = result(tmp_path / "whole")
+    assert ("deletions/sky" in measured) == (method == "idrnet")
+    draw, killed, finished = random.Random(11), 0, 0
+    while True:
+        folder = tmp_path / str(finished)
+        child = training(folder)
+        if killed < 20:
+            child.join(draw.uniform(0, lasts))
+            child.kill()
+        if ended(child) != 0:
+            killed += 1
+            continue
+        weights, found = result(folder)
+        assert_same(weights, expected)
+        assert found == measured
+        if killed == 20:
+            return
+        finished += 1  # it was quicker than its killer: another one
