@@ -68,8 +68,8 @@ def _layers_from_head(model: Segmentor) -> dict[int, int]:
     """How many layers lie between a backbone parameter and the head: 1 for the last layer, most for the stem.
 
     A layer is one block: a numbered module with modules of its own, as `layer3.5` and `layers_2.blocks.17` in timm. What
-    comes before the first block (stem, patch embedding) is the deepest layer; what lies between or after blocks belongs to
-    the block before it.
+    comes before the first block (stem, patch embedding) is the deepest layer; what leads into a stage (a reduction between
+    two of them) belongs to the stage's first block, anything else to the block before it. These are timm's layers.
     """
     names = [name for name, _ in model.backbone.named_parameters()]
     blocks = list(dict.fromkeys(block for block in map(_block, names) if block))
@@ -78,8 +78,14 @@ def _layers_from_head(model: Segmentor) -> dict[int, int]:
     for name, parameter in model.backbone.named_parameters():
         inside = next((i for i, block in enumerate(blocks) if name.startswith(f"{block}.")), None)
         current = current if inside is None else inside
-        place[id(parameter)] = len(blocks) - current
+        leads = inside is None and current + 1 < len(blocks) and _stage(blocks[current + 1]) == _stage(name)
+        place[id(parameter)] = len(blocks) - current - leads
     return place
+
+
+def _stage(name: str) -> list[str]:
+    """`[body, layers_2]` of `body.layers_2.blocks.17.mlp.fc1.weight`."""
+    return name.split(".")[:2]
 
 
 def _block(name: str) -> str | None:

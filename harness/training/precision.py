@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -30,7 +32,12 @@ class Precision:
         torch.backends.cudnn.rnn.fp32_precision = how
 
 
-def only_repeatable_algorithms() -> None:
-    """Makes a GPU repeat bit for bit, at some cost in speed; an operation that cannot raises torch's own error."""
-    torch.use_deterministic_algorithms(True)
+def only_repeatable_algorithms(enabled: bool = True) -> None:
+    """Makes a GPU repeat bit for bit, at some cost in speed; an operation that cannot raises torch's own error.
+
+    To be called before the first matrix product on a GPU: cuBLAS looks at its workspace then.
+    """
+    if enabled:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(enabled)
     torch.backends.cudnn.benchmark = False

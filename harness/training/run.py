@@ -64,8 +64,7 @@ def build_training(config: TrainConfig, context: Context) -> Training:
     watched = tensorboard.wanted()  # a package that is not there is an error before anything is read
     precision = Precision(recipe.precision, device.type)
     precision.apply()
-    if recipe.deterministic:
-        only_repeatable_algorithms()
+    only_repeatable_algorithms(recipe.deterministic)
     data = _data(config, context)
     iterations = max(1, round(recipe.total_iterations(len(data)) * (config.shorten or 1)))
 

@@ -1,5 +1,7 @@
 """The train job as the scheduler calls it: on embedded scenes, interrupted, resumed, and with what a recipe can ask for."""
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from harness.training import checkpoint, curve
 from harness.training import run as train_job
 from harness.training.run import train
 from harness.weights import write
+
+from . import tiny
 
 TIMES = {"train_throughput", "train_seconds", "data_wait", "train_peak_memory"}
 
@@ -317,3 +321,27 @@ def test_another_number_of_processes_is_refused_with_what_to_do(tmp_path, cache,
     monkeypatch.setattr(train_job, "world_size", lambda: 2)
     with pytest.raises(UserError, match=r"processes: 1 -> 2\nStart it on 1 again, choose another folder"):
         train(job, context(tmp_path, cache))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None and shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_compiled_losses_are_the_same_to_rounding(tmp_path):
+    def trained(name, **recipe):
+        made = tiny.training(tmp_path / name, 3, model=tiny.PlainSegmentor)
+        made.losses = train_job._losses(made.model, config(**recipe).recipe)
+        made.run()
+        return [line["terms"] for line in curve.losses(tmp_path / name)]
+
+    eager, compiled = trained("eager"), trained("compiled", compile=True)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    assert [pytest.approx(terms, rel=1e-4) for terms in eager] == compiled
+
+
+def test_only_repeatable_algorithms_where_the_recipe_says_so(tmp_path, cache, monkeypatch):
+    """Switched on for the training that asks for it and off for the next; cuBLAS is told as well."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    measured = train(config(deterministic=True), context(tmp_path / "on", cache))
+    assert torch.are_deterministic_algorithms_enabled()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert numbers(train(config(), context(tmp_path / "off", cache))) == numbers(measured)
+    assert not torch.are_deterministic_algorithms_enabled()
