@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from harness.errors import MissingError, UserError
 from harness.scheduler.attempts import Seen
 
 _PATIENCE = 60.0  # seconds a command of Slurm may take before it counts as unanswered
+_WHOLE = {"SLURM_BITSTR_LEN": "0"}  # else sacct cuts the waiting tasks of an array off after 64 characters
 _UNLIMITED = 10**9
 
 
@@ -72,7 +74,7 @@ class Controller:
         """The output of a command, or None where Slurm did not answer."""
         self.questions += 1
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, env=os.environ | _WHOLE)
         except (OSError, subprocess.TimeoutExpired):
             return None
         if done.returncode != 0 and not done.stdout:
@@ -110,15 +112,17 @@ class Controller:
         """What Slurm says of every task of these arrays, by `ARRAY_INDEX` (or job id), in one question; None: no answer.
 
         `names` are the arrays' job names: numbers start again when a controller loses its memory, names do not.
-        Accounting is asked where there is any, since it forgets nothing; else the queue.
+        Accounting is asked where there is any, since it forgets nothing; and the queue for what it does not know (yet).
         """
         ids = sorted(set(arrays), key=int)
-        if not ids:
-            return {}
-        if self._accounts is not False:
-            found = self._from_accounting(ids, names)
-            if found is not None:
-                return found
+        found = (self._from_accounting(ids, names) if ids and self._accounts is not False else None) or {}
+        known = {task.partition("_")[0] for task in found}
+        unknown = [number for number in ids if number not in known]
+        queued = self._from_queue(unknown, names) if unknown else {}
+        return None if queued is None else {**found, **queued}
+
+    def _from_queue(self, ids: Sequence[str], names: Mapping[str, str]) -> dict[str, Seen] | None:
+        """From squeue; None where it does not answer."""
         fields = "JobArrayID:.40,Name:.60,State:.30,Reason:.60,exit_code:.20,NodeList:.100"
         question = ["squeue", "--noheader", "--array", "--states=all", f"--Format={fields}", f"--jobs={','.join(ids)}"]
         text = self.ask(question)
@@ -176,16 +180,19 @@ def read_job_id(text: str) -> str:
 
 
 def _expanded(task: str) -> list[str]:
-    """`7_[0-2,5%3]`, the waiting tasks of an array, as 7_0, 7_1, 7_2, 7_5; others as they are."""
+    """`7_[0-2,5,8-12:2%3]`, the waiting tasks of an array, as 7_0, 7_1, 7_2, 7_5, 7_8, 7_10, 7_12; others as they are."""
     array, bracket, rest = task.partition("_[")
     if not bracket:
         return [task]
     found = []
-    for part in rest.rstrip("]").partition("%")[0].split(","):
-        low, _, high = part.partition("-")
-        if low.isdigit():
-            found += [f"{array}_{i}" for i in range(int(low), int(high or low) + 1)]
+    for part in rest.partition("%")[0].rstrip("]").split(","):
+        if (match := _RANGE.fullmatch(part)) is not None:
+            low, high, step = (int(n) if n else None for n in match.groups())
+            found += [f"{array}_{i}" for i in range(low, (low if high is None else high) + 1, step or 1)]
     return found
+
+
+_RANGE = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
 
 
 def _number(text: str) -> int:

@@ -15,7 +15,7 @@ from pretend import job
 from harness.errors import UserError
 from harness.scheduler.attempts import Retries, Seen, cause_of
 from harness.scheduler.cluster import Cluster
-from harness.scheduler.controller import Controller
+from harness.scheduler.controller import Controller, _expanded
 from harness.scheduler.sbatch import Shape, batches, hand_over, parameters
 from harness.scheduler.snapshot import snapshot
 
@@ -173,6 +173,46 @@ def test_accounting_is_asked_first_where_there_is_any(tools):
     assert {task for task, seen in states.items() if seen.live} == {"7_2", "7_3", "7_4", "7_6"}
     assert (states["7_1"].state, states["7_1"].signal, states["7_1"].node) == ("OUT_OF_MEMORY", 125, "n2")
     assert controller.questions == 1
+
+
+def test_what_accounting_does_not_know_yet_the_queue_knows(tools):
+    """It hears of jobs some time after the controller does."""
+    root = tools(sacct="7_0|ours|RUNNING|0:0|n1|None", squeue=row("8", "new", "PENDING", "Priority"))
+    states = Controller().states(["7", "8"], {"7": "ours", "8": "new"})
+    assert {task: seen.state for task, seen in states.items()} == {"7_0": "RUNNING", "8": "PENDING"}
+    assert "--jobs=8" in (root / "squeue.called").read_text()
+
+
+def ranges(tasks: list[int]) -> str:
+    """As Slurm writes the waiting tasks of an array: runs of neighbours as ranges."""
+    runs: list[list[int]] = []
+    for i in tasks:
+        if runs and runs[-1][-1] == i - 1:
+            runs[-1].append(i)
+        else:
+            runs.append([i])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+@given(st.sets(st.integers(0, 300), min_size=1), st.sampled_from(["", "%4"]))
+def test_waiting_tasks_are_all_seen(tasks: set[int], limit: str):
+    """One that is not seen would count as lost, and be submitted again beside the first."""
+    assert _expanded(f"7_[{ranges(sorted(tasks))}{limit}]") == [f"7_{i}" for i in sorted(tasks)]
+
+
+@pytest.mark.parametrize(
+    ("text", "tasks"), [("7_[4-20:16]", [4, 20]), ("7_[0-8:4%2]", [0, 4, 8]), ("7_[1]", [1]), ("7_[0-2]%3", [0, 1, 2])]
+)
+def test_waiting_tasks_in_steps(text: str, tasks: list[int]):
+    assert _expanded(text) == [f"7_{i}" for i in tasks]
+
+
+def test_long_lists_of_tasks_are_asked_for_whole(tools):
+    """sacct writes at most 64 characters of them unless told otherwise."""
+    root = tools(sacct="7_0|ours|RUNNING|0:0|n1|None")
+    (root / "bin/sacct").write_text(f'#!/bin/sh\necho "$SLURM_BITSTR_LEN" > "{root}/length"\n')
+    Controller().states(["7"], {"7": "ours"})
+    assert (root / "length").read_text() == "0\n"
 
 
 def test_where_accounting_is_off_the_queue_is_asked_and_accounting_no_more(tools):
