@@ -73,7 +73,11 @@ class Slurm:
             known = self.ledger.open_attempts()
             for job in jobs:
                 attempt = known.get(job.key)
-                if attempt is not None and not self._in_slurm(attempt):
+                failure = self._store.failure(job)
+                if attempt is not None and failure is not None:  # it failed while nobody looked, and is to be repeated
+                    self.ledger.record(attempt, failure.cause, failure.message, again=True)
+                    known.pop(job.key)
+                elif attempt is not None and not self._in_slurm(attempt):
                     self.ledger.record(attempt, "never started", "its front end died while submitting", again=True)
                     known.pop(job.key)
                 self._held[job.key] = {}
@@ -309,18 +313,18 @@ class Slurm:
                 return
             kind = "preempted" if cause == "interrupted" else cause
             again = self._cluster.retries.left(kind, attempt.tried)
-            self.ledger.record(attempt, cause, detail, again=again, node=seen.node if seen else "")
             log = attempt.log if attempt.log.exists() else self._store.folder(self._jobs[attempt.key]) / "log.txt"
             code = Exit.OUTPUT if seen is not None and seen.exit_code == Exit.OUTPUT else Exit.FAILED
             failure = Failure(cause, detail, int(code), time.time(), str(log))
+            if not again and self._store.result(self._jobs[attempt.key]) is None:
+                self._store.fail(self._jobs[attempt.key], failure)  # first: a front end that dies here loses no cause
+            self.ledger.record(attempt, cause, detail, again=again, node=seen.node if seen else "")
             if again:
                 self._drop(attempt)
                 self._held[attempt.key] = {**attempt.tried, kind: attempt.tried.get(kind, 0) + 1}
                 self._events.append(Event(self._jobs[attempt.key], "retried", failure))
                 self._submit_held()
                 return
-            if self._store.result(self._jobs[attempt.key]) is None:
-                self._store.fail(self._jobs[attempt.key], failure)
             self._fail(attempt, failure)
 
     def _overtaken(self, attempt: Attempt, latest: Attempt | None) -> None:

@@ -268,6 +268,38 @@ def test_a_front_end_that_died_before_sbatch(front: Front, slurm: Pretend):
     assert len(slurm.submitted) == 2
 
 
+def test_a_front_end_that_dies_while_it_calls_an_attempt_over(
+    front: Front, slurm: Pretend, monkeypatch: pytest.MonkeyPatch
+):
+    """The cause is there all the same, and the job is not run again unasked."""
+    a = job("a")
+    front.start(a)
+    slurm.begin(a)
+    slurm.end(a, "CANCELLED")
+
+    def die(*outcome: object, **more: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(front.slurm.ledger, "record", die)
+    with pytest.raises(SystemExit):
+        front.after(60)
+    assert front.store.failure(a).cause == "cancelled"
+
+
+def test_what_failed_while_nobody_looked_is_repeated_when_asked(front: Front, slurm: Pretend):
+    a = job("a")
+    front.start(a)
+    slurm.begin(a)
+    slurm.err(front.store, a)
+    other = Front(front.store.root, slurm)
+    other.start(a)  # as with --retry-failed
+    assert len(slurm.submitted) == 2
+    assert other.table() == [("exception", True)]
+    slurm.begin(a)
+    slurm.finish(other.store, a)
+    assert ("a", "done", "") in other.after(30)
+
+
 def test_ctrl_c_leaves_the_jobs_alone(front: Front, slurm: Pretend):
     front.start(job("a"))
     front.slurm.stop()
