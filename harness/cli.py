@@ -15,7 +15,7 @@ from harness.errors import Exit, UserError
 _EXITS = """exit codes:
   0 everything selected is measured   1 a cell failed             2 a file or argument is wrong
   3 a dataset or weights are missing  4 results cannot be written 5 nothing to measure
-  130 interrupted, the same command resumes"""
+  75 Slurm took only some jobs (--detach): run it again    130 interrupted, the same command resumes"""
 
 
 def parser() -> argparse.ArgumentParser:

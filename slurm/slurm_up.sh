@@ -57,7 +57,11 @@ end() { # PIDFILE
 }
 
 down() {
-  if alive "$root/run/slurmctld.pid"; then scancel --user "$user" 2>/dev/null || true; fi
+  if alive "$root/run/slurmctld.pid"; then   # jobs first: what a daemon leaves behind, nobody ends
+    scancel --user "$user" 2>/dev/null || true
+    scancel --full --signal=KILL --user "$user" 2>/dev/null || true
+    for _ in {1..50}; do [[ -n $(squeue -h -t running,completing 2>/dev/null) ]] || break; sleep 0.1; done
+  fi
   for file in "$root"/run/slurmd.*.pid; do if [[ -e $file ]]; then end "$file"; fi; done
   for name in slurmctld slurmdbd mariadbd munged; do end "$root/run/$name.pid"; done
   strays

@@ -20,5 +20,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, cluster: Cluster) -> Bench:
-    return bench_in(tmp_path, cluster.environ)
+def bench(tmp_path: Path, cluster: Cluster) -> Iterator[Bench]:
+    made = bench_in(tmp_path, cluster.environ)
+    yield made
+    made.close()

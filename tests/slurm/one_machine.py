@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -138,6 +138,7 @@ class Bench:
 
     folder: Path
     environ: dict[str, str]
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
     def results(self) -> Path:
@@ -181,7 +182,14 @@ class Bench:
         command = [sys.executable, "-m", "harness", *map(str, arguments), "--results", str(results or self.results)]
         environ = {**self.environ, "OMP_NUM_THREADS": "1"}
         output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.Popen(command, cwd=root, env=environ, **output)
+        self.started.append(subprocess.Popen(command, cwd=root, env=environ, **output))
+        return self.started[-1]
+
+    def close(self) -> None:
+        """Ends what a test that failed has left."""
+        for process in self.started:
+            process.kill()
+            process.communicate()
 
     def __call__(self, *arguments: object, code: int = 0, **options) -> str:
         """What the command prints; fails unless it exits with `code`."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from one_machine import Bench, Cluster, bench_in, until
+from one_machine import Bench, Cluster, until
 
 from harness import ROOT
 from harness.nightly_history import History
@@ -34,13 +34,6 @@ def test_the_example_has_times_that_there_are():
     for times, _ in lines():
         for field, (low, high) in zip(times, ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7)), strict=True):
             assert field == "*" or low <= int(field) <= high
-
-
-@pytest.fixture
-def bench(tmp_path: Path, cluster: Cluster) -> Bench:
-    made = bench_in(tmp_path, cluster.environ)
-    (made.marks / "go").touch()
-    return made
 
 
 @pytest.fixture
@@ -68,11 +61,14 @@ def night(cluster: Cluster, checkout: Path, command: str, *scron: str) -> tuple[
 
 def test_a_night_from_a_crontab_s_line_to_its_page_and_exit_code(bench: Bench, cluster: Cluster, checkout: Path):
     """Two nights: all is well; then a golden curve differs, which Slurm is told by the exit code."""
+    (bench.marks / "go").touch()
     (_, cron), (_, scrontab) = lines()
     table, curve, results = str(bench.trainings(iterations=4)), checkout / "test_curve.py", checkout / "results"
     tables = {"tables": [table], "profile": "scenes"}
     golden = {"tests": [curve.name]}
-    file = {"on": str(bench.file()), "golden": golden, "checkpoints": tables, "slice": tables}
+    told = checkout / "told.md"
+    notify = ["sh", "-c", 'cat > "$0"', str(told)]
+    file = {"on": str(bench.file()), "golden": golden, "checkpoints": tables, "slice": tables, "notify": notify}
     (checkout / "slurm/nightly.yaml").write_text(yaml.safe_dump(file))
     arguments = [table, "--profile", "scenes", "--on", bench.file(), "--no-figures"]
     bench("run", *arguments, results=results, root=checkout)  # leaves a checkpoint
@@ -90,10 +86,12 @@ def test_a_night_from_a_crontab_s_line_to_its_page_and_exit_code(bench: Bench, c
     (first,) = History(results).nights()["trainings/slow/miou"]
     assert (results / first.folder / "result.json").exists()
     assert len(list(results.glob("nightly/again/*/slurm/h*"))) == 1  # through Slurm, from inside a job
+    assert not told.exists()
 
     curve.write_text("def test_curve():\n    assert 1 == 2\n")
     scron = [line.removeprefix("#SCRON ") for line in EXAMPLE if line.startswith("#SCRON")]
     state, log = night(cluster, checkout, scrontab, *scron)
     assert "ExitCode=1:0" in state, log
     assert "FAILED test_curve.py::test_curve" in page.read_text()
+    assert told.read_text() == page.read_text()
     assert len(History(results).nights()["trainings/slow/miou"]) == 1  # the same date again adds nothing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -70,6 +71,7 @@ def test_the_doctor_sends_a_job(bench: Bench):
     assert "sees the results folder" in table
     assert "the same versions as here" in table
     assert "Slurm gives 1 GPU" in table
+    assert re.search("(sacct tells|no accounting: squeue and the results folder tell) what becomes of jobs", table)
 
 
 def test_a_training_on_two_nodes_is_that_of_two_processes(bench: Bench, cluster: Cluster):
