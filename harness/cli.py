@@ -228,7 +228,10 @@ def _lenient(stream: TextIO) -> TextIO:
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     stream.reconfigure(errors="replace")
-    number = stream.fileno()
+    try:
+        number = stream.fileno()
+    except io.UnsupportedOperation:  # a stream in memory
+        return stream
     if number > 2 or not stat.S_ISFIFO(os.fstat(number).st_mode):
         return stream
     stream.flush()
