@@ -23,7 +23,8 @@ def scatter(sheet: Sheet) -> tuple[Any, str] | None:
     panels = _panels(sheet)
     if not sheet.comparable or not panels:
         return None
-    figure = style.canvas(3.6 * len(panels) + 0.4, 3.7)
+    figure = style.canvas(3.6 * len(panels) + 0.4, 3.9)
+    figure.set_layout_engine("compressed")  # squares side by side
     for i, (name, cells) in enumerate(panels.items()):
         _panel(figure.add_subplot(1, len(panels), i + 1), sheet, cells)
         figure.axes[i].set_title(style.label(name, 30))
@@ -44,9 +45,7 @@ def _panels(sheet: Sheet) -> dict[str, list[Shown]]:
 
 def _panel(ax: Any, sheet: Sheet, cells: Sequence[Shown]) -> None:
     columns = list(dict.fromkeys(shown.column for shown in cells))
-    values = [v for s in cells if s.published is not None for v in (s.mean, s.published.value)]
-    room = 0.06 * (max(values) - min(values)) or 1.0
-    ends = (min(values) - room, max(values) + room)
+    ends = _ends(cells)
     ax.plot(ends, ends, color=style.INK, linewidth=0.8, zorder=1)
     margin = max((shown.verdict.margin or 0.0 for shown in cells), default=0.0)
     if margin:
@@ -71,6 +70,17 @@ def _panel(ax: Any, sheet: Sheet, cells: Sequence[Shown]) -> None:
     ax.set_ylabel("measured")
     if len(columns) > 1:
         ax.legend(loc="upper left")
+
+
+def _ends(cells: Sequence[Shown]) -> tuple[float, float]:
+    """Both axes: all points, and their intervals unless these are many times as wide (two seeds), with some room."""
+    values = [v for s in cells if s.published is not None for v in (s.mean, s.published.value)]
+    low, high = min(values), max(values)
+    span = high - low or 1.0
+    reach = [s.mean + sign * (_half(s) or 0.0) for s in cells for sign in (-1, 1)]
+    low, high = max(min([low, *reach]), low - span), min(max([high, *reach]), high + span)
+    room = 0.06 * (high - low) or 1.0
+    return low - room, high + room
 
 
 def _half(shown: Shown) -> float | None:

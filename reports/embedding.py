@@ -85,9 +85,9 @@ def figure(rows: Mapping[str, Sequence[Features]], where: str) -> tuple[Any, str
     made.supxlabel(
         "\n".join(textwrap.wrap(f"{method}.", 64 * across)), fontsize=6.5, x=0.01, ha="left", color=style.INK
     )
-    words = "; ".join(f"{style.label(label)}: {_numbers(seeds)}" for label, seeds in shown.items())
+    words = "; ".join(f"{style.plain(label)}: {_numbers(seeds)}" for label, seeds in shown.items())
     return made, (
-        f"{method}: {style.label(where)}, a panel per row, a colour and marker per class. In the original space, "
+        f"{method}: {style.plain(where)}, a panel per row, a colour and marker per class. In the original space, "
         f"distances within classes over those between, and silhouette: {words}{tail}"
     )
 

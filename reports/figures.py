@@ -71,7 +71,7 @@ def _comparison(sheet: Sheet) -> Figure | None:
     if drawn != {"measured"}:
         handles = [_handle(kind) for kind in _LOOKS if kind in drawn]
         figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), handlelength=1.2)
-    names = ", ".join(style.label(sheet.table.columns[c].label or c) for c in columns)
+    names = ", ".join(style.plain(sheet.table.columns[c].label or c) for c in columns)
     beside = "Measured beside published values" if "published" in drawn else "Measured values"
     return Figure("measured.svg", style.svg(figure), f"{beside}, a line per row, one panel per column: {names}")
 
@@ -200,7 +200,12 @@ def _lines(
     ax.margins(x=0.01)
     highest, lowest = max(b.mean[0] for b in bands.values()), min(min(b.mean) for b in bands.values())
     if key == "loss" and 0 < lowest < highest / 8:
+        from matplotlib.ticker import LogLocator, NullFormatter
+
         ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _trained(sheet: Sheet, key: str) -> Iterator[tuple[str, dict[str, curves.Band]]]:

@@ -92,15 +92,17 @@ def figure(sheet: Sheet) -> tuple[Any, str] | None:
     for ax in made.axes:
         if ax.get_legend() is not None:
             ax.get_legend().remove()
-    names = ", ".join(style.label(sheet.table.columns[c].label or c) for c in columns)
+    names = ", ".join(style.plain(sheet.table.columns[c].label or c) for c in columns)
     words = "; ".join(
-        f"{style.label(sheet.table.columns[c].label or c)}: "
-        + ", ".join(f"{style.label(sheet.table.name_of(r))} {f.evenness:.3f}" for r, f in shares.items())
+        f"{style.plain(sheet.table.columns[c].label or c)}: "
+        + ", ".join(f"{style.plain(sheet.table.name_of(r))} {f.evenness:.3f}" for r, f in shares.items())
         for c, shares in columns.items()
     )
+    seeds = max(len(f.shares) for shares in columns.values() for f in shares.values())
+    spread = f", with the range over {seeds} seeds" if seeds > 1 else ""
     return (
         made,
-        f"How often each class was picked in training, a colour per row: {names}. Evenness (1 is equal): {words}",
+        f"How often each class was picked in training, a colour per row{spread}: {names}. Evenness (1 is equal): {words}",
     )
 
 
@@ -121,7 +123,7 @@ def _panel(ax: Any, sheet: Sheet, column: str, shares: Mapping[str, Frequencies]
     frame = pandas.DataFrame(records)
     draw = seaborn.barplot if named else seaborn.lineplot
     extra = {"err_kws": {"linewidth": 0.8}} if named else {"linewidth": 1.2}
-    draw(frame, x="class", y="share", hue="row", errorbar="sd", palette=looks, ax=ax, **extra)
+    draw(frame, x="class", y="share", hue="row", errorbar=_range, palette=looks, ax=ax, **extra)
     ax.axhline(100 / len(classes), color=style.INK, linewidth=0.7, linestyle=(0, (4, 3)), label="equal shares")
     ax.set_title(style.label(sheet.table.columns[column].label or column))
     ax.set_xlabel("" if named else f"{len(classes)} classes, most often picked first")
@@ -131,6 +133,11 @@ def _panel(ax: Any, sheet: Sheet, column: str, shares: Mapping[str, Frequencies]
         ax.tick_params(axis="x", rotation=50, length=0)
         for text in ax.get_xticklabels():
             text.set(ha="right", rotation_mode="anchor")
+
+
+def _range(values: Any) -> tuple[float, float]:
+    """From the smallest to the largest over seeds; a deviation to both sides would reach below nothing."""
+    return min(values), max(values)
 
 
 def _label(sheet: Sheet, row: str) -> str:

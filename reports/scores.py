@@ -42,9 +42,10 @@ def classes(sheet: Sheet) -> tuple[Any, str] | None:
         return None
     across = min(3, len(panels))
     down = math.ceil(len(panels) / across)
-    longest = max(len(differences) for _, differences in panels)
-    figure = style.canvas(3.7 * across, (0.8 + 0.2 * longest) * down)
-    for i, (title, differences) in enumerate(panels):
+    shown = [(title, everything, _extremes(everything)) for title, everything in panels]
+    longest = max(len(differences) for _, _, differences in shown)
+    figure = style.canvas(4.0 * across, (1.0 + 0.2 * longest) * down)
+    for i, (title, everything, differences) in enumerate(shown):
         ax = figure.add_subplot(down, across, i + 1)
         colours = [style.MEASURED if value >= 0 else style.COLOURS[3] for value in differences.values()]
         ax.barh(range(len(differences)), list(differences.values()), color=colours, height=0.7, zorder=2)
@@ -53,13 +54,15 @@ def classes(sheet: Sheet) -> tuple[Any, str] | None:
         ax.set_ylim(longest - 0.4, -0.6)
         ax.tick_params(axis="y", length=0)
         ax.grid(visible=False, axis="y")
-        ax.set_title(style.label(title, 44))
-        ax.set_xlabel("IoU difference, points")
-    names = "; ".join(style.label(title, 60) for title, _ in panels)
+        ax.set_title("\n".join(style.label(line, 32) for line in title), fontsize=8)
+        part = f"; {len(differences)} of {len(everything)} classes" if len(everything) > len(differences) else ""
+        ax.set_xlabel(f"IoU difference, points{part}", fontsize=8)
+    names = "; ".join(" ".join(style.plain(line, 60) for line in title) for title, _ in panels)
     return figure, f"Difference of IoU per class, largest gain first: {names}"
 
 
-def _claimed(sheet: Sheet) -> Iterator[tuple[str, Mapping[str, float]]]:
+def _claimed(sheet: Sheet) -> Iterator[tuple[tuple[str, str], Mapping[str, float]]]:
+    """((`better`, `− than, column`), differences of all classes) of what claims compare."""
     for judgement in claims.judge(sheet):
         for part in judgement.parts:
             if sheet.table.measure_of(part.column).name != "miou" or part.outcome in (
@@ -69,9 +72,9 @@ def _claimed(sheet: Sheet) -> Iterator[tuple[str, Mapping[str, float]]]:
                 continue
             found = class_differences(sheet.cells[part.better, part.column], sheet.cells[part.than, part.column])
             if found:
-                rows = (sheet.table.name_of(row) for row in (part.better, part.than))
-                column = sheet.table.columns[part.column].label or part.column
-                yield f"{' − '.join(rows)}, {column}", _extremes(found)
+                better, than = (sheet.table.name_of(row) for row in (part.better, part.than))
+                column = style.plain(sheet.table.columns[part.column].label or part.column, 14)
+                yield (better, f"− {style.plain(than, 28 - len(column))}, {column}"), found
 
 
 def _extremes(differences: Mapping[str, float]) -> dict[str, float]:
@@ -99,7 +102,7 @@ def cost(sheet: Sheet) -> tuple[Any, str] | None:
     points = [p for p in points if math.isfinite(p[1]) and math.isfinite(p[2])]
     if len(points) < 3:
         return None
-    figure = style.canvas(7.0, 3.6)
+    figure = style.canvas(7.0, max(3.6, 0.3 + 0.22 * len(points)))
     ax = figure.add_subplot()
     for i, (row, x, y, spread) in enumerate(points):
         look = {"color": style.COLOURS[i % len(style.COLOURS)], "marker": "osD^vP"[i // len(style.COLOURS) % 6]}

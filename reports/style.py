@@ -84,6 +84,11 @@ def svg(figure: Canvas) -> str:
     return out.getvalue()
 
 
+def plain(text: str, length: int = 30) -> str:
+    """A label in a text alternative: one line, cut."""
+    return shorten(line(text), length)
+
+
 def label(text: str, length: int = 30) -> str:
     """A label as matplotlib shows it literally: one line, cut, dollars not read as formulas."""
-    return shorten(line(text), length).replace("$", r"\$")
+    return plain(text, length).replace("$", r"\$")

@@ -67,13 +67,13 @@ def figure(rows: Mapping[str, Sequence[np.ndarray]], classes: Sequence[str], whe
     bar.ax.axhline(1 / count, color="white", linewidth=1.5)
     bar.set_label(f"dependency (equal shares: {1 / count:.3f}, white line)")
     words = "; ".join(
-        f"{style.label(label)} {own:.3f}, the most of its row for {first:g} of {count} classes"
+        f"{style.plain(label)} {own:.3f}, the most of its row for {first:g} of {count} classes"
         for label, (own, first) in ((label, _told(seeds)) for label, seeds in matrices.items())
     )
     seeds = max(len(found) for found in rows.values())
     tail = f", means over {seeds} seeds, of which the first is drawn" if seeds > 1 else ""
     return made, (
-        f"Dependencies between class tokens, {style.label(where)}: softmax over the columns of a row of token · token / √C, a "
+        f"Dependencies between class tokens, {style.plain(where)}: softmax over the columns of a row of token · token / √C, a "
         f"panel per row of the table on one colour scale. Mean of the diagonal (equal shares would be {1 / count:.3f}): "
         f"{words}{tail}"
     )

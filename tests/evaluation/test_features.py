@@ -96,6 +96,20 @@ def test_token_times_feature_is_the_logit_of_the_pixel(root: Root, model: nn.Mod
         np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["idrnet", "ocrnet", "upernet", "pspnet"])
+def test_methods_show_what_their_last_layer_sees(root: Root, name: str):
+    """Also where it sees a finer grid than the backbone's last map, or a map that is put together of several."""
+    torch.manual_seed(5)
+    model = build_model(Model(name=name, options={"channels": 8}, num_classes=11, backbone="resnet18")).eval()
+    sample = features.draw(pairs(root, "val"), root, ALL, 5)
+    layer = features.classifier_of(model, name)
+    seen, tokens = features.extract(model, layer, sample, root, TestProtocol())
+    logits = seen @ tokens.T + layer.bias.detach().numpy()
+    items = list(images_for_testing(root, "val", TestProtocol()))
+    full = [scores_at(model, item.views, item.label.shape, TestProtocol()).numpy() for item in items]
+    np.testing.assert_allclose(logits, [full[i][:, y, x] for i, y, x in sample.places], rtol=1e-3, atol=1e-3)
+
+
 def test_windows_give_every_pixel_the_features_of_one_that_covers_it(root: Root, model: nn.Module):
     """A window as large as the image is the whole image; smaller ones see less, but every pixel is seen."""
     sample = features.draw(pairs(root, "val"), root, ALL, 30)

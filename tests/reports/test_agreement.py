@@ -50,3 +50,21 @@ def test_smoke_numbers_are_never_drawn_against_published_ones(make: Make) -> Non
     for row in ("ppm", "aspp", "ocr"):
         bench.measure(row, "params", 20.0)
     assert agreement.scatter(bench.sheet()) is None
+
+
+def test_intervals_are_shown_whole_unless_they_dwarf_the_points(make: Make) -> None:
+    bench = make(seeds=3)
+    for row, value in (("ppm", 42.0), ("aspp", 43.0), ("ocr", 44.0)):
+        bench.measure(row, "score", value - 0.1, value, value + 0.1)
+    sheet = bench.sheet()
+    cells = [shown for shown in sheet if shown.column == "score" and shown.published is not None and shown.measured]
+    low, high = agreement._ends(cells)
+    for shown in cells:
+        assert low < shown.mean - (agreement._half(shown) or 0) < shown.mean + (agreement._half(shown) or 0) < high
+    bench.measure("ocr", "score", 24.0, 44.0, 64.0)  # an interval of 34 points to both sides
+    cells = [
+        shown for shown in bench.sheet() if shown.column == "score" and shown.published is not None and shown.measured
+    ]
+    low, high = agreement._ends(cells)
+    assert 39 < low < 42
+    assert 44 < high < 47

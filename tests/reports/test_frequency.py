@@ -91,3 +91,17 @@ def test_many_classes_are_drawn_as_lines_without_names(make: Make):
     assert "150 classes, most often picked first" in text
     assert "BD" in text
     assert names[40] not in text
+
+
+def test_the_range_over_seeds_never_reaches_below_nothing(make: Make):
+    """A class that one seed picked always and the others never: a deviation to both sides would be below zero."""
+    made = bench(make, seeds=3)
+    for which in range(3):
+        picked(made, "balanced", EVEN, which=which)
+        picked(made, "random", dict.fromkeys(CLASSES, 0.0) | {CLASSES[which]: 1.0}, which=which)
+    drawn = frequency.figure(made.sheet())
+    assert drawn is not None
+    figure, alternative = drawn
+    lowest = [min(line.get_ydata()) for line in figure.axes[0].get_lines() if len(line.get_ydata())]
+    assert min(lowest) >= 0
+    assert "with the range over 3 seeds" in alternative

@@ -15,7 +15,7 @@ from report_bench import TABLE, Bench, Make
 from harness import ROOT
 from harness.job import Measurement
 from harness.recipe import Profile, Synthetic
-from reports import curves, scores
+from reports import curves, scores, style
 from reports.figures import draw
 from reports.write import write
 
@@ -181,6 +181,7 @@ def test_class_differences_are_paired_over_seeds_and_sorted(make: Make) -> None:
     told = words(figures["classes.svg"].svg)
     assert told.index("car") < told.index("sky")
     assert "ASPP − PPM, mIoU" in figures["classes.svg"].alternative
+    assert "− PPM, mIoU" in told
 
 
 def test_only_the_largest_of_many_classes_are_drawn(make: Make) -> None:
@@ -194,6 +195,39 @@ def test_only_the_largest_of_many_classes_are_drawn(make: Make) -> None:
     assert "c149" in told
     assert "c000" in told
     assert "c075" not in told
+
+
+def test_which_rows_a_panel_compares_is_told_however_long_their_names(make: Make) -> None:
+    long = "with a name that is much longer than a panel is wide, $and more"
+    rows = {**TABLE["rows"], **{r: {**TABLE["rows"][r], "label": f"{r.upper()} {long}"} for r in ("ppm", "aspp")}}
+    bench = make(rows=rows)
+    for row in ("ppm", "aspp"):
+        for job in bench.jobs(row, "score"):
+            measured = [Measurement("miou", 40.0), Measurement("iou/sky", 50.0), Measurement("iou/car", 20.0)]
+            bench.store.finish(job, measured, {}, started=0.0)
+    figure = next(f for f in draw(bench.sheet()) if f.name == "classes.svg")
+    for name in ("ASPP", "− PPM", ", mIoU"):
+        assert name in words(figure.svg)
+    assert "\\" not in figure.alternative
+
+
+def test_cost_names_every_row_of_a_long_table_inside_the_figure(make: Make) -> None:
+    numbers = {f"r{i}": {"name": "ppm", "options": {"channels": 8 + i}} for i in range(21)}
+    rows = {r: {"label": f"Row {r}", "method": "pspnet", "module": module} for r, module in numbers.items()}
+    columns = {name: TABLE["columns"][name] for name in ("flops", "score")}
+    bench = make(rows=rows, columns=columns, published={}, claims=[])
+    for i, row in enumerate(rows):
+        bench.measure(row, "score", 40.0 + i)
+        bench.measure(row, "flops", 300.0 + i)
+    with style.styled():
+        made = scores.cost(bench.sheet())
+        assert made is not None
+        made[0].canvas.draw()
+    (legend,) = made[0].legends
+    box = legend.get_window_extent()
+    assert len(legend.get_texts()) == 21
+    assert box.y0 >= 0
+    assert box.y1 <= made[0].bbox.height
 
 
 def test_cost_leaves_out_the_flops_of_a_fitted_reconstruction(make: Make) -> None:
