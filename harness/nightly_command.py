@@ -7,9 +7,11 @@ from pathlib import Path
 
 from harness import environment, nightly
 from harness.errors import Exit
+from harness.nightly_history import History
 from harness.scheduler import Transport
 from harness.scheduler.remote import Place
 from harness.store import Store, refused
+from reports import history
 
 
 def run(options: Namespace, data_dir: Path | None) -> Exit:
@@ -40,6 +42,8 @@ def run(options: Namespace, data_dir: Path | None) -> Exit:
     written = store.root / "nightly" / f"{work.today.isoformat()}.md"
     try:
         written.parent.mkdir(parents=True, exist_ok=True)
+        nights, date = History(store.root).nights(), work.today.isoformat()
+        page = "\n".join([page, *history.tonight(nights, date, written.with_suffix(""), config.slice.accepted)])
         written.write_text(page, encoding="utf-8")
     except OSError as error:
         raise refused(written, error) from error

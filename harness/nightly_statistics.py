@@ -20,7 +20,7 @@ from reports.student import mean, t_cdf
 ENOUGH = 20
 """Nights before a cell can raise an alarm."""
 
-_UNLIKELY = 0.02  # chance above which a value is never worth a second measurement, however few the cells
+UNLIKELY = 0.02  # chance above which a value is never worth a second measurement, however few the cells
 _LOW = 0.2  # chance below which a second measurement confirms the first
 _NORMAL = NormalDist()
 _TINY = 1e-12  # probabilities are kept away from 0 and 1, where the normal score has no value
@@ -91,7 +91,7 @@ def rejected(p_values: Mapping[str, float], rate: float, of: int | None = None) 
 def suspects(charts: Mapping[str, Chart], tonight: Mapping[str, float], limits: Limits) -> set[str]:
     """The cells to measure once more before anything is said."""
     tested = {cell: chart for cell, chart in charts.items() if chart.nights >= ENOUGH and cell in tonight}
-    rate = min(_UNLIKELY, limits.suspects / max(1, len(tested)))
+    rate = min(UNLIKELY, limits.suspects / max(1, len(tested)))
     low = {cell for cell, chart in tested.items() if _chance(chart.score(tonight[cell])) <= rate}
     drifting = {c for c, chart in tested.items() if tonight[c] < chart.mean and chart.after(tonight[c]) > limits.height}
     return low | drifting

@@ -89,7 +89,7 @@ def judge(sheet: Sheet) -> list[Judgement]:
 def said(claim: Claim, name: Callable[[str], str]) -> str:
     """A claim in words; `name` gives a row's."""
     if claim.monotone is not None:
-        return f"each better than the one before: {', '.join(map(name, claim.monotone))}"
+        return f"each better than the one before: {' → '.join(map(name, claim.monotone))}"
     by = f" by {number(claim.by)}" if claim.by else ""
     return f"{name(str(claim.better))} better than {name(str(claim.than))}{by}"
 

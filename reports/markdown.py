@@ -239,7 +239,7 @@ def _part(sheet: Sheet, part: claims.Part, *, told: bool, named: bool) -> str:
     if part.published is not None:
         texts.append(f"paper {_signed(sheet, part.column, part.published)}")
     label = markdown(shorten(sheet.table.columns[part.column].label or part.column, 40))
-    label += f", {_label(sheet.table, part.better)}" if named else ""
+    label += f" · {_label(sheet.table, part.better)}" if named else ""
     return f"{label}: {', '.join(texts)}" + (f" ({markdown(part.reason)})" if part.reason and told else "")
 
 

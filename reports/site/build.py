@@ -12,6 +12,7 @@ from typing import Any
 
 from harness import environment
 from harness.errors import OutputError, UserError
+from harness.nightly_history import History
 from harness.plan import Plan
 from harness.store import SCHEMA, Store, read_json
 from reports.audit.findings import RULES, Finding
@@ -63,6 +64,7 @@ class _Site:
         self.templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
         self.templates.filters |= {"tone": views.tone, "brief": views.brief}
         self.others = list(_others(plan, store))
+        self.nights = History(store.root).nights()
         commit, dirty = environment.commit()
         at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
         self.common = {
@@ -100,8 +102,23 @@ class _Site:
             self.page("other.html", "other.html", "Other jobs", _other_page(self.others))
 
     def _cell(self, sheet: Any, shown: Any) -> None:
-        view = views.cell(sheet, shown, self.store)
+        view = {**views.cell(sheet, shown, self.store), "nights": self._nights(sheet, shown)}
         self.page(views.cell_page(sheet, shown), "cell.html", f"{view['row']}, {view['column']}", view)
+
+    def _nights(self, sheet: Any, shown: Any) -> Mapping[str, str] | None:
+        """The picture of the cell's nightly history under this profile."""
+        nights = self.nights.get(f"{sheet.table.id}/{shown.row}/{shown.column}") if self.figures else None
+        if not nights:
+            return None
+        from reports import history  # loads matplotlib
+
+        made = history.draw(f"{sheet.table.id}/{shown.row}/{shown.column}", nights)
+        if made is None or history.profile(nights, self.store.root) != sheet.profile.name:
+            return None
+        name = Path(views.cell_page(sheet, shown)).stem + ".svg"
+        (self.folder / "figures" / "nights").mkdir(parents=True, exist_ok=True)
+        (self.folder / "figures" / "nights" / name).write_text(made[0], encoding="utf-8")
+        return {"href": f"../figures/nights/{name}", "alternative": made[1]}
 
     def _figures(self, sheet: Any) -> Iterator[Mapping[str, str]]:
         if not self.figures or not any(shown.measured for shown in sheet):

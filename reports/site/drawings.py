@@ -44,8 +44,8 @@ def strip(shown: Shown) -> str:
     band = ", band: margin" if margin else ""
     measured = ", ".join(number(v, 5) for v in finite[:8])
     words = f"published {shown.published.printed} (line{band}), measured {measured}"
-    parts.append(f'<text x="10" y="56" font-size="12" fill="currentColor">{escape(words)}</text>')
-    return _svg(64, parts, words)
+    # the words stand below the drawing, which a narrow screen makes small
+    return f"<figure>{_svg(48, parts, words)}<figcaption>{escape(words)}</figcaption></figure>"
 
 
 def curve(band: Band, what: str = "training loss") -> str:

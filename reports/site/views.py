@@ -203,7 +203,7 @@ def _claims(sheet: Sheet) -> Iterator[dict[str, Any]]:
         parts = []
         for part in judgement.parts:
             name = short(sheet.table.columns[part.column].label or part.column, 40)
-            name += f", {labels[part.better]}" if len(judgement.claim.steps) > 1 else ""
+            name += f" · {labels[part.better]}" if len(judgement.claim.steps) > 1 else ""
             decimals = sheet.table.measure_of(part.column).decimals
             said = [part.outcome] + ([signed(part.difference, decimals)] if part.difference is not None else [])
             said += [f"paper {signed(part.published, decimals)}"] if part.published is not None else []

@@ -85,6 +85,8 @@ ECENET = [
     ("missing", "ecenet", "weight decay"),
     ("missing", "ecenet", "flipping"),
     ("fact", "ecenet", "the symbol C"),
+    ("fact", "ecenet", "pixels summed over of Eq. 3", "HW", "WH"),
+    ("fact", "ecenet", "half of the channels of Eq. 2", "Y″"),
 ]
 IDRNET = [
     ("missing", "idrnet, Table 4", "no printed value"),

@@ -194,10 +194,10 @@ def test_every_format_tells_an_ablation_step_by_step(make: Make) -> None:
         bench.measure(row, "score", first, first + 2.1, first + 3.9 + first / 100)
     sheet = bench.sheet()
     (told,) = views.table(sheet, (), ())["claims"]
-    assert told["text"] == "each better than the one before: PPM, ASPP, OCR"
-    assert [part.partition(":")[0] for part in told["parts"]] == ["mIoU, ASPP", "mIoU, OCR"]
-    assert "each better than the one before: PPM, ASPP, OCR" in markdown.render(sheet)
-    assert "claim: each better than the one before: ppm, aspp, ocr: holds" in terminal.render(sheet)
+    assert told["text"] == "each better than the one before: PPM → ASPP → OCR"
+    assert [part.partition(":")[0] for part in told["parts"]] == ["mIoU · ASPP", "mIoU · OCR"]
+    assert "each better than the one before: PPM → ASPP → OCR" in markdown.render(sheet)
+    assert "claim: each better than the one before: ppm → aspp → ocr: holds" in terminal.render(sheet)
 
 
 @given(
