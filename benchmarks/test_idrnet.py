@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from host_waits import Synchronisations
 from idrnet_loops import logits as loop_logits
 from idrnet_loops import losses as loop_losses
 
@@ -120,6 +121,28 @@ def test_deletion_pass(benchmark):
     record(benchmark, with_deletion)
     report(benchmark, "step with deletion pass against without", dear, cheap, "at most 1.35")
     assert dear <= 1.35 * cheap
+
+
+@pytest.mark.benchmark(group="idrnet")
+def test_host_synchronisations(benchmark):
+    """Counted, so a small map does; on a GPU each would stall the queue of kernels."""
+    counts = {}
+    for formulation in FORMULATIONS:
+        head, _, targets = setting(60, channels=64)
+        features = [torch.randn(2, 2048, 16, 16, requires_grad=True)]
+        for what, work in (
+            ("training step", training_step(formulation, head, features, targets)),
+            ("inference", inference(formulation, head, features)),
+        ):
+            with Synchronisations() as seen:
+                work()
+            counts[what, formulation] = seen.count
+    record(benchmark, lambda: None)
+    for what, most in (("training step", 1), ("inference", 0)):
+        mine, theirs = counts[what, "ours"], counts[what, "loops"]
+        print(f"\nhost synchronisations, {what}: ours {mine}, peer {theirs} (at most {most})")
+        benchmark.extra_info[what] = {"ours": mine, "peer": theirs}
+        assert mine <= most < theirs
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak from Linux's /proc")

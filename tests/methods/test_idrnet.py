@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
+import sys
+from pathlib import Path
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.errors import UserError
 from methods import registry
 from methods.idrnet.options import CHOICES, DIFFERENCES
 from methods.segmentor import IGNORE, GivenFeatures, pixel_loss
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from host_waits import Synchronisations
 
 K = 6
 CHANNELS = (3, 4, 5, 9)
@@ -343,7 +347,7 @@ def test_float16_weights_with_overflowing_relations():
     assert model([x.half() for x in features]).isfinite().all()
 
 
-@pytest.mark.parametrize("context", ["none", "ppm", "uper"])
+@pytest.mark.parametrize("context", CHOICES["context"])
 def test_compiles_without_a_graph_break(context):
     model = build(context=context).eval()
     features, _ = sample()
@@ -351,24 +355,6 @@ def test_compiles_without_a_graph_break(context):
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     with torch.no_grad():
         torch.testing.assert_close(compiled(features), model(features))
-
-
-class Synchronisations(TorchDispatchMode):
-    """Counts operations whose result's value or shape the host must wait for on an accelerator."""
-
-    waits = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "bincount", "equal", "is_nonzero")
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name = function.overloadpacket._qualified_op_name.removeprefix("aten::")
-        masks = name.startswith("index") and any(
-            i is not None and i.dtype == torch.bool for i in (args[1] if isinstance(args[1], list | tuple) else [])
-        )
-        self.count += masks or name.lstrip("_").startswith(tuple(w.lstrip("_") for w in self.waits))
-        return function(*args, **(kwargs or {}))
 
 
 def test_the_counter_of_synchronisations_counts():
