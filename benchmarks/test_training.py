@@ -92,25 +92,68 @@ def test_loop_overhead(tmp_path, benchmark):
     assert ratio <= 1.03
 
 
-def peer(who: str, folder: Path, iterations: int) -> dict[str, float]:
-    command = [sys.executable, str(PEERS), who, str(folder), str(iterations)]
+def peer(who: str, dataset: str, layout: str, folder: Path, iterations: int) -> dict[str, float]:
+    command = [sys.executable, str(PEERS), who, dataset, layout, str(folder), str(iterations)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_against_mmengine(tmp_path, benchmark):
-    """Images per second at least 1.15 times, memory at most 1.0 times that of mmengine's Runner on mmsegmentation."""
+@pytest.mark.parametrize("dataset", ["cityscapes", "ade20k"])
+def test_against_mmengine(tmp_path, benchmark, dataset):
+    """Images per second at least 1.15 times, memory at most 1.0 times that of mmengine's Runner on mmsegmentation, with 19
+    and with 150 classes, both sides in the same memory layout. What the layout itself is worth is printed beside."""
     pytest.importorskip("mmseg")
-    rounds = [(peer("ours", tmp_path, 20), peer("mmengine", tmp_path, 20)) for _ in range(5)]
+    layouts, sides = ("contiguous", "channels_last"), ("ours", "mmengine")
+    rounds = [
+        {(who, layout): peer(who, dataset, layout, tmp_path, 20) for layout in layouts for who in sides}
+        for _ in range(3)
+    ]
+
+    def ratio(measure: str, a: tuple[str, str], b: tuple[str, str]) -> float:
+        return statistics.median(one[a][measure] / one[b][measure] for one in rounds)
+
     ratios = {
-        name: statistics.median(ours[name] / theirs[name] for ours, theirs in rounds)
-        for name in ("per_cpu_second", "per_second", "MiB")
+        f"{measure}, {layout}": ratio(measure, ("ours", layout), ("mmengine", layout))
+        for measure in ("per_cpu_second", "per_second", "MiB")
+        for layout in layouts
     }
-    benchmark.extra_info.update({"ours, mmengine": rounds, "ratios": ratios})
+    worth = {who: ratio("per_cpu_second", (who, "channels_last"), (who, "contiguous")) for who in sides}
+    benchmark.extra_info.update({"ours / mmengine": ratios, "channels_last / contiguous": worth})
     benchmark.pedantic(lambda: None)
-    print(f"\nours / mmengine: {ratios}\n" + "\n".join(f"{a}  {b}" for a, b in rounds))
-    assert ratios["per_cpu_second"] >= 1.15
-    assert ratios["MiB"] <= 1.0
+    print(f"\n{dataset}, ours / mmengine: {ratios}\nchannels_last / contiguous, images per CPU second: {worth}")
+    for layout in layouts:
+        assert ratios[f"per_cpu_second, {layout}"] >= 1.15
+        assert ratios[f"MiB, {layout}"] <= 1.0
+
+
+def test_data_wait(tmp_path, benchmark):
+    """With a worker that reads ahead the step waits at most 5 % of the time for its data; without, all of the reading."""
+    torch.set_num_threads(1)
+    shares = {}
+    for workers in (0, 1):
+        config = TrainConfig(
+            model=Model(name="fcn", num_classes=11, backbone="resnet18", output_stride=16, options={"channels": 128}),
+            data=Data(name="camvid", synthetic=Synthetic(train_images=24, size=(360, 480))),
+            recipe=Recipe(
+                dataset="camvid",
+                batch_size=4,
+                iterations=20,
+                augmentation=Augmentation(resize=(240, 180), ratio=(0.75, 1.5), crop=(160, 160)),
+                checkpoint_every=10**6,
+            ),
+            profile="benchmark",
+            seed=0,
+        )
+        folder = tmp_path / str(workers)
+        context = Context(folder=folder, cache=tmp_path, data_dir=None, device="cpu", threads=1)
+        training = build_training(config, context)
+        training.batches.__self__.workers = workers
+        tally = training.run()
+        shares[workers] = tally.waited / tally.seconds
+    benchmark.extra_info["share of waiting by workers"] = shares
+    benchmark.pedantic(lambda: None)
+    print(f"\nwaiting for data / step: {shares[1]:.3f} with a worker, {shares[0]:.3f} without")
+    assert shares[1] <= 0.05
 
 
 def test_checkpoint_write(tmp_path, benchmark):
@@ -127,8 +170,9 @@ def test_checkpoint_write(tmp_path, benchmark):
         seconds.append(time.perf_counter() - start)
     benchmark.extra_info.update({"seconds": seconds, "MiB": path.stat().st_size / 2**20})
     benchmark.pedantic(lambda: None)
-    print(f"\ncheckpoint of {path.stat().st_size / 2**20:.0f} MiB written in {statistics.median(seconds):.2f} s")
-    assert statistics.median(seconds) <= 6
+    share = statistics.median(seconds) / 600
+    print(f"\ncheckpoint of {path.stat().st_size / 2**20:.0f} MiB / ten minutes: {share:.4f}")
+    assert share <= 0.01
 
 
 def test_resume(tmp_path, benchmark):

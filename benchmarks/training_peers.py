@@ -1,10 +1,10 @@
 """The same training by this harness and by mmengine's Runner with mmsegmentation's model and pipeline, each in a process.
 
-    python benchmarks/training_peers.py ours|mmengine FOLDER ITERATIONS
+    python benchmarks/training_peers.py ours|mmengine DATASET contiguous|channels_last FOLDER ITERATIONS
 
-FCN on ResNet-18, output stride 16, auxiliary head, ADE20K's 150 classes, batch 4, crops of 160 × 160 out of 480 × 360 JPEGs
-resized by 0.75–1.5, flip, photometric distortion, SGD, no workers, one thread. Prints one JSON line: images per
-CPU second and per second of wall time, and peak resident memory.
+FCN on ResNet-18, output stride 16, auxiliary head, a dataset's classes, batch 4, crops of 160 × 160 out of its synthetic
+scenes of 480 × 360 resized by 0.75–1.5, flip, photometric distortion, SGD, no workers, one thread. Prints one JSON line: images
+per CPU second and per second of wall time, and peak resident memory.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ import time
 import warnings
 from pathlib import Path
 
+import cv2
 import torch
 
-from harness.data import catalog, synthetic
+from harness.data import catalog
+from harness.data.files import locate, pairs
+from harness.data.reading import LabelReader
 from harness.job import Context, Data, Model, TrainConfig
 from harness.recipe import Augmentation, Optimizer, Recipe, Synthetic
 
-DATASET, CLASSES = "ade20k", 150
 BATCH, CROP, WARM_UP = 4, (160, 160), 3
 SCENES = Synthetic(train_images=24, test_images=1, size=(360, 480))
 CHANNELS = 128
@@ -49,22 +51,26 @@ class Clock:
         return json.dumps({"per_cpu_second": self.images / cpu, "per_second": self.images / wall, "MiB": memory})
 
 
-def ours(folder: Path, iterations: int) -> Clock:
+def ours(dataset: str, layout: str, folder: Path, iterations: int) -> Clock:
     from harness.training.run import build_training
 
     config = TrainConfig(
         model=Model(
-            name="fcn", num_classes=CLASSES, backbone="resnet18", output_stride=16, options={"channels": CHANNELS}
+            name="fcn",
+            num_classes=catalog.find(dataset).num_classes,
+            backbone="resnet18",
+            output_stride=16,
+            options={"channels": CHANNELS},
         ),
-        data=Data(name=DATASET, synthetic=SCENES),
+        data=Data(name=dataset, synthetic=SCENES),
         recipe=Recipe(
-            dataset=DATASET,
+            dataset=dataset,
             batch_size=BATCH,
             iterations=iterations,
             optimizer=Optimizer(lr=0.01, momentum=0.9, weight_decay=5e-4),
             augmentation=Augmentation(resize=(240, 180), ratio=(0.75, 1.5), crop=CROP),
             checkpoint_every=10**6,
-            channels_last=True,
+            channels_last=layout == "channels_last",
         ),
         profile="benchmark",
         seed=0,
@@ -83,7 +89,19 @@ def ours(folder: Path, iterations: int) -> Clock:
     return clock
 
 
-def mmengine(folder: Path, iterations: int) -> Clock:
+def training_ids(dataset: str, folder: Path) -> Path:
+    """The same scenes with labels as training ids, which mmsegmentation reads as they are."""
+    root = locate(Data(name=dataset, synthetic=SCENES), data_dir=None, cache=folder)
+    reader, out = LabelReader(root.layout), folder / f"{dataset}_training_ids"
+    for name in ("images", "labels"):
+        (out / name).mkdir(parents=True, exist_ok=True)
+    for i, pair in enumerate(pairs(root, "train")):
+        shutil.copy(pair.image, out / "images" / f"{i:03d}{Path(pair.image).suffix}")
+        cv2.imwrite(str(out / "labels" / f"{i:03d}.png"), reader.read(pair.label))
+    return out
+
+
+def mmengine(dataset: str, layout: str, folder: Path, iterations: int) -> Clock:
     warnings.simplefilter("ignore")
     from mmengine.config import Config
     from mmengine.hooks import Hook
@@ -96,18 +114,23 @@ def mmengine(folder: Path, iterations: int) -> Clock:
     class Ticks(Hook):
         priority = "LOWEST"
 
+        def before_train(self, runner: Runner) -> None:
+            if layout == "channels_last":
+                runner.model.to(memory_format=torch.channels_last)
+
         def after_train_iter(self, *arguments, **options) -> None:
             clock.tick()
 
-    data = synthetic.write_once(catalog.find(DATASET), SCENES, folder)
-    runner = Runner.from_cfg(Config({**_mmengine_config(data, iterations), "work_dir": str(folder / "mmengine")}))
+    classes = catalog.find(dataset).num_classes
+    settings = _mmengine_config(training_ids(dataset, folder), classes, iterations)
+    runner = Runner.from_cfg(Config({**settings, "work_dir": str(folder / "mmengine")}))
     runner.register_hook(Ticks())
     runner.train()
     return clock
 
 
-def _mmseg_model() -> dict:
-    head = {"type": "FCNHead", "num_convs": 1, "concat_input": False, "num_classes": CLASSES, "dropout_ratio": 0.1}
+def _mmseg_model(classes: int) -> dict:
+    head = {"type": "FCNHead", "num_convs": 1, "concat_input": False, "num_classes": classes, "dropout_ratio": 0.1}
     norm = {"type": "BN", "requires_grad": True}
     return {
         "type": "EncoderDecoder",
@@ -142,10 +165,10 @@ def _mmseg_model() -> dict:
     }
 
 
-def _mmseg_dataset(data: Path) -> dict:
+def _mmseg_dataset(data: Path, classes: int) -> dict:
     pipeline = [
         {"type": "LoadImageFromFile"},
-        {"type": "LoadAnnotations", "reduce_zero_label": True},
+        {"type": "LoadAnnotations"},
         {"type": "RandomResize", "scale": (240, 180), "ratio_range": (0.75, 1.5), "keep_ratio": True},
         {"type": "RandomCrop", "crop_size": CROP, "cat_max_ratio": 0.75},
         {"type": "RandomFlip", "prob": 0.5},
@@ -155,24 +178,23 @@ def _mmseg_dataset(data: Path) -> dict:
     return {
         "type": "BaseSegDataset",
         "data_root": str(data),
-        "data_prefix": {"img_path": "images/training", "seg_map_path": "annotations/training"},
-        "img_suffix": ".jpg",
+        "data_prefix": {"img_path": "images", "seg_map_path": "labels"},
+        "img_suffix": next((data / "images").iterdir()).suffix,
         "seg_map_suffix": ".png",
-        "metainfo": {"classes": [str(i) for i in range(CLASSES)]},
-        "reduce_zero_label": True,
+        "metainfo": {"classes": [str(i) for i in range(classes)]},
         "pipeline": pipeline,
     }
 
 
-def _mmengine_config(data: Path, iterations: int) -> dict:
+def _mmengine_config(data: Path, classes: int, iterations: int) -> dict:
     return {
         "default_scope": "mmseg",
-        "model": _mmseg_model(),
+        "model": _mmseg_model(classes),
         "train_dataloader": {
             "batch_size": BATCH,
             "num_workers": 0,
             "sampler": {"type": "InfiniteSampler", "shuffle": True},
-            "dataset": _mmseg_dataset(data),
+            "dataset": _mmseg_dataset(data, classes),
         },
         "optim_wrapper": {
             "type": "OptimWrapper",
@@ -195,6 +217,6 @@ def _mmengine_config(data: Path, iterations: int) -> dict:
 if __name__ == "__main__":
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
-    who, where, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    who, dataset, layout, where, count = sys.argv[1:]
     torch.manual_seed(0)
-    print({"ours": ours, "mmengine": mmengine}[who](where, count).report())
+    print({"ours": ours, "mmengine": mmengine}[who](dataset, layout, Path(where), int(count)).report())
