@@ -65,7 +65,7 @@ def draw(scenes: Sequence[Scene], labels: Mapping[str, str], classes: Sequence[s
     `labels` are the rows in order with what to call them; the first is what the others are compared with.
     """
     rows = list(labels)
-    side = min(3.2, 12.5 / (1 + len(rows)))  # inches
+    side = min(3.2, max(1.3, 12.5 / (1 + len(rows))))  # inches; many rows make a wider figure rather than stamps
     heights = [side * scene.truth.shape[0] / scene.truth.shape[1] + _TITLE for scene in scenes for _ in range(2)]
     figure = style.canvas(side * (1 + len(rows)), sum(heights) + 0.9)
     figure.get_layout_engine().set(h_pad=0.01, w_pad=0.03, hspace=0.0, wspace=0.0)
@@ -102,6 +102,7 @@ def _legend(
     maps = [m for scene in scenes for m in (scene.truth, *scene.predictions.values())]
     present = sorted(set().union(*(np.unique(m).tolist() for m in maps)) - {IGNORE})
     handles = [Patch(color=tuple(v / 255 for v in palette[k]), label=style.label(classes[k], 18)) for k in present[:36]]
+    handles += [Patch(color="none", label=f"and {len(present) - 36} more")] if len(present) > 36 else []
     marks = [Patch(color=WRONG, label="wrong in both" if several else "wrong")]
     if several:
         name = style.label(first, 24)

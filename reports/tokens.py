@@ -62,7 +62,10 @@ def figure(rows: Mapping[str, Sequence[np.ndarray]], classes: Sequence[str], whe
         ax.tick_params(length=0 if count <= _NAMED else 2, pad=2)
         ax.grid(visible=False)
         own, first = _told(matrices[label])
-        ax.set_title(f"{style.label(label, 34)}\ndiagonal {own:.3f}, first in {first:g} of {count}", fontsize=8.5)
+        ax.set_title(
+            f"{style.label(label, 34)}\ndiagonal {own:.3f} ({own * count:.2f} × equal), first in {first:g} of {count}",
+            fontsize=8,
+        )
     bar = made.colorbar(image, ax=made.axes, shrink=0.7, aspect=30, pad=0.015)
     bar.ax.axhline(1 / count, color="white", linewidth=1.5)
     bar.set_label(f"dependency (equal shares: {1 / count:.3f}, white line)")

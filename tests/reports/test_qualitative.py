@@ -91,3 +91,13 @@ def test_images_of_different_sizes_and_large_ones_are_drawn(tmp_path: Path):
         figure = qualitative.draw(made, {"a": "A"}, ["sky", "road"], [(0, 0, 0), (9, 9, 9)])
         file = qualitative.write(figure, tmp_path / "x.png")
     assert file.stat().st_size < 2_000_000
+
+
+def test_many_rows_make_a_wider_figure_and_many_classes_are_counted():
+    truth = np.arange(60, dtype=np.uint8).reshape(6, 10)
+    rows = [f"r{i}" for i in range(21)]
+    scene = Scene("x", np.zeros((6, 10, 3), np.uint8), truth, dict.fromkeys(rows, truth))
+    with style.styled():
+        figure = qualitative.draw([scene], {r: r for r in rows}, [f"c{k}" for k in range(60)], [(0, 0, 0)] * 60)
+    assert figure.get_size_inches()[0] > 25
+    assert "and 24 more" in [text.get_text() for legend in figure.legends for text in legend.get_texts()]
