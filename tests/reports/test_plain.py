@@ -84,6 +84,20 @@ def test_jobs_that_no_cell_names_are_counted_in_one_line(make: Make) -> None:
     assert "named by no cell" not in csvfile.render(replace(sheet, others=0))
 
 
+@pytest.mark.parametrize("damage", ['"schema": 0,', '"schema": 2,', ""])
+def test_a_result_of_another_version_is_counted_and_says_what_to_do(make: Make, damage: str) -> None:
+    bench = make()
+    bench.measure("ppm", "params", 23.07)
+    file = bench.store.folder(bench.jobs("ppm", "params")[0]) / "result.json"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace('"schema": 1,', damage) if damage else text[:40], encoding="utf-8")
+    sheet = bench.sheet()
+    assert sheet.counts()["unreadable"] == 2  # parameters and FLOPs are one job's
+    assert records(csvfile.render(sheet))["ppm", "params"]["verdict"] == "unreadable"
+    for made in (markdown.render(sheet), terminal.render(sheet)):
+        assert "another version or is not whole; python -m harness run measures it again" in made
+
+
 def test_the_terminal_says_where_the_numbers_come_from(make: Make) -> None:
     text = terminal.render(filled(make).sheet())
     assert "measured at 4e1c2aa04e1c, on cuda: Test GPU, driver NVIDIA 580.1; torch 2.15.0" in text
