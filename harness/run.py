@@ -62,6 +62,8 @@ def queue(plan: Plan, store: Store, *, retry_failed: bool = False) -> Queue:
     failed: dict[str, Failure] = {}
     for job in plan.pending(store):
         failure = None if retry_failed else store.failure(job)
+        if failure is not None and failure.exit == Exit.OUTPUT:
+            failure = None  # no fault of the job's: once there is room, the same command goes on from what was saved
         reason = plan.reason(job)
         if reason is not None:
             blocked[job.key] = reason

@@ -285,6 +285,17 @@ def test_weights_are_part_of_the_key(tmp_path: Path):
     assert before.identity == after.identity
 
 
+def test_a_job_that_a_full_disk_stopped_is_run_again_by_the_same_command(store: Store):
+    plan = planned(TABLE2)
+    full, broken = [job for job in plan.jobs.values() if job.kind == "train"][:2]
+    store.fail(full, Failure("error", "the disk is full", Exit.OUTPUT))
+    store.fail(broken, Failure("exception", "a bug", Exit.FAILED))
+    todo = queue(plan, store)
+    assert full in todo.run
+    assert broken not in todo.run
+    assert broken.key in todo.failed
+
+
 # --------------------------------------------------------------------------------------------------------- selections
 
 

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import random
 import signal
 import subprocess
@@ -17,8 +18,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import Interrupted
+from harness.errors import Exit, Interrupted
 from harness.training import checkpoint, curve
+from harness.training.__main__ import main as training_command
 from harness.training.run import train
 
 from . import tiny
@@ -184,3 +186,20 @@ def test_real_trainings_killed_at_twenty_random_instants(tmp_path, method):
         if killed == 20:
             return
         finished += 1  # it was quicker than its killer: another one
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2], ids=lambda number: number.name)
+def test_a_signal_saves_and_leaves_with_the_code_that_says_run_it_again(tmp_path, number):
+    """`python -m harness.training` as a scheduler stops it: the checkpoint is of the last iteration in the curve."""
+    folder = tmp_path / "job"
+    (tmp_path / "job.json").write_text(config(iterations=100_000, checkpoint_every=50_000).model_dump_json())
+    command = [str(tmp_path / "job.json"), "--folder", str(folder), "--device", "cpu"]
+    child = started(lambda: sys.exit(training_command(command)))
+    while child.is_alive() and not curve.read(folder):
+        child.join(0.01)
+    os.kill(child.pid, number)
+    child.join(PATIENCE)
+    assert child.exitcode == Exit.RESUMABLE
+    (saved,) = checkpoint.listing(folder)
+    assert saved.iteration == len(curve.read(folder)) > 0
