@@ -65,6 +65,8 @@ def _task() -> str:
 
 def _requeue() -> bool:
     """Whether Slurm takes this job back into its queue; some nodes have no scontrol, and then the front end submits it."""
+    for number in STOPPING:  # scontrol inherits this: what ends the whole job must not end it before the answer
+        signal.signal(number, signal.SIG_IGN)
     try:
         done = subprocess.run(["scontrol", "requeue", _task()], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:
