@@ -18,7 +18,7 @@ from harness.job import KINDS, ComplexityConfig, Data, EvaluateConfig, Job, Late
 from harness.key import Code, digest
 from harness.library import recipe as find_recipe
 from harness.measures import Measure
-from harness.recipe import Profile, Recipe, Spec
+from harness.recipe import Profile, Recipe, Spec, TestProtocol
 from harness.store import Store
 from harness.table import Table
 
@@ -223,10 +223,9 @@ class Planner:
         model = self._model(table, row, column_key, recipe, image=True)
         common = {"profile": self.profile.name, "seed": repetition_seed(dataset=recipe.dataset, repetition=repetition)}
         # a training that tests itself does so as its recipe says, whatever the column: columns share their training
-        test = (
-            self._recipe(table, row, column_key, as_tested=False).test if recipe.evaluate_every else type(recipe.test)()
-        )
-        train_recipe = recipe.model_copy(update={"test": test, "source": "", "differs": {}})
+        tests_itself = recipe.evaluate_every is not None
+        own = self._recipe(table, row, column_key, as_tested=False).test if tests_itself else TestProtocol()
+        train_recipe = recipe.model_copy(update={"test": own, "source": "", "differs": {}})
         config = TrainConfig(model=model, data=data, recipe=train_recipe, shorten=self.profile.shorten, **common)
         train = self._job(plan, "train", config, data=data)
         if table.measure_of(column_key).kind == "train":
@@ -288,28 +287,31 @@ class Planner:
         checkpoint = record.get("checkpoint")
         keyed = {k: v for k, v in record.items() if k != "checkpoint"}
         parts: dict[str, Any] = {"config": keyed, "code": self._closure(kind, config)}
-        blocked = None
+        blocked: list[str] = []
         if data is not None:
             try:
                 parts["data"] = {data.name: self._data_digest(data)}
             except MissingError as error:
-                blocked, parts["data"] = str(error), {data.name: "absent"}
+                blocked.append(str(error))
+                parts["data"] = {data.name: "absent"}
         if checkpoint is not None:
             try:
                 parts["weights"] = {"checkpoint": self._file_digest(Path(checkpoint))}
             except MissingError as error:
-                blocked, parts["weights"] = str(error), {"checkpoint": f"absent: {checkpoint}"}
+                blocked.append(str(error))
+                parts["weights"] = {"checkpoint": f"absent: {checkpoint}"}
         elif model.pretrained and kind == "train":  # a test has the training's, and nothing else needs any
             try:
                 parts["weights"] = self._pretrained(str(model.backbone), model.pretrained)
             except MissingError as error:
-                blocked, parts["weights"] = f"{error}. {pretrained.advice(str(model.backbone))}", {"file": "absent"}
+                blocked.append(f"{error}. {pretrained.advice(str(model.backbone))}")
+                parts["weights"] = {"file": "absent"}
         if needs:
             parts["needs"] = {job.kind: job.key for job in needs}
         identity = digest({"kind": kind, "config": record, "needs": [job.identity for job in needs]})
         job = Job(kind, record, digest({"kind": kind, **parts}), identity, parts, tuple(j.key for j in needs))
-        if blocked is not None:
-            plan.blocked[job.key] = blocked
+        if blocked:
+            plan.blocked[job.key] = "; and ".join(blocked)
         return plan.jobs.setdefault(job.key, job)
 
     def _pretrained(self, backbone: str, told: bool | str) -> dict[str, str]:
@@ -326,11 +328,7 @@ class Planner:
         from methods import registry
 
         model: Model = config.model  # type: ignore[attr-defined]
-        entries = [registry.find(model.name, model.kind)]
-        options = {**(entries[0].options or {}), **model.options}
-        for entry in entries:  # grows: an option may name another entry, which is built by name and never imported
-            named = _texts((options if entry is entries[0] else entry.options or {}).values())
-            entries += [e for (_, name), e in registry.entries().items() if name in named and e not in entries]
+        entries = registry.reached(model.name, model.options, model.kind)
         modules = tuple(sorted({*KINDS[kind].modules(config), *(e.module for e in entries)}))
         if modules not in self._closures:
             outside = {e.module: e.file for e in entries if not e.module.startswith("methods.")}
@@ -369,19 +367,6 @@ def _beyond_defaults(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
         return type(value) is type(default) and value == default
 
     return {name: value for name, value in options.items() if not same(name, value)}
-
-
-def _texts(values: Iterable[Any]) -> set[str]:
-    """The texts among option values, also inside lists and mappings."""
-    found: set[str] = set()
-    for value in values:
-        if isinstance(value, str):
-            found.add(value)
-        elif isinstance(value, Mapping):
-            found |= _texts(value.values())
-        elif isinstance(value, list | tuple):
-            found |= _texts(value)
-    return found
 
 
 def _file_digest(path: Path) -> str:

@@ -169,7 +169,11 @@ def _load(body: nn.Module, path: Path, name: str) -> None:
     except Exception as error:
         raise UserError(f"backbone '{name}': {path} is not a file of weights ({error})") from error
     for wrapper in ("state_dict", "model"):
-        state = state.get(wrapper, state)
+        state = state.get(wrapper, state) if isinstance(state, Mapping) else state
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(
+            f"backbone '{name}': {path} is not a file of weights (it holds no mapping from names to tensors)"
+        )
     own = body.state_dict()
     given = {key: value for key, value in state.items() if not key.startswith(_CLASSIFIERS)}
     problems = [f"missing {key}" for key in own if key not in given and not key.endswith("num_batches_tracked")]

@@ -15,7 +15,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -150,6 +150,30 @@ def find(name: str, kind: str = "method") -> Entry:
         tail = nearest(name, names(kind))
         raise UserError(f"unknown {kind} '{name}'.{tail} (python -m harness list {kind}s)")
     return entry
+
+
+def reached(name: str, options: Mapping[str, Any], kind: str = "method") -> list[Entry]:
+    """The entry called `name` and, with these options, all that it builds by name and never imports: an option, or a
+    default, may name another entry."""
+    found = [find(name, kind)]
+    for entry in found:  # grows
+        values = {**(entry.options or {}), **(options if entry is found[0] else {})}
+        named = _texts(values.values())
+        found += [e for (_, other), e in entries().items() if other in named and e not in found]
+    return found
+
+
+def _texts(values: Iterable[Any]) -> set[str]:
+    """The texts among option values, also inside lists and mappings."""
+    found: set[str] = set()
+    for value in values:
+        if isinstance(value, str):
+            found.add(value)
+        elif isinstance(value, Mapping):
+            found |= _texts(value.values())
+        elif isinstance(value, list | tuple):
+            found |= _texts(value)
+    return found
 
 
 def _external(name: str, kind: str) -> Entry:

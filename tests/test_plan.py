@@ -258,6 +258,9 @@ def test_absent_weights_keep_their_own_cells_alone_from_running(tmp_path: Path, 
     assert "Put a file of them at $HARNESS_WEIGHTS/resnet18.safetensors" in plan.reason(without)
     assert plan.reason(random) is None
     assert set(queue(plan, store).blocked) == {without.key, *without.needs}
+    paper = planned(table(rows, more="defaults: {backbone: resnet18}"), profile="paper")
+    for missing in ("HARNESS_DATA", "absent.pt: No such file"):  # where data is absent too, both are said
+        assert missing in paper.blocked[paper.cells[0].jobs[0].needs[0]]
 
 
 def test_weights_of_the_folder_are_known_by_their_content_others_by_timms_name(tmp_path: Path, monkeypatch):

@@ -17,7 +17,8 @@ from harness.data.scenes import save, scene
 from harness.errors import OutputError, UserError, nearest
 from harness.recipe import Synthetic
 
-_WRITERS = ("synthetic.py", "scenes.py", "instances.py")  # the files whose change makes other scenes
+# the files whose change makes other scenes
+_WRITERS = ("synthetic.py", "scenes.py", "instances.py", "reading.py", "mat.py")
 
 
 def write_once(dataset: Dataset, scenes: Synthetic, cache: Path) -> Path:

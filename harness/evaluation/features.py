@@ -44,9 +44,8 @@ def draw(images: Sequence[Pair], root: Root, classes: Sequence[int], per_class: 
             inside = np.flatnonzero(label == k)
             rng = np.random.default_rng([seed, i, k])
             chosen = rng.choice(inside, min(len(inside), per_class), replace=False)
-            order = (
-                np.arange(len(chosen)) + rng.random()
-            )  # of several images: all their first pixels, then the second …
+            # of several images: all their first pixels, then the second …
+            order = np.arange(len(chosen)) + rng.random()
             rows, columns = np.divmod(chosen, label.shape[1])
             drawn[k].append(np.stack([order, np.full(len(chosen), i), rows, columns, np.full(len(chosen), k)]))
     parts = [(p := np.concatenate(found, axis=1))[:, np.argsort(p[0])[:per_class]] for found in drawn.values() if found]

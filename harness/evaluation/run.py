@@ -97,18 +97,22 @@ def confusion_of(
     readers = 0 if context.device == "cpu" else min(8, context.threads)
     images = images_for_testing(root, protocol.split, protocol, part=(here.rank, here.world), readers=readers)
     started = time.perf_counter()
-    done, stopped = 0, False
+    done, stopped, refused = 0, False, ""
     for done, item in enumerate(images, start=1):
         try:
             prediction = predict(model, item.views, item.label.shape, protocol, **how)
         except NonFiniteScores as error:
-            raise NonFiniteScores(f"image '{item.id}' of split '{protocol.split}': {error}") from None
+            refused = f"image '{item.id}' of split '{protocol.split}': {error}"
+            break
         confusion.update(prediction, item.label.to(context.device, non_blocking=True))
         context.progress(Progress(done, own, done / (time.perf_counter() - started)))
         stopped = done < own and context.should_stop()
         if stopped:
             break
-    if any_rank(stopped):  # on all processes together: those that go on would wait for the others' counts
+    # on all processes together: those that go on would wait for the others' counts
+    if any_rank(bool(refused)):
+        raise NonFiniteScores(next(filter(None, gather_texts(refused))))
+    if any_rank(stopped):
         raise Interrupted(f"stopped after {done} of {own} images; an evaluation starts over when it is run again")
     confusion.add_ranks()
     return confusion.matrix(), total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import resource
@@ -123,12 +124,11 @@ class Journal:
         self._show(records[-1])
 
     def note_scores(self, scores: Mapping[str, float]) -> None:
-        """Takes scores of the model after the iteration last read, in %. Their time and, on a GPU, their memory count neither
-        against throughput nor as the training's peak."""
+        """Takes scores of the model after the iteration last read, in %. On a GPU the memory that they took does not count
+        as the training's peak."""
         self._write([{"iteration": self.tally.iteration, **scores}])
         if torch.cuda.is_initialized():
             torch.cuda.reset_peak_memory_stats()
-        self.restart_clock()
 
     def _write(self, records: list[dict[str, Any]]) -> None:
         for log in self.logs:
@@ -178,11 +178,14 @@ class Journal:
         left = (self.clock - self.started) / (done - self.first) * (self.iterations - done)
         self.progress(Progress(done, self.iterations, rate, text, left))
 
-    def restart_clock(self) -> None:
-        """What lies between (a checkpoint, a test) counts as training time, not against throughput."""
-        now = time.perf_counter()
-        self.tally.total_seconds += now - self.clock
-        self.clock = now
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[None]:
+        """What is done inside (a checkpoint, a test) counts as training time, not against throughput."""
+        began = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - began
+        self.tally.total_seconds += seconds
+        self.clock += seconds
 
     def close(self) -> None:
         for log in self.logs:

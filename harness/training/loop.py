@@ -46,18 +46,13 @@ class Training:
     precision: Precision = field(default_factory=Precision)
     checkpoint_every: int = 500
     accumulate: int = 1  # a batch goes through the model in so many equal parts, which saves memory
-    mean: str = (
-        "valid"  # the pixels that the losses are means over, as in recipe.Loss: a part counts by how many it has
-    )
+    mean: str = "valid"  # the pixels that the losses are means over (recipe.Loss): a part counts by how many it has
     clip_norm: float | None = None
     identity: Mapping[str, Any] = field(default_factory=dict)
     read_every: int = 1  # iterations between two reads of the losses; each read waits for a GPU to catch up
-    test_every: int | None = (
-        None  # iterations between two calls of `test`, which gives scores of the model for the curve
-    )
-    test: Callable[[Callable[[], bool]], Mapping[str, float]] | None = (
-        None  # raises Interrupted where its argument says so
-    )
+    test_every: int | None = None  # iterations between two calls of `test`
+    # gives scores of the model for the curve; raises Interrupted where its argument says so
+    test: Callable[[Callable[[], bool]], Mapping[str, float]] | None = None
     log: Callable[[int], Log] | None = None  # opens another log beside the curve, of the iterations after the given one
 
     def run(
@@ -87,8 +82,8 @@ class Training:
                 stop = distributed.any_rank(should_stop()) and not last
                 if last or stop or tally.iteration % self.checkpoint_every == 0:
                     journal.read()  # nothing is saved before its loss is known to be finite
-                    self._save(tally, final=last)
-                    journal.restart_clock()
+                    with journal.apart():
+                        self._save(tally, final=last)
                 if stop:
                     raise self._stopped(tally)
         finally:
@@ -127,17 +122,18 @@ class Training:
         journal.read()
         random = random_state.capture()
         self.model.eval()
-        try:
-            with distributed.statistics_of_rank_0(self.model):
-                scores = self.test(should_stop)
-        except Interrupted:
-            scores = None
+        stopped = False
+        with journal.apart():
+            try:
+                with distributed.statistics_of_rank_0(self.model):
+                    journal.note_scores(self.test(should_stop))
+            except Interrupted:
+                stopped = True
         self.model.train()
         random_state.restore(random)
-        if scores is None:
+        if stopped:
             self._save(journal.tally, final=False)
             raise self._stopped(journal.tally)
-        journal.note_scores(scores)
 
     def _stopped(self, tally: Tally) -> Interrupted:
         return Interrupted(f"stopped after iteration {tally.iteration} of {self.iterations}; state saved")

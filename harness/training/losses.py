@@ -93,7 +93,7 @@ def ohem(logits: Tensor, targets: Tensor, *, threshold: float = 0.7, keep: float
     and of the hardest `keep` share of the batch's valid pixels in any case (Shrivastava et al. 2016)."""
     logits, valid = _resized(logits, targets), targets != IGNORE
     losses = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")
-    # of all processes; ignored pixels are easier than any
+    # ranked among the pixels of all processes, where ignored ones are easier than any
     everywhere = gather_over_ranks(losses.detach().where(valid, -1).flatten())
     at_least = max(1, int(keep * sum_over_ranks(valid.sum()).item()))
     hardest = everywhere.topk(at_least).values[-1]

@@ -28,8 +28,14 @@ def explain_out_of_memory(training: Training, recipe: Recipe) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
     # outside the handler: its traceback would keep the tensors of the failed step alive
+    if not training.model.training:  # it was being tested, on images of another size than the crops
+        raise OutOfMemory(
+            "a test of the model during its training does not fit into memory: test in smaller windows (recipe.test: mode "
+            "slide, window and stride), or leave recipe.evaluate_every out"
+        )
     height, width = recipe.augmentation.crop
-    batch = f"a batch of {recipe.batch_size} crops of {height} × {width} in {recipe.accumulate} part(s)"
+    parts = "1 part" if recipe.accumulate == 1 else f"{recipe.accumulate} parts"
+    batch = f"a batch of {recipe.batch_size} crops of {height} × {width} in {parts}"
     too_large = f"{batch} does not fit into memory"
     if world_size() > 1:  # a trial of one process would meet the others in the middle of their step
         raise OutOfMemory(f"{too_large} on {world_size()} processes: raise recipe.accumulate, or lower the crop")

@@ -168,10 +168,10 @@ def _losses(model: Segmentor, recipe: Recipe) -> distributed.Losses:
 
 def _identity(config: TrainConfig, iterations: int, cache: Path) -> Mapping[str, Any]:
     """What a checkpoint must agree in to be gone on from: configuration, length, processes and code."""
-    entry = registry.find(config.model.name, config.model.kind)
+    entries = registry.reached(config.model.name, config.model.options, config.model.kind)
     sources = Code(cache)
-    modules = [*KINDS["train"].modules(config), entry.module]
-    code = sources.closure(modules, {entry.module: entry.file})
+    modules = [*KINDS["train"].modules(config), *(entry.module for entry in entries)]
+    code = sources.closure(modules, {entry.module: entry.file for entry in entries})
     sources.save()
     return {
         "config": config.model_dump(mode="json"),

@@ -40,8 +40,7 @@ class TensorBoard:
 
         self._folder = folder
         with self._errors():
-            purged = {"purge_step": iteration + 1} if iteration else {}
-            self._writer = SummaryWriter(str(folder / FOLDER / name), **purged)
+            self._writer = SummaryWriter(str(folder / FOLDER / name), purge_step=iteration + 1)
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Takes lines of the curve, which then stand on the disk."""

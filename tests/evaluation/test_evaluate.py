@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from harness.data import catalog
@@ -234,3 +235,27 @@ def test_normalisation_is_the_trainings(context: Context, monkeypatch: pytest.Mo
     seen.clear()
     run.evaluate(config(), context)
     assert 1.5 < max(seen) < 3
+
+
+def _ranked(rank: int, folder: str) -> None:
+    """One of two processes, of which the second's images alone get scores that are not finite."""
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2")
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    model = nn.Conv2d(3, 11, 3).eval()
+    model.weight.data *= float("nan") if rank else 1
+    where = Context(folder=Path(folder), cache=Path(folder) / "cache", data_dir=None, device="cpu", threads=1)
+    root = locate(DATA, data_dir=None, cache=where.cache)
+    try:
+        run.confusion_of(model, root, TestProtocol(), where)
+    except Exception as error:
+        (Path(folder) / f"{rank}.txt").write_text(f"{type(error).__name__}: {error}")
+    dist.destroy_process_group()
+
+
+def test_processes_refuse_a_diverged_model_alike(tmp_path: Path) -> None:
+    """Also the one whose own scores are finite, in place of waiting for counts that do not come."""
+    second = pairs(locate(DATA, data_dir=None, cache=tmp_path / "cache"), "val")[1].id
+    torch.multiprocessing.spawn(_ranked, (str(tmp_path),), nprocs=2)
+    told = {(tmp_path / f"{rank}.txt").read_text() for rank in range(2)}
+    assert len(told) == 1
+    assert told.pop().startswith(f"NonFiniteScores: image '{second}' of split 'val'")

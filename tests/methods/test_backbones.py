@@ -110,6 +110,15 @@ def test_absent_and_damaged_weights(tmp_path):
         build_backbone("resnet18", pretrained=str(tmp_path / "bad.pth"))
 
 
+@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), {"model": 3}, {"conv1.weight": 3}])
+def test_a_file_of_anything_else_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(
+        UserError, match=r"other\.pth is not a file of weights \(it holds no mapping from names to tensors"
+    ):
+        build_backbone("resnet18", pretrained=str(tmp_path / "other.pth"))
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_a_folder_of_weights_comes_before_a_download(tmp_path, monkeypatch, suffix):
     torch.manual_seed(0)

@@ -81,7 +81,7 @@ def test_a_training_on_two_nodes_is_that_of_two_processes(bench: Bench, cluster:
     table = bench.trainings(iterations=6, methods=("slow", "uneven"))
     file = bench.file("nodes: 2\nenvironment: {MASTER_ADDR: 127.0.0.1}\n")
     told = bench("run", table, "--profile", "scenes", "--on", file, "--no-figures", code=Exit.FAILED)
-    assert "out of memory: a batch of 2 crops of 32 × 32 in 1 part(s) does not fit into memory on 2 processes" in told
+    assert "out of memory: a batch of 2 crops of 32 × 32 in 1 part does not fit into memory on 2 processes" in told
     assert [cause for cause in bench.outcomes() if cause != "waiting"] == ["out of memory"]
     (result,) = bench.store.results("train")
     assert {p.name for p in result.folder.glob("curve*")}

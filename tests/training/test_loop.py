@@ -133,6 +133,28 @@ def test_what_is_left_is_reckoned_from_this_start(tmp_path, monkeypatch):
     assert [(progress.done, progress.left) for progress in seen] == [(31, 9 * 4.0), (32, 8 * 3.0)]
 
 
+def test_what_lies_apart_takes_no_wait_out_of_the_time(tmp_path, monkeypatch):
+    """Three seconds for a batch, seven for a test before it is used, one for the step: four count for throughput."""
+    now = [0.0]
+    monkeypatch.setattr(journal, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def slow():
+        now[0] += 3
+        yield tiny.batch(0)
+
+    tally = journal.Tally(iteration=6)
+    told = journal.Journal(tmp_path, tally, 8, lambda progress: None)
+    told.timed_from = 0
+    for batch in told.timed(slow()):
+        with told.apart():
+            now[0] += 7
+        now[0] += 1
+        tally.iteration += 1
+        told.note({"main": torch.ones(())}, batch, 0.1)
+    told.close()
+    assert (tally.waited, tally.seconds, tally.total_seconds) == (3, 4, 11)
+
+
 def test_a_source_that_ends_early_is_a_bug(tmp_path):
     with pytest.raises(AssertionError, match="ended early"):
         tiny.training(tmp_path, 6, batches=lambda start, stop: tiny.batches(start, stop - 1)).run()

@@ -9,7 +9,7 @@ import timm
 import torch
 
 from harness.data.files import locate, pairs
-from harness.errors import DataError, Interrupted, MissingError, UserError
+from harness.errors import DataError, Interrupted, MissingError, OutOfMemory, UserError
 from harness.job import Context, Data, Measurement, Model, TrainConfig
 from harness.key import Code
 from harness.recipe import Augmentation, Loss, Optimizer, Recipe, Synthetic
@@ -219,6 +219,34 @@ def test_out_of_memory_says_which_batch_fits(tmp_path, cache, monkeypatch, limit
     monkeypatch.setattr(type(training.model), "losses", losses)
     with pytest.raises(UserError, match=rf"4 crops of 64 × 64.*does not fit into memory.*{advice}"):
         train(config(batch_size=4), context(tmp_path, cache))
+
+
+def test_out_of_memory_in_a_test_is_not_laid_to_the_batch(tmp_path, cache, monkeypatch):
+    job = config(evaluate_every=2)
+    model = type(train_job.build_training(job, context(tmp_path, cache)).model)
+    monkeypatch.setattr(model, "forward", lambda self, images: torch.empty(2**62, dtype=torch.uint8))
+    with pytest.raises(OutOfMemory, match="a test of the model during its training does not fit") as told:
+        train(job, context(tmp_path, cache))
+    assert "evaluate_every" in str(told.value)
+    assert "batch" not in str(told.value)
+
+
+def test_code_that_an_option_names_is_part_of_a_checkpoints_identity(tmp_path, cache):
+    """It is built by name and imported nowhere, as a method outside the checkout may do."""
+    (tmp_path / "mine.py").write_text(
+        "from methods.registry import build, register\n"
+        "from methods.segmentor import EncoderDecoder\n\n\n"
+        "@register('mine')\n"
+        "def mine(backbone, num_classes, *, context='ppm'):\n"
+        "    return EncoderDecoder(backbone, build(context, backbone.channels, kind='context'), num_classes)\n"
+    )
+
+    def code(**options):
+        job = config(f"{tmp_path}/mine.py:mine", options=options)
+        return {m for m in train_job.build_training(job, context(tmp_path, cache)).identity["code"] if "contexts." in m}
+
+    assert code(context="ppm") == {"methods.contexts.ppm"}
+    assert code(context="ccnet") == {"methods.contexts.bottleneck", "methods.contexts.ccnet"}
 
 
 def test_workers_leave_the_trainings_random_numbers_alone(tmp_path, cache):

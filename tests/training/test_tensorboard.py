@@ -66,6 +66,21 @@ def test_a_resumed_training_doubles_no_point(tmp_path, cache, asked):
     assert points(tmp_path) == expected(tmp_path)
 
 
+def test_a_training_killed_before_its_first_checkpoint_doubles_no_point(tmp_path, cache, asked):
+    training = build_training(config(iterations=5, checkpoint_every=5), context(tmp_path, cache))
+    real = training.batches
+
+    def killed(start, stop):
+        yield from real(start, 3)
+        raise KeyboardInterrupt
+
+    training.batches = killed
+    with pytest.raises(KeyboardInterrupt):
+        training.run()
+    train(config(iterations=5, checkpoint_every=5), context(tmp_path, cache))
+    assert points(tmp_path) == expected(tmp_path)
+
+
 def test_a_package_that_is_not_there_is_said_before_anything_is_read(tmp_path, cache, asked, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingError, match=r"not installed .*pip install -e '\.\[tensorboard\]'") as refused:
