@@ -157,7 +157,7 @@ class Job:
     kind: str
     config: Mapping[str, Any]
     key: str
-    identity: str  # digest of kind and config alone: the same job whatever the code, data and weights
+    identity: str  # see harness.key.identity: the same job whatever the code, data and weights
     parts: Mapping[str, Any]  # what the key was made of, for `why`
     needs: tuple[str, ...] = ()
 

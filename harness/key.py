@@ -16,10 +16,13 @@ import re
 import tokenize
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness import ROOT
 from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.recipe import Spec
 
 _ROOMS = ("harness", "methods")
 _BY_NAME = re.compile(rf"({'|'.join(_ROOMS)})(\.\w+)+(:\w+)?")
@@ -31,6 +34,16 @@ def digest(value: Any) -> str:
     """SHA-256 of a JSON value in canonical form."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def identity(kind: str, config: Spec, needs: Iterable[str] = ()) -> str:
+    """Digest of a kind and of what a configuration says beyond its defaults: the same job whatever the code, data and weights.
+
+    A field that the harness gains later, with a default, leaves it as it was, so that `why` and the cell's history go on;
+    the key covers every field. `needs`: identities of the jobs that come first.
+    """
+    said = config.model_dump(mode="json", exclude_defaults=True)
+    return digest({"kind": kind, "config": said, "needs": [*needs]})
 
 
 def source_digest(text: str) -> str:

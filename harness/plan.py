@@ -15,7 +15,7 @@ from harness import environment, pretrained
 from harness.document import merge
 from harness.errors import MissingError, UserError, nearest
 from harness.job import KINDS, ComplexityConfig, Data, EvaluateConfig, Job, LatencyConfig, Model, TrainConfig
-from harness.key import Code, digest
+from harness.key import Code, digest, identity
 from harness.library import recipe as find_recipe
 from harness.measures import Measure
 from harness.recipe import Profile, Recipe, Spec, TestProtocol
@@ -308,8 +308,8 @@ class Planner:
                 parts["weights"] = {"file": "absent"}
         if needs:
             parts["needs"] = {job.kind: job.key for job in needs}
-        identity = digest({"kind": kind, "config": record, "needs": [job.identity for job in needs]})
-        job = Job(kind, record, digest({"kind": kind, **parts}), identity, parts, tuple(j.key for j in needs))
+        key, same = digest({"kind": kind, **parts}), identity(kind, config, (job.identity for job in needs))
+        job = Job(kind, record, key, same, parts, tuple(j.key for j in needs))
         if blocked:
             plan.blocked[job.key] = "; and ".join(blocked)
         return plan.jobs.setdefault(job.key, job)

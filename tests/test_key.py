@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from harness import ROOT, library
 from harness.errors import UserError
-from harness.job import KINDS
-from harness.key import Code, changes, digest, imported, source_digest
+from harness.job import KINDS, LatencyConfig, Model
+from harness.key import Code, changes, digest, identity, imported, source_digest
 from harness.plan import Planner
 from harness.table import load
 
@@ -291,3 +291,20 @@ def test_why_names_the_part_that_changed(change: dict, line: str):
 
 def test_nothing_changed_is_no_line():
     assert changes(OLD, OLD) == []
+
+
+def test_a_field_that_comes_later_leaves_the_identity_and_changes_the_key():
+    class LaterModel(Model):
+        pooled: bool = False
+
+    class Later(LatencyConfig):
+        model: LaterModel
+        quiet: bool = False
+
+    said = {"model": {"name": "fcn", "num_classes": 19}, "input": [[1, 3, 64, 64]], "device": "cpu: any, 1 thread"}
+    before, after = LatencyConfig.model_validate(said), Later.model_validate(said)
+    assert identity("latency", before) == identity("latency", after)
+    assert digest(before.model_dump(mode="json")) != digest(after.model_dump(mode="json"))
+    for other in ({"quiet": True}, {"model": {**said["model"], "pooled": True}}, {"repeats": 7}):
+        assert identity("latency", Later.model_validate({**said, **other})) != identity("latency", before)
+    assert identity("latency", before, ["a"]) != identity("latency", before)
