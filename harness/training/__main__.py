@@ -16,6 +16,8 @@ import time
 from functools import partial
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from harness.console import standing
 from harness.errors import Exit, Interrupted, UserError
 from harness.job import Context, Progress, TrainConfig
@@ -40,6 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of each process")
     options = parser.parse_args(arguments)
+    try:
+        config = _read(options.job)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return error.exit
     import torch
 
     from harness.training.run import train
@@ -50,14 +57,14 @@ def main(arguments: list[str] | None = None) -> int:
     context = Context(
         folder=options.folder,
         cache=options.cache or options.folder / "cache",
-        data_dir=options.data and Path(options.data),
+        data_dir=Path(options.data) if options.data else None,
         device=options.device or ("cuda" if torch.cuda.is_available() else "cpu"),
         threads=options.threads,
         progress=partial(_print, time.monotonic()) if first else lambda progress: None,
         should_stop=lambda: bool(seen),
     )
     try:
-        measured = train(TrainConfig.model_validate_json(options.job.read_bytes()), context)
+        measured = train(config, context)
     except Interrupted as interrupted:
         print(interrupted, file=sys.stderr)
         return Exit.RESUMABLE
@@ -68,6 +75,17 @@ def main(arguments: list[str] | None = None) -> int:
         for measurement in measured:
             print(json.dumps(measurement._asdict()))
     return Exit.OK
+
+
+def _read(path: Path) -> TrainConfig:
+    """The configuration in a file; UserError with every field that does not fit."""
+    try:
+        return TrainConfig.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, issue['loc'])) or 'whole file'}: {issue['msg']}" for issue in error.errors()]
+        raise UserError("\n".join([f"{path}: not a train job's configuration:", *lines])) from None
 
 
 def _print(started: float, progress: Progress) -> None:

@@ -1,6 +1,7 @@
 """The train job as the scheduler calls it: on embedded scenes, interrupted, resumed, and with what a recipe can ask for."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -9,12 +10,13 @@ import timm
 import torch
 
 from harness.data.files import locate, pairs
-from harness.errors import DataError, Interrupted, MissingError, OutOfMemory, UserError
+from harness.errors import DataError, Exit, Interrupted, MissingError, OutOfMemory, UserError
 from harness.job import Context, Data, Measurement, Model, TrainConfig
 from harness.key import Code
 from harness.recipe import Augmentation, Loss, Optimizer, Recipe, Synthetic
 from harness.training import checkpoint, curve
 from harness.training import run as train_job
+from harness.training.__main__ import main
 from harness.training.run import train
 from harness.weights import write
 
@@ -247,6 +249,22 @@ def test_code_that_an_option_names_is_part_of_a_checkpoints_identity(tmp_path, c
 
     assert code(context="ppm") == {"methods.contexts.ppm"}
     assert code(context="ccnet") == {"methods.contexts.bottleneck", "methods.contexts.ccnet"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, r"job\.json: No such file"),
+        ("{", r"job\.json: .*\n  whole file: Invalid JSON"),
+        ('{"profile": 3}', r"job\.json: .*\n  model: Field required\n(.*\n)*  profile: Input should be a valid string"),
+    ],
+)
+def test_the_command_says_what_is_wrong_with_its_job(tmp_path, capsys, text, said):
+    job = tmp_path / "job.json"
+    if text is not None:
+        job.write_text(text)
+    assert main([str(job), "--folder", str(tmp_path / "out")]) == Exit.INPUT
+    assert re.search(said, capsys.readouterr().err)
 
 
 def test_workers_leave_the_trainings_random_numbers_alone(tmp_path, cache):
