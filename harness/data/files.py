@@ -111,7 +111,7 @@ def pairs(root: Root, split: str) -> list[Pair]:
     found, problems = scan(root, split)
     if problems:
         shown = "\n  ".join(problems[:50]) + (f"\n  … and {len(problems) - 50} more" if len(problems) > 50 else "")
-        raise DataError(f"dataset '{root.dataset.name}', split '{split}': {len(problems)} files missing\n  {shown}")
+        raise DataError(f"dataset '{root.dataset.name}', split '{split}': missing files: {len(problems)}\n  {shown}")
     if not found:
         raise DataError(f"dataset '{root.dataset.name}', split '{split}': no image under {root.path}")
     return found
@@ -194,13 +194,14 @@ def manifest(root: Root, cache: Path, progress: Callable[[int, int], None] = lam
             files[name] = entry
         else:
             stale.append((name, status.st_size, status.st_mtime_ns))
-    from concurrent.futures import ThreadPoolExecutor  # loads slowly: only where something is read
+    if stale:
+        from concurrent.futures import ThreadPoolExecutor  # loads slowly: only where something is read
 
-    with ThreadPoolExecutor() as pool:
-        contents = pool.map(_sha256, (prefix + name for name, _, _ in stale))
-        for done, ((name, size, modified), content) in enumerate(zip(stale, contents), start=1):
-            files[name] = (size, modified, content)
-            progress(done, len(stale))
+        with ThreadPoolExecutor() as pool:
+            contents = pool.map(_sha256, (prefix + name for name, _, _ in stale))
+            for done, ((name, size, modified), content) in enumerate(zip(stale, contents), start=1):
+                files[name] = (size, modified, content)
+                progress(done, len(stale))
     made = Manifest(files)
     if stale or len(files) != len(known):
         write_aside(kept_at, json.dumps({"root": str(root.path), "files": files}))

@@ -149,7 +149,7 @@ def _convert(dataset: Dataset, target: Path, report: Report) -> None:
     for split in dataset.splits:
         found, missing = scan(root, split)
         if missing:
-            raise DataError(f"split '{split}': {len(missing)} files missing; the first: {missing[0]}")
+            raise DataError(f"split '{split}': missing files: {len(missing)}; the first: {missing[0]}")
         todo += [(pair.label, target / layout.top / layout.label_path(split, pair.id)) for pair in found]
     todo = [(label, png) for label, png in todo if not png.is_file()]
 

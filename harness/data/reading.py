@@ -131,7 +131,7 @@ def raw_values(layout: Layout) -> np.ndarray:
 
 
 def read_pair(pair: Any, labels: LabelReader) -> tuple[np.ndarray, np.ndarray]:
-    """Image uint8 [H, W, 3] and training ids uint8 [H, W] of a `files.Pair`; DataError where their sizes differ."""
+    """Image uint8 [H, W, 3] and training ids uint8 [H, W] of a `layout.Pair`; DataError where their sizes differ."""
     image, label = read_image(pair.image), labels.read(pair.label)
     if image.shape[:2] != label.shape:
         sizes = (

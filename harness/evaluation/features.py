@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.data.files import Pair, Root
+from harness.data.layout import Pair, Root
 from harness.data.loader import Geometry, TestImage, geometry, images_for_testing, normalise
 from harness.data.reading import LabelReader
 from harness.errors import UserError, nearest

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from harness.data.files import Root, locate, pairs
+from harness.data.files import locate, pairs
+from harness.data.layout import Root
 from harness.data.loader import images_for_testing
 from harness.data.reading import LabelReader
 from harness.errors import UserError
