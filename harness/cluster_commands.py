@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness import cost as costs
-from harness.console import plural
+from harness.durations import plural
 from harness.environment import Device
 from harness.errors import Exit
 from harness.job import Job

@@ -226,14 +226,15 @@ def data(options: Namespace) -> Exit:
 def _findings(chosen):
     """(findings, what was checked) of these tables, or of all that are published where there is none."""
     from harness import shelves
+    from harness.durations import plural
     from reports.audit import findings, paper
+    from reports.audit.subject import Subject
 
     ids = {table.id for table in chosen}
     shelf = [str(path) for path in shelves.table_files() if path.stem not in ids]
     tables = [*chosen, *(table for table in load_tables(shelf) if table.published.source.table is not None)]
-    subject = findings.Subject(tables, paper.papers({table.paper for table in tables}), paper.spellings())
-    count = len(chosen) or len(tables)
-    return findings.audit(subject, only=ids), f"{count} {'table' if count == 1 else 'tables'}"
+    subject = Subject(tables, paper.papers({table.paper for table in tables}), paper.spellings())
+    return findings.audit(subject, only=ids), plural(len(chosen) or len(tables), "table")
 
 
 def _report(plan, store, *, figures: bool, text: bool) -> None:

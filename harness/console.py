@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from harness.durations import Estimate, duration
+from harness.durations import Estimate, duration, plural
 from harness.job import Job, Progress
 from harness.plan import Plan
 from harness.run import Outcome, Queue
@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 _VERBS = {"train": "train", "evaluate": "test", "complexity": "count", "latency": "time"}
 _NOUNS = {"train": "training", "evaluate": "evaluation", "complexity": "count", "latency": "timing"}
 _PLAIN_EVERY = 15.0  # seconds between progress lines of one job when not on a terminal
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 job`, `3 jobs`."""
-    return f"{count} {noun}" + ("s" if count != 1 else "")
 
 
 def standing(p: Progress, elapsed: float) -> str:

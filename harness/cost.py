@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from harness.data import catalog
-from harness.durations import durations
+from harness.durations import durations, plural
 from harness.errors import UserError
 from harness.job import Job, TrainConfig
 from harness.plan import Plan
@@ -98,17 +98,19 @@ def lines(made: Cost, waits: Sequence[float] = ()) -> list[str]:
     """The cost in a line or two; `waits`: seconds that earlier jobs waited for this cluster."""
     unit = "GPU-hours" if made.gpus else "process-hours"
     if not made.hours:
-        return (
-            [f"cost: unknown, {made.unknown} jobs are like nothing measured on such a device"] if made.unknown else []
-        )
+        return [f"cost: unknown, {_unlike(made)}"] if made.unknown else []
     each = ", ".join(f"{name} {hours:.3g}" for name, hours in made.tables.items())
     several = f" ({each})" if len(made.tables) > 1 else ""
-    sources = [f"{made.measured} jobs from stored durations"] * bool(made.measured)
+    sources = [f"{plural(made.measured, 'job')} from stored durations"] * bool(made.measured)
     sources += [f"{made.inferred} from throughput"] * bool(made.inferred)
     sources += [f"{made.unknown} unknown and not counted"] * bool(made.unknown)
     found = [f"cost: {made.hours:.3g} {unit}{several}; {', '.join(sources)}"]
     wait = f"; earlier jobs waited {median(waits) / 60:.1f} min in its queue (median of {len(waits)})" if waits else ""
     return [*found, f"      about {made.wall:.3g} h with {made.parallel} at once{wait}"]
+
+
+def _unlike(made: Cost) -> str:
+    return f"{plural(made.unknown, 'job')} unlike any measured on such a device"
 
 
 def check_budget(made: Cost, budget: float | None) -> None:
@@ -122,6 +124,6 @@ def check_budget(made: Cost, budget: float | None) -> None:
         )
     if made.unknown:
         raise UserError(
-            f"--budget {budget:g} cannot be kept for sure: {made.unknown} jobs are like nothing measured on such a device; "
+            f"--budget {budget:g} cannot be kept for sure: {_unlike(made)}; "
             "measure one of each first, or leave --budget out"
         )

@@ -1,4 +1,4 @@
-"""How long pending jobs will take, from how long similar ones took; and how a time is written for people."""
+"""How long pending jobs will take, from how long similar ones took; and how times and counts are written for people."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ def duration(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 job`, `3 jobs`."""
+    return f"{count} {noun}" + ("s" if count != 1 else "")
 
 
 @dataclass(frozen=True)
@@ -55,11 +60,11 @@ def durations(jobs: Sequence[Job], store: Store, *, device: str = "") -> dict[st
     found: dict[str, float | None] = {}
     for job in jobs:
         like = _similar(job, finished[job.kind])
-        found[job.key] = median(map(_whole, like)) if like else None
+        found[job.key] = median(map(work, like)) if like else None
     return found
 
 
-def _whole(result: Result) -> float:
+def work(result: Result) -> float:
     """Seconds of a job; of one that was interrupted those of all its attempts, which a training adds up itself."""
     trained = result.value("train_seconds")
     return max(result.seconds, trained.value if trained is not None else 0.0)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.arguments import data_dir, device_of, plan_of
-from harness.console import Counter, plural
+from harness.console import Counter
+from harness.durations import plural
 from harness.errors import Exit, MissingError, UserError
 from harness.store import refused
 

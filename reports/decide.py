@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.durations import duration
+from harness.durations import duration, plural, work
 from reports import details, verdict
 from reports.sheet import Sheet, Shown
 from reports.text import line
@@ -36,21 +36,17 @@ def lines(sheets: Sequence[Sheet]) -> Iterator[str]:
     """What would decide, over several tables: cheapest first, with the command of each."""
     found = [(step, sheet) for sheet in sheets for step in steps(sheet)]
     found.sort(key=lambda entry: (entry[0].seconds, entry[0].seeds))
-    yield (
-        f"{len(found)} inconclusive cells that more seeds can decide, cheapest first:"
-        if found
-        else ("no inconclusive cell that more seeds can decide")
-    )
+    count = plural(len(found), "inconclusive cell") if found else "no inconclusive cell"
+    yield f"{count} that more seeds can decide" + (", cheapest first:" if found else "")
     for step, sheet in found:
         total = len(sheet.repetitions) + step.seeds
         profile = "" if sheet.profile.name == "paper" else f" --profile {sheet.profile.name}"
-        seeds = "1 seed" if step.seeds == 1 else f"{step.seeds} seeds"
-        yield f"   {sheet.table.id}/{step.row}/{step.column}: {seeds} more, about {duration(step.seconds)}"
+        yield f"   {sheet.table.id}/{step.row}/{step.column}: {plural(step.seeds, 'seed')} more, about {duration(step.seconds)}"
         only = f"--rows {shlex.quote(line(step.row))} --columns {shlex.quote(line(step.column))}"
         yield f"      python -m harness run {details.place(sheet.table)}{profile} --seeds {total} {only}"
 
 
 def _price(shown: Shown) -> float:
     """Seconds of one repetition: its training and its test, as the mean of those that ran."""
-    total = sum(result.seconds for result in {r.job.key: r for r in (*shown.trainings, *shown.results)}.values())
+    total = sum(work(result) for result in {r.job.key: r for r in (*shown.trainings, *shown.results)}.values())
     return total / len(shown.values)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import ROOT
+from harness.durations import plural, work
 from harness.store import Result
 from harness.table import Table
 from reports.sheet import Sheet, Shown
@@ -155,8 +156,8 @@ def _runs(sheet: Sheet, environments: Mapping[str, tuple[int, Mapping[str, Any]]
     results = sheet.results()
     if not results:
         return
-    total = sum(r.seconds for r in results.values())
-    yield f"{len(results)} jobs, {total:.0f} s in all. A key names configuration, code, data and weights together.\n"
+    total = sum(map(work, results.values()))
+    yield f"{plural(len(results), 'job')}, {total:.0f} s in all. A key names configuration, code, data and weights together.\n"
     yield "| Job | For | Seed | Key | Started (UTC) | Seconds | Environment | Told |\n|---|---|---|---|---|---:|---|---|"
     for key, result in results.items():
         cells = list(dict.fromkeys(shown_by[key]))
@@ -164,7 +165,7 @@ def _runs(sheet: Sheet, environments: Mapping[str, tuple[int, Mapping[str, Any]]
         started = datetime.fromtimestamp(result.started, UTC).strftime("%Y-%m-%d %H:%M")
         yield (
             f"| {result.job.kind} | {markdown(used)} | {result.job.config.get('seed', '')} | `{key[:16]}` |"
-            f" {started} | {result.seconds:.1f} | E{environments[_identity(result)][0]} | {_told(result)} |"
+            f" {started} | {work(result):.1f} | E{environments[_identity(result)][0]} | {_told(result)} |"
         )
 
 

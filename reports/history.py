@@ -19,8 +19,9 @@ from reports.text import markdown
 
 @dataclass(frozen=True)
 class Point:
-    """One night. `expected` and `low` are of the nights before it: their mean, and the control limit below which a value
-    is measured a second time; None before there are enough of them."""
+    """One night. `expected` and `low` are of the nights before it: their mean, and the control limit, below which a value
+    lies by chance one time in fifty (of many cells in a night only lower ones are measured again); None before there are
+    enough of them."""
 
     date: datetime.date
     value: float

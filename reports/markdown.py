@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote
 
-from harness.durations import duration
+from harness.durations import duration, plural
 from harness.table import Table
 from reports import claims, decide, details, reproduce, stub, verdict
 from reports.sheet import Sheet, Shown
@@ -170,7 +170,7 @@ def _cell(sheet: Sheet, shown: Shown, notes: _Footnotes) -> str:
     if word == verdict.NOT_COMPARABLE:
         word = ""  # said once, above the table
     if word == verdict.INCONCLUSIVE and shown.verdict.more is not None:
-        word += f" ({shown.verdict.more} more {'seed' if shown.verdict.more == 1 else 'seeds'})"
+        word += f" ({plural(shown.verdict.more, 'more seed')})"
     if word:
         weak = shown.verdict.word in (verdict.FITTED, verdict.INFERRED, verdict.INCONCLUSIVE)
         parts.append(f"*{word}*" if weak else f"**{word}**")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.durations import plural
 from harness.errors import UserError
 from reports import details
 from reports.sheet import Sheet
@@ -112,7 +113,7 @@ def lines(told: Mapping[str, Any], installed: Mapping[str, str]) -> Iterator[str
     if not keys:
         yield "# nothing was measured in this report; this measures it"
     else:
-        yield f"# {len(keys)} jobs, on {', '.join(map(line, told.get('devices') or ['an unknown device']))}"
+        yield f"# {plural(len(keys), 'job')}, on {', '.join(map(line, told.get('devices') or ['an unknown device']))}"
     if told.get("dirty"):
         yield "# part of it was measured with uncommitted changes: the commit alone may not give the same numbers"
     if len(commits) > 1:

@@ -65,10 +65,8 @@ def _claimed(sheet: Sheet) -> Iterator[tuple[tuple[str, str], Mapping[str, float
     """((`better`, `− than, column`), differences of all classes) of what claims compare."""
     for judgement in claims.judge(sheet):
         for part in judgement.parts:
-            if sheet.table.measure_of(part.column).name != "miou" or part.outcome in (
-                claims.UNMEASURED,
-                claims.NOT_JUDGED,
-            ):
+            judged = part.outcome not in (claims.UNMEASURED, claims.NOT_JUDGED)
+            if not judged or sheet.table.measure_of(part.column).name != "miou":
                 continue
             found = class_differences(sheet.cells[part.better, part.column], sheet.cells[part.than, part.column])
             if found:

@@ -23,8 +23,9 @@ from reports.student import deviation, mean
 from reports.verdict import Verdict
 
 MEASURED = ("measured", "partly")
-QUIET = 10.0  # percent of the CPUs that others may take while a forward pass is timed
 """States of a cell that has a current value: every repetition, or only some."""
+
+QUIET = 10.0  # percent of the CPUs that others may take while a forward pass is timed
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.durations import duration
+from harness.durations import duration, plural
 from reports import claims, decide, reproduce, verdict
 from reports.sheet import Sheet, Shown
 from reports.text import line, pad, shorten, width
@@ -105,7 +105,7 @@ def _legend(sheet: Sheet) -> list[str]:
         shown.reason for shown in sheet if shown.state in ("failed", "blocked", "stale", "unreadable")
     )
     lines += [f"  {shorten(line(reason), COLUMNS - 2)}" for reason in list(reasons)[:5]]
-    return lines + ([f"  and {len(reasons) - 5} more reasons"] if len(reasons) > 5 else [])
+    return lines + ([f"  and {plural(len(reasons) - 5, 'reason')} more"] if len(reasons) > 5 else [])
 
 
 def _claims(sheet: Sheet) -> list[str]:
@@ -126,11 +126,9 @@ def _decide(sheet: Sheet) -> list[str]:
     if not steps:
         return []
     first = steps[0]
-    more = f"{first.seeds} more {'seed' if first.seeds == 1 else 'seeds'}"
-    others = f"; {len(steps) - 1} other cells need more" if len(steps) > 1 else ""
-    text = (
-        f"cheapest verdict to be had: {first.row} / {first.column} with {more}, about {duration(first.seconds)}{others}"
-    )
+    others = f"; more for {plural(len(steps) - 1, 'other cell')}" if len(steps) > 1 else ""
+    with_ = f"with {plural(first.seeds, 'more seed')}, about {duration(first.seconds)}"
+    text = f"cheapest verdict to be had: {first.row} / {first.column} {with_}{others}"
     return [shorten(line(text), COLUMNS)]
 
 

@@ -9,9 +9,8 @@ import unicodedata
 from reports.verdict import printed
 
 _SPECIAL = re.compile(r"[\\`*\[\]<>&#|~$@]|(?<!\w)_|_(?!\w)|:(?=//|\w+:)|(?<=www)\.", re.IGNORECASE)
-_BLOCK = re.compile(
-    r"^(?:[-+](?=\s|$)|[-=](?=[-=\s]*$)|\d+[.)](?=\s|$))"
-)  # what would start a list, a rule or a heading
+# what would start a list, a rule or a heading
+_BLOCK = re.compile(r"^(?:[-+](?=\s|$)|[-=](?=[-=\s]*$)|\d+[.)](?=\s|$))")
 _BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c"
 
 

@@ -84,10 +84,12 @@ def test_a_training_unlike_any_is_known_from_throughput(plan: Plan, store: Store
 
 def test_a_budget_refuses_more_and_what_it_cannot_know(plan: Plan, store: Store):
     jobs = list(plan.jobs.values())
-    with pytest.raises(UserError, match="4 jobs are like nothing measured"):
+    with pytest.raises(UserError, match="4 jobs unlike any measured"):
         check_budget(cost(plan, jobs, store, device="cuda"), 100)
+    assert lines(cost(plan, jobs[:1], store, device="cuda"))[0].startswith("cost: unknown, 1 job unlike any measured")
     for job in jobs:
         finish(store, job, 3600)
+    assert "; 1 job from stored durations" in lines(cost(plan, jobs[:1], store, device="cuda"))[0]
     made = cost(plan, jobs, store, device="cuda")
     check_budget(made, 4.0)
     check_budget(made, None)

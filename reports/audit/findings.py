@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Sequence
 
-from harness.table import Table
-from reports.audit.formula import Cells
-from reports.audit.names import Printed, scores
-from reports.audit.paper import Names, Paper
+from harness.durations import plural
+from reports.audit import numbers, sayings, wording
+from reports.audit.subject import Finding, Subject
 from reports.text import line, markdown, sentence
 
 RULES = {
@@ -34,45 +31,9 @@ RULES = {
 }
 
 
-@dataclass(frozen=True, order=True)
-class Finding:
-    """One thing that does not fit: which rule, where in the papers, what. `tables`: ids of the tables it is about."""
-
-    rule: str
-    where: str
-    message: str
-    tables: tuple[str, ...] = ()
-
-
-@dataclass
-class Subject:
-    """What is audited: tables of one or more papers, and what the papers say outside them."""
-
-    tables: Sequence[Table]
-    papers: Mapping[str, Paper]
-    names: Names
-
-    @cached_property
-    def scores(self) -> list[Printed]:
-        """Every printed score of every table."""
-        return [found for table in self.tables for found in scores(table, self.names)]
-
-    def of(self, paper: str) -> list[Table]:
-        return [table for table in self.tables if table.paper == paper]
-
-    def cells(self, paper: str) -> Cells:
-        """The paper's tables for formulas, `t9` being Table 9."""
-        return Cells({f"t{table.table}": table for table in self.of(paper) if table.table is not None})
-
-
-Rule = Callable[[Subject], Iterator[Finding]]
-
-
 def audit(subject: Subject, only: Iterable[str] = ()) -> list[Finding]:
     """Everything that the rules find; `only`: about these tables (by id) or the papers they belong to."""
-    from reports.audit import numbers, sayings, wording
-
-    rules: list[Rule] = [*numbers.RULES, *sayings.RULES, *wording.RULES]
+    rules = (*numbers.RULES, *sayings.RULES, *wording.RULES)
     found = dict.fromkeys(finding for rule in rules for finding in rule(subject))
     chosen = set(only)
     order = list(RULES)
@@ -87,13 +48,13 @@ def text(findings: Sequence[Finding], checked: str) -> str:
         broken = [f for f in findings if f.rule == rule]
         if broken:
             lines += [f"{rule}: {about}", *(f"  {line(f.where)}: {line(f.message)}" for f in broken), ""]
-    count = f"{len(findings)} finding{'' if len(findings) == 1 else 's'}" if findings else "nothing found"
+    count = plural(len(findings), "finding") if findings else "nothing found"
     return "\n".join([*lines, f"{count} in {checked}", ""])
 
 
 def as_markdown(findings: Sequence[Finding], checked: str) -> str:
     """As a Markdown document, a section per rule."""
-    count = f"{len(findings)} findings" if findings else "Nothing found"
+    count = plural(len(findings), "finding") if findings else "Nothing found"
     parts = ["# Audit of the published numbers\n", f"{count} in {markdown(checked)}.\n"]
     for rule, about in RULES.items():
         broken = [f for f in findings if f.rule == rule]

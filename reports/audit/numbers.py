@@ -9,10 +9,10 @@ from itertools import combinations
 
 from harness.measures import CONVENTIONS
 from harness.table import Table, Value
-from reports.audit.findings import Finding, Subject
 from reports.audit.formula import printed
 from reports.audit.names import Printed, place
 from reports.audit.paper import Elsewhere, Paper, Recount
+from reports.audit.subject import Finding, Subject
 from reports.text import number
 
 GIGA = 1e9

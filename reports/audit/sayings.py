@@ -8,11 +8,11 @@ from fractions import Fraction
 
 from harness.errors import UserError
 from harness.table import Table
-from reports.audit.findings import Finding, Subject
 from reports.audit.formula import Cells, Unprinted
 from reports.audit.names import Printed, quantity
 from reports.audit.numbers import same
 from reports.audit.paper import Statement
+from reports.audit.subject import Finding, Subject
 from reports.verdict import MARGINS
 
 Told = Iterator[tuple[str, str]]

@@ -11,8 +11,8 @@ from pathlib import Path
 from harness.errors import UserError
 from harness.library import recipe
 from harness.table import Table
-from reports.audit.findings import Finding, Subject
 from reports.audit.names import fold, place
+from reports.audit.subject import Finding, Subject
 
 _REFERENCE = re.compile(r"\[([\d,\s]+)\]")
 

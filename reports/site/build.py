@@ -15,7 +15,8 @@ from harness.errors import OutputError, UserError
 from harness.nightly_history import History
 from harness.plan import Plan
 from harness.store import SCHEMA, Store, read_json
-from reports.audit.findings import RULES, Finding
+from reports.audit.findings import RULES
+from reports.audit.subject import Finding
 from reports.markdown import MEANINGS
 from reports.sheet import build as build_sheet
 from reports.site import views

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from harness.durations import work
 from harness.key import changes
 from harness.measures import scale
 from harness.store import Result, Store
 from reports import claims, curves, details, stub, verdict
-from reports.audit.findings import Finding
+from reports.audit.subject import Finding
 from reports.markdown import MEANINGS
 from reports.sheet import Sheet, Shown
 from reports.site import drawings
@@ -303,7 +304,7 @@ def _run(result: Result, shown: Shown, environment: int) -> dict[str, Any]:
         "value": format(value, ".8g") if value is not None else "",
         "key": result.job.key[:16],
         "started": when(result.started),
-        "seconds": f"{result.seconds:.1f}",
+        "seconds": f"{work(result):.1f}",
         "environment": f"E{environment}",
     }
 

@@ -16,8 +16,9 @@ from harness.errors import Problems, UserError
 from harness.shelves import table_files
 from harness.table import Table, check, load
 from reports.audit import findings, formula, names, numbers, paper
-from reports.audit.findings import Finding, Subject, audit
+from reports.audit.findings import audit
 from reports.audit.paper import Names, Paper
+from reports.audit.subject import Finding, Subject
 
 NAMES = Names(methods={"setr": ("SETR-PUP",)}, backbones={"vit-l": ("ViT-Large",)})
 
@@ -321,6 +322,7 @@ def test_formulas_of_shipped_papers_name_cells_that_exist() -> None:
 def test_hostile_text_is_escaped_in_every_format() -> None:
     nasty = Finding("fact", "a|b", "<script>\n\x1b[31m שלום", ("a",))
     assert "<script>" not in findings.as_markdown([nasty], "x")
+    assert "\n1 finding in x" in findings.as_markdown([nasty], "x")
     assert "\x1b" not in findings.text([nasty], "x")
     assert len(findings.as_csv([nasty]).splitlines()) >= 2
 

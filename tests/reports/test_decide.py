@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from report_bench import Make
 
+from harness.job import Measurement
 from harness.recipe import Profile, Synthetic
 from reports import decide, markdown, terminal
 from reports.sheet import Sheet
@@ -35,6 +36,19 @@ def test_the_cheapest_cell_comes_first_with_training_and_test_counted(make: Make
     assert steps[0].seeds == sheet.cells["aspp", "score"].verdict.more
     assert "## What would decide" in markdown.render(sheet)
     assert "cheapest verdict to be had: aspp / score" in terminal.render(sheet)
+
+
+def test_a_training_that_was_interrupted_is_priced_with_all_of_its_attempts(make: Make) -> None:
+    bench = make(seeds=3)
+    bench.measure("ppm", "score", 41.5, 42.5, 43.5)
+    sheet = timed(bench.sheet(), "ppm", 10)
+    shown = sheet.cells["ppm", "score"]
+    whole = Measurement("train_seconds", 3600.0, "s")
+    trained = tuple(replace(r, measurements=(*r.measurements, whole)) for r in shown.trainings)
+    sheet = replace(sheet, cells={**sheet.cells, ("ppm", "score"): replace(shown, trainings=trained)})
+    (step,) = decide.steps(sheet)
+    assert step.seconds == pytest.approx(step.seeds * 3610)
+    assert next(decide.lines([sheet])).startswith("1 inconclusive cell that more")
 
 
 def test_a_smoke_profile_has_nothing_to_decide(make: Make) -> None:

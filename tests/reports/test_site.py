@@ -20,7 +20,7 @@ from harness.errors import OutputError
 from harness.job import Measurement
 from harness.recipe import Profile, Synthetic
 from harness.store import Failure
-from reports.audit.findings import Finding
+from reports.audit.subject import Finding
 from reports.site import drawings, views
 from reports.site.build import build
 
