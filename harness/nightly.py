@@ -194,24 +194,22 @@ class Tonight:
         if job.kind != "evaluate" or not job.needs:
             return None
         train = plan.jobs[job.needs[0]]
-        tested = [r for r in self._versions(job) if r.job.needs]
-        for trained in sorted(self._versions(train), key=lambda r: -r.started):
+        tested = [r for r in self.store.versions(job) if r.job.needs]
+        for trained in reversed(self.store.versions(train)):
             first = [r for r in tested if r.job.needs[0] == trained.job.key]
             if first:
-                return trained, min(first, key=lambda r: r.started)
+                return trained, first[0]
         return None
-
-    def _versions(self, job: Job) -> list[Result]:
-        return [r for r in self.store.results(job.kind) if r.job.identity == job.identity]
 
     # --------------------------------------------------------------------------------------------------- layer three
 
     def slice(self) -> Layer:
         """Full trainings of the cells that were longest not measured, within the budget, held against their history."""
         layer, config, limits = Layer("full trainings"), self.config.slice, self.config.limits
-        history = History(self.store.root)
-        known = history.nights()
-        date = self.today.isoformat()
+        history, date = History(self.store.root), self.today.isoformat()
+        written = history.nights()
+        # of this night as little as of later ones, so that it can be started again
+        known = {cell: [n for n in nights if n.date < date] for cell, nights in written.items()}
         first = self._chosen(self._plan(config.tables, config.profile, 0), known, layer)
         expected = charts(known, config.accepted, limits)
         tonight = self._trained(first, 0, layer)
@@ -222,8 +220,8 @@ class Tonight:
         root = self.store.root
         made = [night(date, c, r, v, root=root, alarm=c in found) for c, (v, r) in tonight.items()]
         made += [night(date, c, r, v, root=root, alarm=True) for c, (v, r) in again.items() if c in found]
-        seen = {(n.date, n.folder) for nights in known.values() for n in nights}
-        history.add([n for n in made if (n.date, n.folder) not in seen])  # the same night again adds nothing
+        seen = {(n.date, n.folder) for nights in written.values() for n in nights}
+        history.add([n for n in made if (n.date, n.folder) not in seen])
         layer.measured = len(tonight)
         for cell, (value, _) in sorted(tonight.items()):
             layer.lines.append(_told(cell, value, again.get(cell), expected.get(cell), cell in found))
@@ -291,7 +289,11 @@ class Tonight:
     def _measure(self, plan: Plan, store: Store, layer: Layer) -> None:
         if not plan.cells:
             return
-        outcome = runner.run(plan, store, self.transport(store), Silent(), retry_failed=True)
+        try:
+            outcome = runner.run(plan, store, self.transport(store), Silent(), retry_failed=True)
+        except UserError as error:  # what the other layers found is still to be told
+            layer.failed.append(str(error))
+            return
         layer.failed += [
             f"{plan.jobs[key].kind} {key[:12]}: {f.cause}: {f.message}" for key, f in outcome.failed.items()
         ]

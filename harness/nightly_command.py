@@ -39,17 +39,19 @@ def run(options: Namespace, data_dir: Path | None) -> Exit:
         work.today = nightly.check_date(options.date)
     layers, verdict = work.run()
     page = nightly.markdown(layers, verdict, work.today)
-    written = store.root / "nightly" / f"{work.today.isoformat()}.md"
+    written, refusal = store.root / "nightly" / f"{work.today.isoformat()}.md", None
     try:
         written.parent.mkdir(parents=True, exist_ok=True)
         nights, date = History(store.root).nights(), work.today.isoformat()
         page = "\n".join([page, *history.tonight(nights, date, written.with_suffix(""), config.slice.accepted)])
         written.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise refused(written, error) from error
+        refusal = refused(written, error)
     print(page)
-    print(f"report: {written}")
     problem = nightly.notify(config, page, verdict)
     if problem:
         print(problem)
+    if refusal is not None:  # not before the page was printed and sent
+        raise refusal
+    print(f"report: {written}")
     return verdict

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.key import changes
 from harness.nightly_statistics import Chart, Limits, last_drop
-from harness.store import Result, read_json, refused
+from harness.store import Result, append_json, read_json
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,10 @@ class History:
             except (ValueError, TypeError):  # half a line, from a night that was cut off
                 continue
             found.setdefault(night.cell, []).append(night)
-        return found
+        return {cell: sorted(nights, key=lambda night: str(night.date)) for cell, nights in found.items()}
 
     def add(self, nights: Sequence[Night]) -> None:
-        try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            with self.file.open("a", encoding="utf-8") as file:
-                file.write("\n")  # ends a line that an earlier night left half
-                file.writelines(json.dumps(asdict(night)) + "\n" for night in nights)
-        except OSError as error:
-            raise refused(self.file, error) from error
+        append_json(self.file, map(asdict, nights))
 
 
 def charts(history: Mapping[str, Sequence[Night]], accepted: Mapping[str, str], limits: Limits) -> dict[str, Chart]:

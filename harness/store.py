@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 1
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Errors of a disk or a quota that is full: once there is room, what failed with them goes on."""
 
 
 def write_json(path: Path, record: Any) -> None:
@@ -44,6 +46,19 @@ def write_json(path: Path, record: Any) -> None:
         raise refused(path, error) from error
 
 
+def append_json(path: Path, records: Iterable[Any]) -> None:
+    """Adds a line of JSON per record, apart from a line that an earlier writer left half; OutputError as in `write_json`."""
+    text = "".join(f"{json.dumps(record)}\n" for record in records)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            written = path.read_bytes()
+            half = bool(written) and not written.endswith(b"\n")
+            file.write(b"\n" * half + text.encode())
+    except OSError as error:
+        raise refused(path, error) from error
+
+
 def _aside(path: Path) -> Path:
     """Where a file is written before it takes its name: apart from what other processes and nodes write."""
     import socket  # only for what writes
@@ -53,7 +68,7 @@ def _aside(path: Path) -> Path:
 
 def refused(path: Path, error: OSError) -> OutputError:
     """What a person is told when the results folder takes no more."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL:
         return OutputError(
             f"the disk is full: {path} could not be written; make room and repeat the command, finished jobs are kept"
         )

@@ -10,6 +10,7 @@ import random
 import shutil
 import threading
 import time
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,9 +19,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import ROOT, nightly
+from harness import ROOT, nightly, nightly_command
 from harness.environment import Device
-from harness.errors import Exit, Problems
+from harness.errors import Exit, OutputError, Problems, UserError
 from harness.job import Job, Measurement
 from harness.nightly_history import History, Night, charts, locate
 from harness.nightly_statistics import ENOUGH, Chart, Limits, alarms, last_drop, rejected, steps, suspects
@@ -66,23 +67,8 @@ def test_a_cell_that_never_varied_is_exact():
 
 def test_benjamini_hochberg_on_their_own_example():
     """The fifteen p-values of Benjamini and Hochberg (1995, Sec. 3.2): the four smallest are rejected at 0.05."""
-    p = [
-        0.0001,
-        0.0004,
-        0.0019,
-        0.0095,
-        0.0201,
-        0.0278,
-        0.0298,
-        0.0344,
-        0.0459,
-        0.3240,
-        0.4262,
-        0.5719,
-        0.6528,
-        0.7590,
-        1,
-    ]
+    printed = "0.0001 0.0004 0.0019 0.0095 0.0201 0.0278 0.0298 0.0344 0.0459 0.3240 0.4262 0.5719 0.6528 0.7590 1"
+    p = [float(value) for value in printed.split()]
     named = {f"{i:02}": value for i, value in enumerate(p)}
     assert rejected(named, 0.05) == {"00", "01", "02", "03"}
     smallest = dict(list(named.items())[:6])
@@ -217,6 +203,41 @@ def test_a_drop_is_named_with_its_commits_and_stays_until_it_is_mended(tmp_path:
         assert "pspnet" not in "\n".join(layers[-1].regressions)
     nights.level = 45.0
     assert nights.night()[1] == Exit.OK
+
+
+def test_the_same_night_again_says_the_same_and_adds_nothing(tmp_path: Path):
+    nights = Nights(tmp_path)
+    while (layer := nights.night()[0][-1]).measured < 32:  # until every cell's cost is known
+        assert nights.day.year == 2026
+    before = History(tmp_path).nights()
+    nights.day -= datetime.timedelta(days=1)
+    assert nights.night()[0][-1].lines == layer.lines
+    assert History(tmp_path).nights() == before
+
+
+def test_a_layer_whose_jobs_are_refused_costs_the_others_nothing(tmp_path: Path):
+    class Refusing(Instead):
+        def start(self, jobs: Sequence[Job], among: Mapping[str, Job]) -> None:
+            raise UserError("Slurm refused the jobs: no such account")
+
+    nights = Nights(tmp_path)
+    work = nightly.Tonight(nights.config, nights.store, None, Device("cpu", "x", 2), lambda s: Refusing(s, None, {}))
+    layers, verdict = work.run()
+    assert verdict == Exit.NOTHING
+    assert [layer.failed for layer in layers] == [[], [], ["Slurm refused the jobs: no such account"]]
+
+
+def test_a_page_that_cannot_be_written_is_printed_and_sent_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "results/nightly/2026-01-01.md").mkdir(parents=True)
+    sent, file = tmp_path / "sent", tmp_path / "nightly.yaml"
+    file.write_text(yaml.safe_dump({"notify": ["sh", "-c", f"cat > {sent}"]}))
+    options = Namespace(file=str(file), results=str(tmp_path / "results"), device="cpu", date="2026-01-01")
+    with pytest.raises(OutputError, match=r"2026-01-01\.md cannot be written"):
+        nightly_command.run(options, None)
+    assert "nothing was measured" in sent.read_text()
+    assert "nothing was measured" in capsys.readouterr().out
 
 
 def test_an_accepted_level_starts_a_new_history(tmp_path: Path):

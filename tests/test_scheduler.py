@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import io
 import itertools
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -87,6 +90,7 @@ ENDS = {  # context: (cause, what the message holds, exit code of its kind)
     "crashes": ("killed", "killed by SIGSEGV", Exit.FAILED),
     "greedy": ("out of memory", "MemoryError", Exit.FAILED),
     "full": ("error", "the disk is full", Exit.OUTPUT),
+    "full_to_the_last": ("died", "could not write its results", Exit.OUTPUT),
 }
 
 
@@ -277,6 +281,12 @@ def test_a_request_survives_its_file(store: Store):
     assert Request.read(folder) == request
 
 
+def test_a_worker_on_what_is_no_folder_says_so(tmp_path: Path, capsys: pytest.CaptureFixture):
+    (tmp_path / "file").touch()
+    assert main([str(tmp_path / "file")]) == Exit.INPUT
+    assert "job.json is not there or not whole" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"job": {}}'])
 def test_a_worker_without_a_whole_request_says_so(tmp_path: Path, text: str | None, capsys: pytest.CaptureFixture):
     if text is not None:
@@ -304,6 +314,27 @@ def test_an_exception_becomes_a_cause_and_a_line(error: BaseException, cause: st
     assert failure.cause == cause
     assert failure.message
     assert failure.log == "there"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_no_fault_of_the_job(number: int):
+    """The run's exit code says so, and what a person is told to type is enough."""
+    failure = explain(OSError(number, "no room"), log="there")
+    assert failure.exit == Exit.OUTPUT
+    assert "repeat the command" in failure.message
+
+
+def test_a_log_that_takes_no_more_costs_no_cause(store: Store, monkeypatch: pytest.MonkeyPatch):
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    made = job("good")
+    request = Request(made, str(store.root), None, "cpu", 1)
+    request.write(store.folder(made))
+    monkeypatch.setattr(sys, "stderr", Full())
+    assert failed(request, store.folder(made), OSError(errno.ENOSPC, "No space left on device")) == Exit.OUTPUT
+    assert store.failure(made).exit == Exit.OUTPUT
 
 
 # ------------------------------------------------------------------------------------------------- clocks and company

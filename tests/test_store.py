@@ -18,7 +18,7 @@ from harness import ROOT
 from harness.errors import OutputError
 from harness.job import Job, Measurement
 from harness.key import digest
-from harness.store import Failure, Store, read_json, write_json
+from harness.store import Failure, Store, append_json, read_json, write_json
 
 ENVIRONMENT = {"commit": "abc", "device": "cpu: test"}
 
@@ -42,6 +42,20 @@ def store(tmp_path: Path) -> Store:
 
 
 # ------------------------------------------------------------------------------------------------------- single files
+
+
+def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path):
+    file = tmp_path / "there/lines.jsonl"
+    append_json(file, [{"n": 1}])
+    with file.open("a") as cut:
+        cut.write('{"n": ')
+    append_json(file, [{"n": 2}, {"n": 3}])
+    assert file.read_text().splitlines() == ['{"n": 1}', '{"n": ', '{"n": 2}', '{"n": 3}']
+    append_json(file, [])
+    assert file.read_text().endswith("3}\n")
+    (tmp_path / "blocked").touch()
+    with pytest.raises(OutputError, match="blocked"):
+        append_json(tmp_path / "blocked/lines.jsonl", [{}])
 
 
 def test_a_result_comes_back_as_it_went_in(store: Store):

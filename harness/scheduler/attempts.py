@@ -106,9 +106,14 @@ def cause_of(seen: Seen | None, *, started: bool, saved: bool, log: str) -> tupl
     said = _DIED.search(log)
     if number or said:  # accounting gives 137 as 9:0, which only srun's own words tell from an exit code
         return "killed", f"killed: {said.group(1)}" if said else f"killed by signal {number}"
-    if seen.exit_code == Exit.OUTPUT:
-        return "failed", "it could not write its results: is the disk or a quota full?"
-    return "failed", f"its process ended with exit code {seen.exit_code} and left no result"
+    return "failed", wordless(seen.exit_code)
+
+
+def wordless(code: int) -> str:
+    """What to tell a person of a process that ended with an exit code and without a word."""
+    if code == Exit.OUTPUT:
+        return "it could not write its results: is the disk or a quota full?"
+    return f"its process ended with exit code {code} and left no result"
 
 
 def _memory_kill(log: str) -> bool:

@@ -164,11 +164,12 @@ class Controller:
         first = (text or "").split()
         return first[0] if first else None
 
-    def cancel(self, tasks: Iterable[str], name: str) -> None:
-        """Cancels these tasks of the submission called `name`, and nothing that merely has the same number."""
+    def cancel(self, tasks: Iterable[str], name: str) -> bool:
+        """Cancels these tasks of the submission called `name`, and nothing that merely has the same number; whether Slurm
+        answered."""
         tasks = list(tasks)
-        for start in range(0, len(tasks), 500):
-            self.ask(["scancel", f"--name={name}", *tasks[start : start + 500]])
+        parts = (tasks[start : start + 500] for start in range(0, len(tasks), 500))
+        return all(self.ask(["scancel", f"--name={name}", *part]) is not None for part in parts)
 
 
 def read_job_id(text: str) -> str:

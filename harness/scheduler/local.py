@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,7 @@ from harness import environment
 from harness.errors import Exit
 from harness.job import KINDS, Job
 from harness.scheduler import Event
+from harness.scheduler.attempts import wordless
 from harness.scheduler.worker import Request, execute
 from harness.store import Failure, Store
 
@@ -145,15 +147,11 @@ class Local:
 
     def _died(self, job: Job, code: int) -> Failure:
         """The record of a job that ended without a word."""
+        cause, message, kind = "died", wordless(code), Exit.OUTPUT if code == Exit.OUTPUT else Exit.FAILED
         if code < 0:
-            name = signal.Signals(-code).name
             hint = " (often the kernel's answer to too little memory; try --jobs 1)" if -code == signal.SIGKILL else ""
-            failure = Failure(
-                "killed", f"killed by {name}{hint}", 1, time.time(), str(self._store.folder(job) / "log.txt")
-            )
-        else:
-            message = f"its process ended with exit code {code} and left no result"
-            failure = Failure("died", message, 1, time.time(), str(self._store.folder(job) / "log.txt"))
+            cause, message = "killed", f"killed by {signal.Signals(-code).name}{hint}"
+        failure = Failure(cause, message, int(kind), time.time(), str(self._store.folder(job) / "log.txt"))
         self._store.fail(job, failure)
         return failure
 
@@ -162,6 +160,7 @@ def _child(folder: str, environ: dict[str, str]) -> None:
     """Runs in the forked process."""
     os.setpgrp()  # Ctrl-C in a terminal must not reach it
     code = execute(Path(folder), environ)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # a log that takes no more must not change the exit code
+            stream.flush()
     os._exit(code)  # no clean-up of what belongs to the server

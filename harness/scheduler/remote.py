@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from harness import environment
 from harness.document import Document
-from harness.errors import UserError
+from harness.durations import plural
+from harness.errors import MissingError, UserError
 from harness.job import Job
 from harness.plan import Plan
 from harness.scheduler import cluster as files
@@ -78,7 +79,7 @@ def whereabouts(jobs: Iterable[Job], store: Store) -> dict[str, str]:
 def _standing(attempt: Attempt, states) -> str:
     seen = states.get(attempt.task)
     times = sum(attempt.tried.values())
-    after = f", after {times} attempt{'s' * (times > 1)} that failed" if times else ""
+    after = f", after {plural(times, 'attempt')} that failed" if times else ""
     if seen is None:
         return f"Slurm no longer knows its job {attempt.task}; run it again to go on{after}"
     if not seen.live:
@@ -88,7 +89,10 @@ def _standing(attempt: Attempt, states) -> str:
 
 
 def cancel(plan: Plan, store: Store) -> Iterator[str]:
-    """Cancels what was submitted for a plan's jobs, and says what. Results and checkpoints stay."""
+    """Cancels what was submitted for a plan's jobs, and says what. Results and checkpoints stay.
+
+    MissingError where there is no Slurm here, or where it does not answer.
+    """
     controller, ledger = Controller(), Ledger(Store(store.root.resolve()))
     controller.require()
     with ledger.lock():
@@ -97,10 +101,14 @@ def cancel(plan: Plan, store: Store) -> Iterator[str]:
         for attempt in found.values():
             if attempt.array.id is None:
                 attempt.array.id = controller.find(attempt.array.name)
-            ledger.record(attempt, "cancelled", "cancelled with the plan", again=False) if attempt.array.id else None
             if attempt.array.id is not None:
                 by_array.setdefault(attempt.array.name, []).append(attempt)
         for name, members in by_array.items():
-            controller.cancel([a.task for a in members], name)
+            if not controller.cancel([a.task for a in members], name):
+                raise MissingError(
+                    "the Slurm controller does not answer (scontrol ping says more); repeat the command when it does"
+                )
+            for attempt in members:
+                ledger.record(attempt, "cancelled", "cancelled with the plan", again=False)
     count = sum(map(len, by_array.values()))
-    yield f"{count} job{'s' * (count != 1)} cancelled" if count else "nothing of this plan is with Slurm"
+    yield f"{plural(count, 'job')} cancelled" if count else "nothing of this plan is with Slurm"

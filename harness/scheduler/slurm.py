@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from harness.durations import durations
+from harness.durations import durations, plural
 from harness.errors import Exit, UserError
 from harness.job import KINDS, Job
 from harness.scheduler import Event, sbatch
@@ -151,7 +151,7 @@ class Slurm:
                 raise UserError(f"Slurm refused the jobs: {refusal}") from None
             self._submit_at = self._clock() + _AGAIN
             if not self.refusal:  # said once, not at every attempt
-                message = f"{refusal}; {len(self._held)} jobs wait here until Slurm takes more"
+                message = f"{refusal}; {plural(len(self._held), 'job')} left here until Slurm takes more"
                 first = next(job for job in jobs if job.key in self._held)
                 self._events.append(Event(first, "retried", Failure("refused", message, time=time.time())))
             self.refusal = str(refusal)

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.store import Store, read_json, refused, write_json
+from harness.store import Store, append_json, read_json, refused, write_json
 
 
 @dataclass
@@ -217,12 +217,7 @@ class Ledger:
         outcome = Outcome(
             attempt.array.number, attempt.index, attempt.key, task, cause, detail, node, again, time.time()
         )
-        file = attempt.array.folder / "outcomes.jsonl"
-        try:
-            with file.open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps(asdict(outcome)) + "\n")
-        except OSError as error:
-            raise refused(file, error) from error
+        append_json(attempt.array.folder / "outcomes.jsonl", [asdict(outcome)])
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ why it could not to failure.json. SIGTERM, SIGUSR1 and SIGUSR2 ask it to save an
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import signal
@@ -22,7 +21,7 @@ from typing import TextIO
 from harness import environment
 from harness.errors import Exit, Interrupted, OutputError, UserError
 from harness.job import KINDS, Context, Job, Progress
-from harness.store import Failure, Store, read_json, write_json
+from harness.store import FULL, Failure, Store, read_json, write_json
 
 STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -102,7 +101,8 @@ def failed(request: Request, folder: Path, error: BaseException) -> int:
 
     Of a distributed job's processes the first to fail says why: the others fail because it is gone.
     """
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # what a full disk did not take of the log is tried once more here
+        sys.stderr.flush()
     with contextlib.suppress(OSError), (folder / "log.txt").open("a", encoding="utf-8") as log:
         traceback.print_exception(error, file=log)
     store, failure = Store(Path(request.results)), explain(error, log=str(folder / "log.txt"))
@@ -171,8 +171,8 @@ def explain(error: BaseException, log: str) -> Failure:
     cause, code = "exception", int(Exit.FAILED)
     if isinstance(error, UserError):
         cause, code = error.cause, int(error.exit)
-    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        cause, code, message = "error", int(Exit.OUTPUT), "the disk is full; make room and repeat with --retry-failed"
+    elif isinstance(error, OSError) and error.errno in FULL:
+        cause, code, message = "error", int(Exit.OUTPUT), "the disk is full; make room and repeat the command"
     elif isinstance(error, MemoryError) or "out of memory" in message.lower() or "can't allocate memory" in message:
         cause = "out of memory"
     else:
@@ -186,8 +186,9 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m harness.scheduler.worker FOLDER", file=sys.stderr)
         return Exit.INPUT
     folder = Path(arguments[0])
-    (folder / "failure.json").unlink(missing_ok=True)
     try:
+        with contextlib.suppress(NotADirectoryError):  # said below
+            (folder / "failure.json").unlink(missing_ok=True)
         return execute(folder)
     except UserError as error:
         print(error, file=sys.stderr)

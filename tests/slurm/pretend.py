@@ -68,8 +68,9 @@ class Pretend(Controller):
     def find(self, name: str) -> str | None:
         return next((number for number, given in self.names.items() if given == name), None)
 
-    def cancel(self, tasks: Iterable[str], name: str) -> None:
+    def cancel(self, tasks: Iterable[str], name: str) -> bool:
         self.cancelled += tasks
+        return True
 
     # ------------------------------------------------------------------------------------------ what happens to jobs
 

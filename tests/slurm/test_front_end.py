@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pretend import Front, Pretend, job
 
 from harness.cluster_commands import detach
-from harness.errors import Exit, UserError
-from harness.scheduler.controller import Refused, may_help_to_wait
+from harness.errors import Exit, MissingError, UserError
+from harness.scheduler import remote
+from harness.scheduler.controller import Controller, Refused, may_help_to_wait
 from harness.store import Failure
 
 
@@ -305,6 +308,22 @@ def test_ctrl_c_leaves_the_jobs_alone(front: Front, slurm: Pretend):
     front.slurm.stop()
     assert not front.slurm.active()
     assert slurm.cancelled == []
+
+
+def test_what_an_absent_controller_did_not_cancel_is_not_called_cancelled(
+    front: Front, slurm: Pretend, monkeypatch: pytest.MonkeyPatch
+):
+    class Away(Controller):
+        def require(self) -> None: ...
+
+        def ask(self, command: Sequence[str]) -> None: ...
+
+    a = job("a")
+    front.start(a)
+    monkeypatch.setattr(remote, "Controller", Away)
+    with pytest.raises(MissingError, match="does not answer"):
+        list(remote.cancel(SimpleNamespace(jobs={a.key: a}), front.store))
+    assert front.slurm.ledger.open_attempts().keys() == {a.key}
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals
