@@ -79,15 +79,21 @@ def test_changed_contents_are_noticed_until_accepted(camvid: Path, tmp_path: Pat
     assert verify("camvid", camvid, tmp_path / "cache").ok
 
 
-def test_ensure_sound_names_every_bad_file_and_reads_once(
-    own_root: Callable[[str], Root], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Paths of the images that the verification has read."""
     from harness.data import verify as room
 
-    root = own_root("camvid")
-    reads: list[str] = []
+    paths: list[str] = []
     read = room.read_image
-    monkeypatch.setattr(room, "read_image", lambda path: reads.append(path) or read(path))
+    monkeypatch.setattr(room, "read_image", lambda path: paths.append(path) or read(path))
+    return paths
+
+
+def test_ensure_sound_names_every_bad_file_and_reads_once(
+    own_root: Callable[[str], Root], tmp_path: Path, reads: list[str]
+) -> None:
+    root = own_root("camvid")
     found = pairs(root, "train")
     good = {pair.image: Path(pair.image).read_bytes() for pair in found[:2]}
     for image, data in good.items():
@@ -108,14 +114,9 @@ def test_ensure_sound_names_every_bad_file_and_reads_once(
 
 
 def test_several_processes_read_a_part_each_and_all_name_every_bad_file(
-    own_root: Callable[[str], Root], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_root: Callable[[str], Root], tmp_path: Path, reads: list[str]
 ) -> None:
-    from harness.data import verify as room
-
     root = own_root("camvid")
-    reads: list[str] = []
-    read = room.read_image
-    monkeypatch.setattr(room, "read_image", lambda path: reads.append(path) or read(path))
     found = pairs(root, "train")
     good = {pair.image: Path(pair.image).read_bytes() for pair in found[:3]}
     for image, data in good.items():

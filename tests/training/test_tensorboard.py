@@ -48,9 +48,11 @@ def test_events_are_the_curve(tmp_path, cache, asked):
     assert points(tmp_path) == expected(tmp_path)
 
 
-def test_a_resumed_training_doubles_no_point(tmp_path, cache, asked):
-    """Thrown back to its checkpoint of iteration 2 after it had done the third, as by a kill."""
-    training = build_training(config(iterations=5), context(tmp_path, cache))
+@pytest.mark.parametrize("checkpoint_every", [2, 5])
+def test_a_resumed_training_doubles_no_point(tmp_path, cache, asked, checkpoint_every):
+    """Thrown back, as by a kill, after its third iteration: to the checkpoint of iteration 2, or to the start."""
+    job = config(iterations=5, checkpoint_every=checkpoint_every)
+    training = build_training(job, context(tmp_path, cache))
     real = training.batches
 
     def killed(start, stop):
@@ -61,23 +63,8 @@ def test_a_resumed_training_doubles_no_point(tmp_path, cache, asked):
     with pytest.raises(KeyboardInterrupt):
         training.run()
     assert [step for step, _ in points(tmp_path)["loss/all"]] == [1, 2, 3]
-    train(config(iterations=5), context(tmp_path, cache))
+    train(job, context(tmp_path, cache))
     assert [step for step, _ in points(tmp_path)["loss/all"]] == [1, 2, 3, 4, 5]
-    assert points(tmp_path) == expected(tmp_path)
-
-
-def test_a_training_killed_before_its_first_checkpoint_doubles_no_point(tmp_path, cache, asked):
-    training = build_training(config(iterations=5, checkpoint_every=5), context(tmp_path, cache))
-    real = training.batches
-
-    def killed(start, stop):
-        yield from real(start, 3)
-        raise KeyboardInterrupt
-
-    training.batches = killed
-    with pytest.raises(KeyboardInterrupt):
-        training.run()
-    train(config(iterations=5, checkpoint_every=5), context(tmp_path, cache))
     assert points(tmp_path) == expected(tmp_path)
 
 
