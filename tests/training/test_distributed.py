@@ -77,6 +77,7 @@ def trained(tmp_path: Path, job, processes: int, dtype: str) -> Path:
         ("fcn", "float32", 1e-3, "synchronised", 2, 1),
         ("fcn", "float64", 1e-2, "synchronised", 2, 1),
         ("idrnet", "float64", 1e-2, "synchronised", 2, 1),
+        ("idrnet", "float64", 1e-2, "synchronised", 4, 1),
     ],
 )
 def test_several_processes_equal_one_with_the_whole_batch(
