@@ -49,8 +49,11 @@ def cell_state(plan: Plan, store: Store, cell: Cell, queued: Mapping[str, str] |
         record = read_json(store.folder(job) / "progress.json")
         if record is not None and busy(store.folder(job)):
             return "running", f"{job.kind} {record['done']}/{record['total']}"
+    queued = queued or {}
     for job in unfinished:
-        if queued and job.key in queued:
+        # a test whose training failed has nothing to test, whatever its cluster still says of it
+        in_vain = any(store.failure(plan.jobs[need]) is not None and need not in queued for need in job.needs)
+        if job.key in queued and not in_vain:
             return "submitted", f"{job.kind} {queued[job.key]}"
     for job in unfinished:
         failure = store.failure(job)
