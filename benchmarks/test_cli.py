@@ -16,10 +16,11 @@ import pytest
 
 from harness import ROOT
 from harness.environment import Device
-from harness.job import KINDS, Job
-from harness.key import digest
+from harness.jobs.job import Job
+from harness.jobs.key import digest
+from harness.jobs.kinds import KINDS
 from harness.scheduler.local import Local
-from harness.store import Store
+from harness.store.store import Store
 
 TABLES = ("tables/idrnet_table2.yaml", "tables/idrnet_table5.yaml")
 PEERS = {"imports": ("-c", "import argparse, yaml, pydantic"), "pytest --version": ("-m", "pytest", "--version")}

@@ -14,8 +14,9 @@ import time
 import pytest
 import torch
 
-from harness.complexity import conventions
-from harness.job import ComplexityConfig, Context, Model
+from harness.jobs.context import Context
+from harness.jobs.kinds import ComplexityConfig, Model
+from harness.tasks.complexity import conventions
 from methods import registry
 
 COUNT_SECONDS = 20
@@ -51,11 +52,11 @@ def models() -> list[dict[str, object]]:
 
 
 def test_counting_table_5(benchmark, tmp_path) -> None:
-    from harness.complexity import run
+    from harness.tasks.complexity import measure
 
     context = Context(folder=tmp_path, cache=tmp_path, data_dir=None, device="cpu", threads=1)
     configs = [ComplexityConfig(model=Model(**m), input=(SHAPE,), convention="mmcv-hooks") for m in models()]
-    benchmark.pedantic(lambda: [run.count(config, context) for config in configs], rounds=3)
+    benchmark.pedantic(lambda: [measure.count(config, context) for config in configs], rounds=3)
     assert benchmark.stats.stats.max < COUNT_SECONDS
     print(f"Table 5 counted in {benchmark.stats.stats.median:.2f} s (budget {COUNT_SECONDS} s)")
 

@@ -20,13 +20,14 @@ import torch
 from harness.data import catalog
 from harness.data.files import locate, manifest, pairs
 from harness.data.layout import Root
-from harness.data.loader import TrainingBatches
 from harness.data.scenes import scene
 from harness.data.synthetic import write_pair
 from harness.data.verify import ensure_sound
-from harness.evaluation.run import confusion_of
-from harness.job import Context, Data, Progress
-from harness.recipe import Augmentation, TestProtocol
+from harness.jobs.context import Context, Progress
+from harness.jobs.kinds import Data
+from harness.recipes.segmentation import Augmentation, TestProtocol
+from harness.tasks.segmentation.evaluate import confusion_of
+from harness.tasks.segmentation.loader import TrainingBatches
 
 IMAGES = 48
 BATCH = 16

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from harness.data.layout import IGNORE
-from harness.evaluation.metrics import Confusion, scores
+from harness.tasks.segmentation.confusion import Confusion, scores
 
 K = 150
 IMAGES_PER_SECOND = 2000

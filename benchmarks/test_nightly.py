@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from statistics import median
 
-from harness.nightly_statistics import ENOUGH, Chart, Limits, alarms, last_drop, steps, suspects
+from harness.stats.control_charts import ENOUGH, Chart, Limits, alarms, last_drop, steps, suspects
 
 SIGMA, CELLS, NIGHTS, AT = 0.2, 200, 90, 60
 LIMITS = Limits()

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from harness import ROOT, library
+from harness import ROOT
 from harness.environment import Device
-from harness.job import Measurement
-from harness.plan import Planner
-from harness.shelves import table_files
-from harness.store import Result, Store
-from harness.table import load
+from harness.jobs.job import Measurement
+from harness.plan.planner import Planner
+from harness.store.store import Result, Store
+from harness.table import recipes
+from harness.table.load import load
+from harness.table.paths import table_files
 from reports import verdict
 
 TABLE = ROOT / "tables" / "idrnet_table2.yaml"  # 32 trainings and 32 evaluations under one seed
@@ -33,7 +34,7 @@ ENVIRONMENT = {"commit": "0" * 40, "dirty": False, "packages": {"torch": "2.15.0
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder in which every job of Table 2 (smoke) has finished with 160 measurements."""
     store = Store(tmp_path_factory.mktemp("results"))
-    planner = Planner(library.profile("smoke"), (0,), cache=store.cache, device=Device("cpu", "any", 1))
+    planner = Planner(recipes.profile("smoke"), (0,), cache=store.cache, device=Device("cpu", "any", 1))
     plan = planner.plan([load(TABLE)])
     draw = random.Random(0)
     for job in plan.jobs.values():
@@ -48,7 +49,7 @@ def filled(root: Path, seeds: int, each: int) -> int:
     """Writes a smoke result of `each` measurements for every job of every table; how many measurements that makes."""
     store = Store(root)
     store.prepare()
-    planner = Planner(library.profile("smoke"), tuple(range(seeds)), cache=store.cache, device=Device("cpu", "any", 1))
+    planner = Planner(recipes.profile("smoke"), tuple(range(seeds)), cache=store.cache, device=Device("cpu", "any", 1))
     plan = planner.plan([load(path) for path in table_files()])
     draw = random.Random(0)
     for job in plan.jobs.values():
@@ -82,9 +83,7 @@ def test_report_of_ten_thousand_measurements(results: Path, benchmark) -> None:
     common = [str(TABLE), "--profile", "smoke", "--results", str(results)]
     report = [sys.executable, "-m", "harness", "report", *common, "--no-figures"]
     as_csv = [sys.executable, "-m", "harness", "report", *common, "--format", "csv"]
-    code = (
-        "import sys; from pathlib import Path; from harness.store import Store\nprint(Store(Path(sys.argv[1])).frame()"
-    )
+    code = "import sys; from pathlib import Path; from harness.store.store import Store\nprint(Store(Path(sys.argv[1])).frame()"
     peer = [sys.executable, "-c", f"{code}.to_markdown())", str(results)]
     subprocess.run(peer, cwd=ROOT, check=True, capture_output=True)  # its compacted copy exists from here on
     ours, lines, pandas = cpu(report), cpu(as_csv), cpu(peer, rounds=3)

@@ -45,14 +45,14 @@ def cpu() -> float:
 
 def test_overhead_per_job(bench: Bench, cluster, monkeypatch: pytest.MonkeyPatch):
     """Submitting, following and collecting 200 jobs costs at most 50 ms each, and one question per 10 s."""
-    from harness import run as runner
-    from harness import table
     from harness.environment import Device
-    from harness.library import profile
-    from harness.nightly import Silent
-    from harness.plan import Planner
-    from harness.scheduler.cluster import load
-    from harness.scheduler.slurm import Slurm
+    from harness.nightly.night import Silent
+    from harness.plan.planner import Planner
+    from harness.scheduler import run as runner
+    from harness.scheduler.slurm.cluster_file import load
+    from harness.scheduler.slurm.transport import Slurm
+    from harness.table.load import load as load_table
+    from harness.table.recipes import profile
 
     for name, value in cluster.environ.items():
         monkeypatch.setenv(name, value)
@@ -66,7 +66,7 @@ def test_overhead_per_job(bench: Bench, cluster, monkeypatch: pytest.MonkeyPatch
     text = text.replace("memory: 1500", "memory: 200").replace("poll: 1", f"poll: {POLL:g}")
     (bench.folder / "fast.yaml").write_text(text)
     planner = Planner(profile("scenes", near=bench.folder), cache=bench.results / "cache", device=Device("cpu", "x", 4))
-    plan = planner.plan([table.load(path)])
+    plan = planner.plan([load_table(path)])
     made, _ = load(bench.folder / "fast.yaml")
     transport = Slurm(bench.store, made, data_dir=None)
     submitted: list[float] = []

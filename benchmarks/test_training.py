@@ -16,12 +16,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.job import Context, Data, Model, TrainConfig
-from harness.recipe import Augmentation, Optimizer, Recipe, Synthetic
+from harness.jobs.context import Context
+from harness.jobs.kinds import Data, Model, TrainConfig
+from harness.recipes.common import Optimizer
+from harness.recipes.profile import Synthetic
+from harness.recipes.segmentation import Augmentation, Recipe
+from harness.tasks.segmentation.train import build_training
 from harness.training import checkpoint
 from harness.training.loop import Training
 from harness.training.optim import build_optimizer
-from harness.training.run import build_training
 from methods.build import build_model
 
 PEERS = Path(__file__).with_name("training_peers.py")

@@ -22,10 +22,13 @@ import cv2
 import torch
 
 from harness.data import catalog
+from harness.data.annotations.label_maps import LabelReader
 from harness.data.files import locate, pairs
-from harness.data.reading import LabelReader
-from harness.job import Context, Data, Model, TrainConfig
-from harness.recipe import Augmentation, Optimizer, Recipe, Synthetic
+from harness.jobs.context import Context
+from harness.jobs.kinds import Data, Model, TrainConfig
+from harness.recipes.common import Optimizer
+from harness.recipes.profile import Synthetic
+from harness.recipes.segmentation import Augmentation, Recipe
 
 BATCH, CROP, WARM_UP = 4, (160, 160), 3
 SCENES = Synthetic(train_images=24, test_images=1, size=(360, 480))
@@ -52,7 +55,7 @@ class Clock:
 
 
 def ours(dataset: str, layout: str, folder: Path, iterations: int) -> Clock:
-    from harness.training.run import build_training
+    from harness.tasks.segmentation.train import build_training
 
     config = TrainConfig(
         model=Model(

@@ -3,7 +3,7 @@
 import gc
 import sys
 
-from harness.cli import main
+from harness.cli.main import main
 
 if __name__ == "__main__":
     # what a command loads at its start lives as long as it does: looking through it for cycles again and again is a

@@ -22,8 +22,8 @@ from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 
 from harness.errors import MissingError, UserError, nearest
-from harness.pretrained import advice, offline
 from methods.layers import resize
+from methods.pretrained import advice, offline
 from methods.segmentor import Backbone
 
 
@@ -108,7 +108,7 @@ class TimmBackbone(Backbone):
 
 def build_backbone(name: str, *, output_stride: int | None = None, pretrained: bool | str = False) -> TimmBackbone:
     """The named backbone with random weights, those of a local file (a path), or pretrained ones (`True`): from the folder
-    of weights where it has them (harness.pretrained), else timm's.
+    of weights where it has them (methods.pretrained), else timm's.
 
     `output_stride`: 8, 16 or 32 (default) for ResNets; left out for the others. Raises UserError for an unknown name or
     an impossible stride, MissingError where weights are not there.

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from harness.errors import UserError
-from harness.job import Model
+from harness.jobs.kinds import Model
 from methods import registry
 from methods.backbones import build_backbone
 from methods.segmentor import GivenFeatures

@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from harness.table import Claim
-from reports.sheet import Sheet, Shown
-from reports.student import deviation, mean, t_quantile
+from harness.stats.small_samples import deviation, mean, t_quantile
+from harness.table.schema import Claim
+from reports.table_report import Sheet, Shown
 from reports.text import number
 from reports.verdict import ALPHA
 

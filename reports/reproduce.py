@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.durations import plural
 from harness.errors import UserError
-from reports import details
-from reports.sheet import Sheet
+from harness.text import plural
+from reports.formats import details
+from reports.table_report import Sheet
 from reports.text import line
 
 _OPEN, _CLOSE = "<!-- reproduce: ", " -->"

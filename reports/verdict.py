@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 
-from reports.student import best_of, best_quantile, deviation, mean, t_quantile
+from harness.stats.small_samples import best_of, best_quantile, deviation, mean, t_quantile
 
 REPRODUCED = "reproduced"
 INFERRED = "reproduced (inferred module)"

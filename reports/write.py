@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from reports import csvfile, markdown
-from reports.sheet import Sheet
+from reports.formats import csv, markdown
+from reports.table_report import Sheet
 
 
 def write(sheet: Sheet, folder: Path, *, figures: bool = True) -> Path:
@@ -19,12 +19,12 @@ def write(sheet: Sheet, folder: Path, *, figures: bool = True) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     drawn: dict[str, str] = {}
     if figures:
-        from reports.figures import draw  # loads matplotlib
+        from reports.figures.table import draw  # loads matplotlib
 
         for figure in draw(sheet):
             replace_file(folder / stem / figure.name, figure.svg)
             drawn[figure.alternative] = f"{stem}/{figure.name}"
-    replace_file(folder / f"{stem}.csv", csvfile.render(sheet))
+    replace_file(folder / f"{stem}.csv", csv.render(sheet))
     path = folder / f"{stem}.md"
     replace_file(path, markdown.render(sheet, figures=drawn))
     return path

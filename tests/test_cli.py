@@ -106,7 +106,7 @@ def test_looking_never_imports_torch(smoked: tuple[House, str], tmp_path: Path):
         *(["report", TABLE, *PART, "--format", f] for f in ("csv", "text", "markdown")),
     ]
     code = (
-        "import sys\nfrom harness.cli import main\n"
+        "import sys\nfrom harness.cli.main import main\n"
         f"for command in {commands!r}:\n"
         "    main(command)\n    bad = [m for m in ('torch', 'timm', 'cv2') if m in sys.modules]\n"
         "    if bad: sys.exit(f'{command} imports {bad}')\n"
@@ -121,7 +121,7 @@ def test_looking_never_imports_torch(smoked: tuple[House, str], tmp_path: Path):
 
 @pytest.mark.parametrize("command", ["", "run", "plan", "status", "cancel", "report", "why", "list", "doctor", "audit"])
 def test_every_help_has_an_example_that_parses(house: House, command: str):
-    from harness.cli import parser
+    from harness.cli.main import parser
 
     said = house(*[command] if command else [], "--help")
     example = re.search(r"example:\n  python -m harness (.*)", said)[1]
@@ -137,7 +137,7 @@ def test_every_help_has_an_example_that_parses(house: House, command: str):
     "what", ["tables", "methods", "contexts", "datasets", "recipes", "profiles", "measures", "conventions"]
 )
 def test_list_names_things_line_by_line(what: str, capsys: pytest.CaptureFixture):
-    from harness.cli import main
+    from harness.cli.main import main
 
     assert main(["list", what]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -15,8 +15,8 @@ import pytest
 from house import PATIENCE, House
 
 from harness import ROOT
-from harness.job import Data
-from harness.recipe import Synthetic
+from harness.jobs.kinds import Data
+from harness.recipes.profile import Synthetic
 
 MISBEHAVING = Path(__file__).parent / "data/misbehaving.py"
 TABLE = "tables/idrnet_table2.yaml"

@@ -1,7 +1,7 @@
 """The line that tells how a running job stands."""
 
-from harness.console import standing
-from harness.job import Progress
+from harness.cli.progress import standing
+from harness.jobs.context import Progress
 
 TEXT = "loss 1.92 (main 1.71, auxiliary 0.21), lr 0.01, memory 1.25 GiB, waiting for data 3 %"
 

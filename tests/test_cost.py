@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.cost import by_throughput, check_budget, cost, lines
 from harness.environment import Device
 from harness.errors import UserError
-from harness.job import Job, Measurement
-from harness.library import profile
-from harness.plan import Plan, Planner, Selection
-from harness.store import Result, Store
-from harness.table import load
+from harness.jobs.job import Job, Measurement
+from harness.plan.cost import by_throughput, check_budget, cost, lines
+from harness.plan.planner import Plan, Planner, Selection
+from harness.store.store import Result, Store
+from harness.table.load import load
+from harness.table.recipes import profile
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.document import Number, dotted, merge, parse, read
 from harness.errors import Problems
+from harness.yamlfile import Number, dotted, merge, parse, read
 
 
 def problems(text: str) -> list[tuple[int, str, str]]:

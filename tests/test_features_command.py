@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from weights_bench import cell, fcn18, fill, planned
 
-from harness import cli, features
-from harness.store import Store
-from harness.weights import write
-from reports import embedding
+from harness.cli import main
+from harness.store import features
+from harness.store.store import Store
+from methods.weights import write
+from reports.figures import umap
 
 
 @pytest.fixture
@@ -24,13 +25,13 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def flat(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first two channels in place of UMAP, which takes seconds to load."""
-    monkeypatch.setattr(embedding, "embed", lambda features: features[:, :2])
+    monkeypatch.setattr(umap, "embed", lambda features: features[:, :2])
 
 
 def run(folder: Path, *arguments: str, rows: tuple[str, ...] = ("given",)) -> int:
     chosen = [part for row in rows for part in ("--rows", row)]
     common = ["--profile", "own", *chosen, "--device", "cpu", "--results", str(folder / "results")]
-    return cli.main(["features", str(folder / "table.yaml"), *common, *arguments])
+    return main.main(["features", str(folder / "table.yaml"), *common, *arguments])
 
 
 def test_arrays_lie_beside_the_evaluation_and_figures_beside_the_report(
@@ -95,7 +96,7 @@ def test_a_row_without_a_final_classifier_is_told_and_the_others_drawn(
     folder: Path, flat: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     from harness.errors import UserError
-    from harness.evaluation import features as seen
+    from harness.tasks.segmentation import features as seen
 
     find = seen.classifier_of
 

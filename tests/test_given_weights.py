@@ -9,12 +9,13 @@ import torch
 from torch import nn
 from weights_bench import PROFILE, TABLE, cell, fcn18, fill, planned
 
-from harness import cli
-from harness.document import parse
+from harness.cli import main
 from harness.errors import Problems, UserError
-from harness.job import KINDS, Context
-from harness.table import check
-from harness.weights import write
+from harness.jobs.context import Context
+from harness.jobs.kinds import KINDS
+from harness.table.load import check
+from harness.yamlfile import parse
+from methods.weights import write
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_a_checkpoint_that_is_not_there_blocks_its_cell_with_its_path(folder: Pa
     (job,) = cell(plan, "given", "macc").jobs
     assert str(folder / "weights" / "macc.pth") in plan.reason(job)
     arguments = ["run", str(folder / "table.yaml"), "--profile", "own", "--rows", "given", "--columns", "macc"]
-    assert cli.main([*arguments, "--results", str(folder / "results")]) == 3
+    assert main.main([*arguments, "--results", str(folder / "results")]) == 3
 
 
 def test_the_key_holds_the_files_content_and_not_its_place(folder: Path):
@@ -175,9 +176,9 @@ def test_given_weights_are_judged_without_seeds(value: float, word: str):
 
 
 def test_a_report_says_that_a_cell_was_tested_from_given_weights(folder: Path):
-    from harness.job import Measurement
-    from harness.store import Store
-    from reports import sheet
+    from harness.jobs.job import Measurement
+    from harness.store.store import Store
+    from reports import table_report
 
     write(fcn18().state_dict(), folder / "weights" / "miou.pth")
     text = TABLE + "published: {values: {given: {miou: 43.61}}}\n"
@@ -188,7 +189,7 @@ def test_a_report_says_that_a_cell_was_tested_from_given_weights(folder: Path):
     store.prepare()
     (job,) = cell(plan, "given", "miou").jobs
     store.finish(job, [Measurement("miou", 43.58, "%")], {}, 0.0)
-    shown = sheet.build(plan, plan.tables[0], store).cells["given", "miou"]
+    shown = table_report.build(plan, plan.tables[0], store).cells["given", "miou"]
     assert (shown.verdict.word, shown.text) == ("reproduced", "43.58")
     assert "given weights, tested and not trained here: miou.pth" in shown.footnotes
 
@@ -198,7 +199,7 @@ def test_a_report_says_that_a_cell_was_tested_from_given_weights(folder: Path):
 
 def panels(folder: Path, *arguments: str) -> int:
     common = ["--profile", "own", "--rows", "given", "--columns", "miou", "--device", "cpu"]
-    return cli.main(["panels", str(folder / "table.yaml"), *common, "--results", str(folder / "results"), *arguments])
+    return main.main(["panels", str(folder / "table.yaml"), *common, "--results", str(folder / "results"), *arguments])
 
 
 def test_panels_are_drawn_from_given_weights(folder: Path, capsys: pytest.CaptureFixture[str]):
@@ -215,8 +216,8 @@ def test_panels_are_drawn_from_given_weights(folder: Path, capsys: pytest.Captur
 
 def test_panels_show_the_model_of_the_row(folder: Path):
     """Weights that always say class 4, in every pixel of every image."""
-    from harness.panels import scenes, tested
-    from harness.store import Store
+    from harness.store.store import Store
+    from harness.tasks.segmentation.predictions import scenes, tested
 
     model = fcn18()
     nn.init.zeros_(model.classifier[1].weight)
@@ -234,9 +235,9 @@ def test_panels_show_the_model_of_the_row(folder: Path):
 
 def test_panels_of_what_is_not_trained_or_not_tested(folder: Path, capsys: pytest.CaptureFixture[str]):
     table = ["panels", str(folder / "table.yaml"), "--profile", "own", "--results", str(folder / "results")]
-    assert cli.main([*table, "--rows", "cell", "--columns", "macc"]) == 3
+    assert main.main([*table, "--rows", "cell", "--columns", "macc"]) == 3
     assert "not trained here yet: table/cell/macc" in capsys.readouterr().err
-    assert cli.main([*table, "--columns", "params"]) == 2
+    assert main.main([*table, "--columns", "params"]) == 2
     assert "choose a column of a score" in capsys.readouterr().err
-    assert cli.main([*table, "--rows", "given", "--columns", "miou"]) == 3  # no such file of weights
+    assert main.main([*table, "--rows", "given", "--columns", "miou"]) == 3  # no such file of weights
     assert "miou.pth" in capsys.readouterr().err

@@ -12,12 +12,16 @@ from typing import Any
 import pytest
 import yaml
 
-from harness import ROOT, cli, library
+from harness import ROOT
+from harness.cli import main
 from harness.environment import Device
-from harness.plan import Cell, Plan, Planner
-from harness.store import Store
-from harness.table import Table, load
-from reports import markdown, sheet
+from harness.plan.planner import Cell, Plan, Planner
+from harness.store.store import Store
+from harness.table import recipes
+from harness.table.load import load
+from harness.table.schema import Table
+from reports import table_report
+from reports.formats import markdown
 
 AUDITED = ROOT / "tests" / "data" / "published" / "idrnet.yaml"
 NUMBERS = range(1, 9)
@@ -47,7 +51,7 @@ def table(number: int) -> Table:
 @pytest.fixture(scope="module")
 def planner(tmp_path_factory: pytest.TempPathFactory) -> Planner:
     folder = tmp_path_factory.mktemp("plan")
-    return Planner(library.profile("smoke"), cache=folder, device=Device("cpu", "test", 1))
+    return Planner(recipes.profile("smoke"), cache=folder, device=Device("cpu", "test", 1))
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +165,7 @@ def test_claims_hold_in_the_published_numbers():
 )
 def test_known_inconsistencies_are_notes_of_the_report(number: int, words: str, plan: Plan, tmp_path: Path):
     """As a reader meets them: in the table's report, before anything is measured."""
-    report = markdown.render(sheet.build(plan, table(number), Store(tmp_path)))
+    report = markdown.render(table_report.build(plan, table(number), Store(tmp_path)))
     notes = report.partition("## Notes")[2].partition("## Details")[0]
     assert words in html.unescape(notes.replace("\\", ""))
 
@@ -203,7 +207,7 @@ def test_every_number_of_table_7_is_run_cited_or_awaited_and_nothing_else_is_run
 
 
 def test_the_swin_rows_are_tested_in_windows_at_several_scales(tmp_path: Path):
-    paper = Planner(library.profile("paper"), cache=tmp_path, device=Device("cpu", "test", 1)).plan([table(7)])
+    paper = Planner(recipes.profile("paper"), cache=tmp_path, device=Device("cpu", "test", 1)).plan([table(7)])
     (job,) = cell(paper, 7, "upernet_idrnet_swin", "ade20k").jobs
     protocol = job.config["protocol"]
     assert (protocol["mode"], protocol["window"], protocol["stride"]) == ("slide", [640, 640], [426, 426])
@@ -218,15 +222,15 @@ def test_the_swin_rows_are_tested_in_windows_at_several_scales(tmp_path: Path):
 
 def test_one_cell_of_table_2_makes_probabilities_before_it_resizes(tmp_path: Path):
     """DeeplabV3+IDRNet on COCO-Stuff; what it is trained by is the column's recipe all the same."""
-    paper = Planner(library.profile("paper"), cache=tmp_path, device=Device("cpu", "test", 1)).plan([table(2)])
+    paper = Planner(recipes.profile("paper"), cache=tmp_path, device=Device("cpu", "test", 1)).plan([table(2)])
     switched = {c.row + "/" + c.column for c in paper.cells if c.jobs[0].config["protocol"]["softmax_before_resize"]}
     assert switched == {"deeplabv3_idrnet/coco_stuff"}
-    recipes = [paper.jobs[c.jobs[0].needs[0]].config["recipe"] for c in paper.cells if c.column == "coco_stuff"]
-    assert all(recipe == recipes[0] for recipe in recipes)
+    trained_by = [paper.jobs[c.jobs[0].needs[0]].config["recipe"] for c in paper.cells if c.column == "coco_stuff"]
+    assert all(recipe == trained_by[0] for recipe in trained_by)
 
 
 def test_the_longer_training_of_ocrnet(tmp_path: Path):
-    paper = Planner(library.profile("paper"), cache=tmp_path, device=Device("cpu", "test", 1)).plan([table(1)])
+    paper = Planner(recipes.profile("paper"), cache=tmp_path, device=Device("cpu", "test", 1)).plan([table(1)])
     epochs = {}
     for row in ("ocr", "idrnet"):
         (job,) = cell(paper, 1, row, "cityscapes").jobs
@@ -297,7 +301,7 @@ def test_sharing_leaves_far_fewer_trainings_than_cells_and_planning_is_fast(plan
 def test_the_plan_prints_what_sharing_saves_of_each_kind(capsys: pytest.CaptureFixture[str], tmp_path: Path):
     """Seven tables in one command: every score takes a training and a test, and most of the trainings are shared."""
     files = [str(ROOT / "tables" / f"idrnet_table{n}.yaml") for n in range(1, 8)]
-    assert cli.main(["plan", *files, "--profile", "smoke", "--results", str(tmp_path), "--device", "cpu"]) == 0
+    assert main.main(["plan", *files, "--profile", "smoke", "--results", str(tmp_path), "--device", "cpu"]) == 0
     said = capsys.readouterr().out
     match = re.search(
         r"(\d+) cells, \d+ numbers → (\d+) distinct jobs instead of (\d+) \((\d+) of (\d+) trainings, "
@@ -319,7 +323,7 @@ def test_the_plan_prints_what_sharing_saves_of_each_kind(capsys: pytest.CaptureF
 def test_released_checkpoints_are_of_the_models_that_the_tables_train(tmp_path: Path):
     """The same model, data, protocol and published value, cell by cell; only nothing is trained."""
     own, *others = load(ROOT / "tables" / "idrnet_released.yaml"), table(1), table(2), table(5), table(7)
-    paper = Planner(library.profile("paper"), cache=tmp_path, device=Device("cpu", "test", 1)).plan([own, *others])
+    paper = Planner(recipes.profile("paper"), cache=tmp_path, device=Device("cpu", "test", 1)).plan([own, *others])
     renamed = {"upernet_idrnet_swin": "7", "ccnet": "5", "dnl": "5"}
     of_paper = {(renamed.get(c.row, "12"), c.row, c.column): c for t in others for c in paper.of(t)}
     compared: dict[str, int] = {}

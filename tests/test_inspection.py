@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness import ROOT, library
+from harness import ROOT
+from harness.cli.inspection import cell_state
 from harness.errors import Exit
-from harness.inspection import cell_state
-from harness.plan import Planner, Selection
-from harness.store import Failure, Store
-from harness.table import load
+from harness.plan.planner import Planner, Selection
+from harness.store.store import Failure, Store
+from harness.table import recipes
+from harness.table.load import load
 
 
 def test_a_cell_whose_training_failed_is_failed_whatever_its_cluster_says_of_the_test(tmp_path: Path):
-    planner = Planner(library.profile("smoke"), (0,))
+    planner = Planner(recipes.profile("smoke"), (0,))
     plan = planner.plan([load(ROOT / "tables" / "idrnet_table2.yaml")], Selection(("fcn",), ("ade20k",)))
     store, (cell,), (train, test) = Store(tmp_path), plan.cells, plan.jobs.values()
     submitted = {test.key: "its job 16_3 ended (cancelled)"}

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import ROOT, library
+from harness import ROOT
 from harness.errors import UserError
-from harness.job import KINDS, LatencyConfig, Model
-from harness.key import Code, changes, digest, identity, imported, source_digest
-from harness.plan import Planner
-from harness.table import load
+from harness.jobs.key import Code, changes, digest, identity, imported, source_digest
+from harness.jobs.kinds import KINDS, LatencyConfig, Model
+from harness.plan.planner import Planner
+from harness.table import recipes
+from harness.table.load import load
 
 SOURCE = '''"""What this module is for."""
 
@@ -94,26 +95,26 @@ import torch, methods.fcn as f
 from methods.contexts import ppm, aspp
 from . import layers
 from .contexts.ocr import OCR
-RUNNER = "harness.complexity.fvcore_trace:count"
+RUNNER = "harness.tasks.complexity.fvcore_trace:count"
 def late():
     from harness.data.files import pairs
 """
     found = imported(text, "methods.build", is_package=False)
     assert {
-        "harness.store",
+        "harness.store.store",
         "methods.fcn",
         "methods.contexts.ppm",
         "methods.contexts.aspp",
         "methods.layers",
         "methods.contexts.ocr",
-        "harness.complexity.fvcore_trace",
+        "harness.tasks.complexity.fvcore_trace",
         "harness.data.files",
     } <= found
     assert not any(name.startswith("torch") for name in found)
 
 
 def test_imports_for_type_checkers_do_not_count():
-    text = "if TYPE_CHECKING:\n    from harness.store import Store\nelse:\n    import methods.fcn\n"
+    text = "if TYPE_CHECKING:\n    from harness.store.store import Store\nelse:\n    import methods.fcn\n"
     assert imported(text, "methods.x", is_package=False) == {"methods.fcn"}
 
 
@@ -194,7 +195,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def keys(root: Path, table: str = "idrnet_table2", column: str = "ade20k") -> dict[str, str]:
     """{row: key of the job that its cell shows} with the code of the checkout at `root`."""
-    planner = Planner(library.profile("smoke"), code=Code(root / "cache", root=root))  # unchanged files are read once
+    planner = Planner(recipes.profile("smoke"), code=Code(root / "cache", root=root))  # unchanged files are read once
     loaded = load(ROOT / f"tables/{table}.yaml")
     return {c.row: c.jobs[0].key for c in planner.plan([loaded]).cells if c.column == column and c.jobs}
 
@@ -228,14 +229,22 @@ def test_a_context_named_by_an_option_counts(copied: Path):
     assert "fcn" not in changed_rows(copied, "methods/contexts/ppm.py")
 
 
-@pytest.mark.parametrize("file", ["harness/training/loop.py", "methods/backbones.py", "harness/data/transforms.py"])
+@pytest.mark.parametrize(
+    "file", ["harness/training/loop.py", "methods/backbones.py", "harness/tasks/segmentation/augment.py"]
+)
 def test_what_all_use_changes_all_keys(copied: Path, file: str):
     assert changed_rows(copied, file) == set(keys(copied))
 
 
 @pytest.mark.parametrize(
     "file",
-    ["harness/cli.py", "harness/errors.py", "harness/console.py", "harness/table.py", "harness/scheduler/local.py"],
+    [
+        "harness/cli/main.py",
+        "harness/errors.py",
+        "harness/cli/progress.py",
+        "harness/table/schema.py",
+        "harness/scheduler/local.py",
+    ],
 )
 def test_what_moves_no_number_changes_no_key(copied: Path, file: str):
     assert changed_rows(copied, file) == set()

@@ -19,15 +19,17 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import ROOT, nightly, nightly_command
+from harness import ROOT
+from harness.cli import nightly
 from harness.environment import Device
 from harness.errors import Exit, OutputError, Problems, UserError
-from harness.job import Job, Measurement
-from harness.nightly_history import History, Night, charts, locate
-from harness.nightly_statistics import ENOUGH, Chart, Limits, alarms, last_drop, rejected, steps, suspects
-from harness.scheduler import Event
-from harness.store import Store
-from reports.student import deviation, mean
+from harness.jobs.job import Job, Measurement
+from harness.nightly import night
+from harness.scheduler.transport import Event
+from harness.stats.control_charts import ENOUGH, Chart, Limits, alarms, last_drop, rejected, steps, suspects
+from harness.stats.small_samples import deviation, mean
+from harness.store.nights import History, Night, charts, locate
+from harness.store.store import Store
 
 LIMITS = Limits()
 
@@ -92,10 +94,10 @@ def test_what_is_not_repeated_was_chance():
 
 def test_a_slow_drift_is_seen_by_the_sum():
     chart, draw, seen = Chart(flat(60)), random.Random(3), []
-    for night in range(25):
+    for number in range(25):
         value = draw.gauss(44.6, 0.2)
         if suspects({"c": chart}, {"c": value}, Limits(suspects=1e-9)):
-            seen.append(night)
+            seen.append(number)
         chart.add(value)
     assert seen
     assert seen[0] >= 3  # not by its first night's size
@@ -153,19 +155,19 @@ class Nights:
         self.store = Store(root)
         self.store.prepare()
         tables = (str(ROOT / "tables/idrnet_table2.yaml"),)
-        given = {"slice": nightly.Slice(tables=tables, profile="smoke", gpu_hours=1000), **layers}
-        self.config = nightly.Nightly(**given)
+        given = {"slice": night.Slice(tables=tables, profile="smoke", gpu_hours=1000), **layers}
+        self.config = night.Nightly(**given)
         self.level, self.draw, self.commit = 45.0, random.Random(0), "a" * 40
         self.day = datetime.date(2026, 1, 1)
 
     def miou(self, job: Job) -> float:
         return self.draw.gauss(self.level if job.config["model"]["name"] == "fcn" else 45.0, 0.2)
 
-    def night(self) -> tuple[list[nightly.Layer], Exit]:
+    def night(self) -> tuple[list[night.Layer], Exit]:
         def transport(store: Store) -> Instead:
             return Instead(store, self.miou, {"torch": "2.15", "commit": self.commit})
 
-        work = nightly.Tonight(self.config, self.store, None, Device("cpu", "x", 2), transport, today=self.day)
+        work = night.Tonight(self.config, self.store, None, Device("cpu", "x", 2), transport, today=self.day)
         self.day += datetime.timedelta(days=1)
         return work.run()
 
@@ -181,9 +183,9 @@ class Nights:
 
 
 def test_a_night_without_anything_to_measure_says_so(tmp_path: Path):
-    layers, verdict = Nights(tmp_path, slice=nightly.Slice()).night()
+    layers, verdict = Nights(tmp_path, slice=night.Slice()).night()
     assert verdict == Exit.NOTHING
-    assert "nothing was measured" in nightly.markdown(layers, verdict, datetime.date(2026, 1, 1))
+    assert "nothing was measured" in night.markdown(layers, verdict, datetime.date(2026, 1, 1))
 
 
 def test_a_drop_is_named_with_its_commits_and_stays_until_it_is_mended(tmp_path: Path):
@@ -197,7 +199,7 @@ def test_a_drop_is_named_with_its_commits_and_stays_until_it_is_mended(tmp_path:
     for _ in range(2):  # what was part of a drop does not become what is expected
         layers, verdict = nights.night()
         assert verdict == Exit.FAILED
-        page = nightly.markdown(layers, verdict, nights.day)
+        page = night.markdown(layers, verdict, nights.day)
         assert "idrnet_table2/fcn/lip: 1." in page
         assert "aaaaaaaaaaaa..bbbbbbbbbbbb" in page
         assert "pspnet" not in "\n".join(layers[-1].regressions)
@@ -221,7 +223,7 @@ def test_a_layer_whose_jobs_are_refused_costs_the_others_nothing(tmp_path: Path)
             raise UserError("Slurm refused the jobs: no such account")
 
     nights = Nights(tmp_path)
-    work = nightly.Tonight(nights.config, nights.store, None, Device("cpu", "x", 2), lambda s: Refusing(s, None, {}))
+    work = night.Tonight(nights.config, nights.store, None, Device("cpu", "x", 2), lambda s: Refusing(s, None, {}))
     layers, verdict = work.run()
     assert verdict == Exit.NOTHING
     assert [layer.failed for layer in layers] == [[], [], ["Slurm refused the jobs: no such account"]]
@@ -235,7 +237,7 @@ def test_a_page_that_cannot_be_written_is_printed_and_sent_all_the_same(
     file.write_text(yaml.safe_dump({"notify": ["sh", "-c", f"cat > {sent}"]}))
     options = Namespace(file=str(file), results=str(tmp_path / "results"), device="cpu", date="2026-01-01")
     with pytest.raises(OutputError, match=r"2026-01-01\.md cannot be written"):
-        nightly_command.run(options, None)
+        nightly.run(options, None)
     assert "nothing was measured" in sent.read_text()
     assert "nothing was measured" in capsys.readouterr().out
 
@@ -302,9 +304,9 @@ def test_keys_that_are_gone_are_said_to_be(tmp_path: Path):
 
 def test_kept_checkpoints_are_tested_again_and_compared(tmp_path: Path):
     tables = (str(ROOT / "tables/idrnet_table2.yaml"),)
-    nights = Nights(tmp_path, slice=nightly.Slice(), checkpoints=nightly.Checkpoints(tables=tables, profile="smoke"))
+    nights = Nights(tmp_path, slice=night.Slice(), checkpoints=night.Checkpoints(tables=tables, profile="smoke"))
     assert nights.night()[1] == Exit.NOTHING  # nothing is kept yet
-    work = nightly.Tonight(nights.config, nights.store, None, Device("cpu", "x", 2), lambda store: None)
+    work = night.Tonight(nights.config, nights.store, None, Device("cpu", "x", 2), lambda store: None)
     plan = work._plan(tables, "smoke", 0)
     trained = [cell for cell in plan.wanted() if cell.row == "fcn"]
     for cell in trained:
@@ -334,31 +336,31 @@ def test_the_budget_bounds_a_night_and_the_longest_unmeasured_come_first(tmp_pat
 
 
 def test_the_shipped_file_is_right():
-    assert nightly.load(ROOT / "slurm/nightly.yaml").slice.gpu_hours > 0
+    assert night.load(ROOT / "slurm/nightly.yaml").slice.gpu_hours > 0
 
 
 def test_every_error_of_a_nightly_file_at_once(write):
     with pytest.raises(Problems) as caught:
-        nightly.load(write("n.yaml", "slice: {gpu_hours: 0}\nsuspekts: 1\nnotify: mail\n"))
+        night.load(write("n.yaml", "slice: {gpu_hours: 0}\nsuspekts: 1\nnotify: mail\n"))
     assert {p.key for p in caught.value.problems} == {"slice.gpu_hours", "suspekts", "notify"}
 
 
 def test_an_accepted_level_names_a_cell_and_a_date(write):
     """A mistyped one would silence its cell for ever."""
     text = f"slice:\n  tables: ['{ROOT / 'tables/idrnet_table2.yaml'}']\n  accepted:\n    {{}}: {{}}\n"
-    made = nightly.load(write("n.yaml", text.format("idrnet_table2/fcn/lip", "2026-01-08")))
+    made = night.load(write("n.yaml", text.format("idrnet_table2/fcn/lip", "2026-01-08")))
     assert made.slice.accepted == {"idrnet_table2/fcn/lip": "2026-01-08"}
     with pytest.raises(Problems, match=r"n.yaml:4: .*no.* this cell. Did you mean 'idrnet_table2/fcn/lip'"):
-        nightly.load(write("n.yaml", text.format("idrnet_table2/fnc/lip", "2026-01-08")))
+        night.load(write("n.yaml", text.format("idrnet_table2/fnc/lip", "2026-01-08")))
     with pytest.raises(Problems, match=r"n.yaml:4: .*'soon' is not a date; write YYYY-MM-DD"):
-        nightly.load(write("n.yaml", text.format("idrnet_table2/fcn/lip", "soon")))
+        night.load(write("n.yaml", text.format("idrnet_table2/fcn/lip", "soon")))
 
 
 def test_a_failing_notification_is_said_and_costs_nothing():
-    config = nightly.Nightly(notify=("false",))
-    assert "not sent" in nightly.notify(config, "page", Exit.FAILED)
-    assert nightly.notify(config, "page", Exit.OK) is None
-    assert nightly.notify(nightly.Nightly(notify=("cat",)), "page", Exit.FAILED) is None
+    config = night.Nightly(notify=("false",))
+    assert "not sent" in night.notify(config, "page", Exit.FAILED)
+    assert night.notify(config, "page", Exit.OK) is None
+    assert night.notify(night.Nightly(notify=("cat",)), "page", Exit.FAILED) is None
 
 
 def test_the_shipped_example_of_a_webhook_sends_the_page(tmp_path: Path):
@@ -381,10 +383,10 @@ def test_the_shipped_example_of_a_webhook_sends_the_page(tmp_path: Path):
     with http.server.HTTPServer(("127.0.0.1", 0), Hook) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        config = nightly.Nightly(notify=(*command, "--noproxy", "*", f"http://127.0.0.1:{server.server_port}"))
+        config = night.Nightly(notify=(*command, "--noproxy", "*", f"http://127.0.0.1:{server.server_port}"))
         page = "# Nightly: look at this\n\n- fcn ± 0.2\n"
-        assert nightly.notify(config, page, Exit.FAILED) is None
-        assert "not sent" in nightly.notify(config, page, Exit.NOTHING)
+        assert night.notify(config, page, Exit.FAILED) is None
+        assert "not sent" in night.notify(config, page, Exit.NOTHING)
         server.shutdown()
         thread.join()
     assert got == [page, page]

@@ -10,17 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import ROOT, library
-from harness.document import parse
-from harness.durations import estimate
+from harness import ROOT
 from harness.environment import Device
 from harness.errors import Exit, UserError
-from harness.job import Measurement
-from harness.key import Code
-from harness.plan import Plan, Planner, Selection, repetition_seed
-from harness.run import Outcome, queue
-from harness.store import Failure, Store
-from harness.table import Table, check, load
+from harness.jobs.job import Measurement
+from harness.jobs.key import Code
+from harness.plan.durations import estimate
+from harness.plan.planner import Plan, Planner, Selection, repetition_seed
+from harness.scheduler.run import Outcome, queue
+from harness.store.store import Failure, Store
+from harness.table import recipes
+from harness.table.load import check, load
+from harness.table.schema import Table
+from harness.yamlfile import parse
 
 CODE = Code()  # read once for all tests
 CPU = Device("cpu", "a processor", 2)
@@ -29,7 +31,7 @@ TABLE2, TABLE5, CAMVID = TABLES["idrnet_table2"], TABLES["idrnet_table5"], TABLE
 
 
 def planned(*tables: Table, profile: str = "smoke", rows=(), columns=(), **options) -> Plan:
-    planner = Planner(library.profile(profile), device=CPU, cache=Path("/dev/null/cache"), code=CODE, **options)
+    planner = Planner(recipes.profile(profile), device=CPU, cache=Path("/dev/null/cache"), code=CODE, **options)
     return planner.plan(tables, Selection(tuple(rows), tuple(columns)))
 
 
@@ -125,7 +127,8 @@ def test_needed_jobs_come_first(name: str):
 def test_a_job_is_json():
     import json
 
-    from harness.job import KINDS, Job
+    from harness.jobs.job import Job
+    from harness.jobs.kinds import KINDS
 
     for job in planned(*TABLES.values()).jobs.values():
         assert Job.from_json(json.loads(json.dumps(job.to_json()))) == job

@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from harness import ROOT
-from harness.document import parse
 from harness.errors import Problems
-from harness.table import Table, check, load
+from harness.table.load import check, load
+from harness.table.schema import Table
+from harness.yamlfile import parse
 
 READ = ROOT / "tests" / "data" / "published"
 ECENET = {"gflops": "gflops", "params": "params_m", "ss": "miou_ss", "ms": "miou_ms"}

@@ -2,8 +2,8 @@
 
 import pytest
 
-from harness import library
 from harness.errors import Problems
+from harness.table import recipes
 
 
 @pytest.mark.parametrize(
@@ -21,5 +21,5 @@ def test_what_is_unknown_is_told_with_its_line_and_what_is_allowed(write, said, 
     text = "mine:\n  dataset: camvid\n  iterations: 3\n  augmentation: {resize: null, crop: [32, 32]}\n"
     path = write("recipes/own.yaml", f"{text}  {said}\n")
     with pytest.raises(Problems) as refused:
-        library.recipe("own/mine", near=path.parent.parent)
+        recipes.recipe("own/mine", near=path.parent.parent)
     assert f"{path}:5: mine.{told}" in str(refused.value)

@@ -15,12 +15,13 @@ import pytest
 
 from harness.environment import Device
 from harness.errors import Exit
-from harness.job import KINDS, Job, Measurement
-from harness.key import digest
-from harness.scheduler import Event
+from harness.jobs.job import Job, Measurement
+from harness.jobs.key import digest
+from harness.jobs.kinds import KINDS
 from harness.scheduler.local import Local
+from harness.scheduler.transport import Event
 from harness.scheduler.worker import Request, explain, failed, main
-from harness.store import Store
+from harness.store.store import Store
 
 MISBEHAVING = Path(__file__).parent / "data/misbehaving.py"
 CPU = Device("cpu", "a processor", 2)

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import harness.store
+import harness.store.store
 from harness import ROOT
 from harness.errors import OutputError
-from harness.job import Job, Measurement
-from harness.key import digest
-from harness.store import Failure, Store, append_json, read_json, write_json
+from harness.files import append_json, read_json, write_json
+from harness.jobs.job import Job, Measurement
+from harness.jobs.key import digest
+from harness.store.store import Failure, Store
 
 ENVIRONMENT = {"commit": "abc", "device": "cpu: test"}
 
@@ -252,7 +253,7 @@ def test_the_frame_reads_only_what_is_new(store: Store, monkeypatch: pytest.Monk
         read.append(path)
         return read_json(path)
 
-    monkeypatch.setattr(harness.store, "read_json", counting)
+    monkeypatch.setattr(harness.store.store, "read_json", counting)
     assert sorted(store.frame()["value"]) == [0.0, 1.0, 2.0, 3.0, 4.0, 9.0]
     assert [p.parent for p in read] == [store.folder(job(9))]
     read.clear()

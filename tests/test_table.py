@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness import ROOT, library
-from harness.document import parse
+from harness import ROOT
 from harness.errors import Problems, UserError
-from harness.measures import CONVENTIONS
-from harness.table import Table, check, load
+from harness.table import paths, recipes
+from harness.table.load import check, load
+from harness.table.metrics import CONVENTIONS
+from harness.table.schema import Table
+from harness.yamlfile import parse
 
 HERE = Path(__file__).parent
 SHIPPED = sorted((ROOT / "tables").glob("*.yaml"))
@@ -82,7 +84,7 @@ def test_table_2_names_the_audited_datasets_and_splits():
     loaded = load(ROOT / "tables/idrnet_table2.yaml")
     assert list(loaded.columns) == [column["key"] for column in AUDITED[2]["columns"]]
     assert [c.split for c in loaded.columns.values()] == [c["eval_split"] for c in AUDITED[2]["columns"]]
-    assert [library.recipe(loaded.recipe_of(c)).test.split for c in loaded.columns] == [
+    assert [recipes.recipe(loaded.recipe_of(c)).test.split for c in loaded.columns] == [
         column["eval_split"] for column in AUDITED[2]["columns"]
     ]
     assert len(list(loaded.cells())) == 32
@@ -120,17 +122,17 @@ def test_evidence_says_which_modules_were_fitted():
 BASES = {"idrnet/resnet50", "idrnet/swin_large", "hfgd/plain", "hfgd/advanced"}  # what others extend; no recipes alone
 
 
-@pytest.mark.parametrize("name", [name for name in library.recipe_names() if name not in BASES])
+@pytest.mark.parametrize("name", [name for name in recipes.recipe_names() if name not in BASES])
 def test_every_shipped_recipe_is_valid_under_every_profile(name: str):
-    from harness.plan import changed_by
+    from harness.plan.planner import changed_by
 
     stem, _, key = name.partition("/")
     entries = yaml.safe_load((ROOT / "tables/recipes" / f"{stem}.yaml").read_text())
     while "dataset" not in entries[key]:
         key = entries[key]["extends"]
     dataset = entries[key]["dataset"]
-    for profile in library.files("profiles"):
-        assert changed_by(library.profile(profile), library.recipe(name), name).dataset == dataset
+    for profile in paths.files("profiles"):
+        assert changed_by(recipes.profile(profile), recipes.recipe(name), name).dataset == dataset
 
 
 # ------------------------------------------------------------------------------------------------------- what it says
@@ -342,7 +344,7 @@ def test_a_recipe_beside_the_table_is_found_and_extends_its_base(write):
     write("recipes/own.yaml", RECIPE)
     path = write("t.yaml", GOOD.replace("idrnet/ade20k", "own/mine"))
     assert load(path).recipe_of("ade") == "own/mine"
-    found = library.recipe("own/mine", near=path.parent)
+    found = recipes.recipe("own/mine", near=path.parent)
     assert (found.dataset, found.batch_size, found.augmentation.crop) == ("camvid", 2, (32, 32))
 
 
@@ -380,7 +382,7 @@ def test_a_recipe_file_of_the_wrong_form(write, text: str):
 
 def test_an_unknown_profile_is_told_the_nearest(write):
     with pytest.raises(UserError, match=r"unknown profile 'smok'\. Did you mean 'smoke'\?"):
-        library.profile("smok")
+        recipes.profile("smok")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from harness import ROOT
-from harness.cli import main
+from harness.cli.main import main
 from harness.errors import Exit
 
 TABLES = ROOT / "tables"

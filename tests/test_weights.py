@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from weights_bench import fcn18, fill
 
-from harness import cli
+from harness.cli import main
 from harness.errors import MissingError, UserError
-from harness.weights import import_foreign, misfits, read, to_fit, write
+from methods.weights import import_foreign, misfits, read, to_fit, write
 
 
 def foreign(model: nn.Module) -> dict[str, Tensor]:
@@ -102,7 +102,7 @@ def test_everything_that_does_not_fit_is_listed_and_nothing_is_loaded():
 
 def test_an_import_gives_the_same_model(folder: Path):
     """Through a file under the released names and back: the same logits."""
-    from harness.job import Model
+    from harness.jobs.kinds import Model
 
     model = fcn18()
     torch.save({"model": foreign(model), "epoch": 1}, folder / "theirs.pth")
@@ -119,7 +119,9 @@ def test_an_import_gives_the_same_model(folder: Path):
 
 def import_by_command(folder: Path, *arguments: str) -> int:
     results = ["--results", str(folder / "results")]
-    return cli.main(["weights", "import", "--from", "sssegmentation", str(folder / "theirs.pth"), *arguments, *results])
+    return main.main(
+        ["weights", "import", "--from", "sssegmentation", str(folder / "theirs.pth"), *arguments, *results]
+    )
 
 
 def test_the_command_says_what_it_wrote_and_what_is_next(folder: Path, capsys: pytest.CaptureFixture[str]):
@@ -141,7 +143,7 @@ def test_a_cell_that_names_a_checkpoint_gets_it_there_and_is_then_run(folder: Pa
     assert written.startswith(f"written: {folder}/weights/miou.pth")
     assert after == f"next: python -m harness run {folder}/table.yaml --rows given --columns miou"
     arguments = [*after.removeprefix("next: python -m harness ").split(), "--profile", "own", "--device", "cpu"]
-    assert cli.main([*arguments, "--results", str(folder / "results")]) == 0
+    assert main.main([*arguments, "--results", str(folder / "results")]) == 0
     report = (folder / "results" / "reports" / "table.own.md").read_text()
     assert "Given weights, tested and not trained here: miou.pth" in report
 
@@ -190,9 +192,9 @@ def test_an_unknown_toolbox_a_missing_file_and_a_folder_that_cannot_be_written(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ):
     torch.save(foreign(fcn18()), folder / "theirs.pth")
-    assert cli.main(["weights", "import", "--from", "mmsegm", str(folder / "theirs.pth"), "--method", "fcn"]) == 2
+    assert main.main(["weights", "import", "--from", "mmsegm", str(folder / "theirs.pth"), "--method", "fcn"]) == 2
     assert "unknown toolbox 'mmsegm'" in capsys.readouterr().err
     gone = ["weights", "import", "--from", "sssegmentation", str(folder / "gone.pth"), "--method", "fcn"]
-    assert cli.main(gone) == 3
+    assert main.main(gone) == 3
     method = ["--method", "{name: fcn, channels: 8}", "--backbone", "resnet18", "--output-stride", "16"]
     assert import_by_command(folder, *method, "--out", str(folder / "table.yaml" / "x.pth")) == 4

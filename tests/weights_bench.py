@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from harness import library
 from harness.environment import Device
-from harness.job import Model
-from harness.plan import Cell, Plan, Planner
-from harness.table import load
+from harness.jobs.kinds import Model
+from harness.plan.planner import Cell, Plan, Planner
+from harness.table import recipes
+from harness.table.load import load
 from methods.build import build_model
 
 PROFILE = """
@@ -62,7 +62,7 @@ def fill(folder: Path) -> Path:
 
 
 def planned(folder: Path, profile: str = "own", repetitions: tuple[int, ...] = (0,)) -> Plan:
-    found = library.profile(profile, near=folder)
+    found = recipes.profile(profile, near=folder)
     planner = Planner(found, repetitions, cache=folder / "cache", device=Device("cpu", "test", 1))
     return planner.plan([load(folder / "table.yaml")])
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from harness.data import catalog
 from harness.data.layout import Dataset, Layout, Pair, Root
 from harness.errors import DataError, MissingError, OutputError
-from harness.job import Data
-from harness.recipe import Synthetic
+from harness.jobs.kinds import Data
+from harness.recipes.profile import Synthetic
 
 
 def locate(data: Data, *, data_dir: Path | None, cache: Path) -> Root:
@@ -124,9 +124,9 @@ def scan(root: Root, split: str) -> tuple[list[Pair], list[str]]:
     image, label = layout.image_path(split, "{id}"), layout.label_path(split, "{id}")
     images = set(_walk(path / _base(image), _suffix(image)))
     if root.dataset.task == "detection":
-        from harness.data import instances
+        from harness.data.annotations import coco
 
-        return instances.scan(root, split, images)
+        return coco.scan(root, split, images)
     labels = set(_walk(path / _base(label), _suffix(label)))
     wanted = images
     problems = []

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 
 from harness.data import catalog
+from harness.data.annotations.label_maps import LabelReader, raw_values
 from harness.data.archives import is_archive, unpack, write_stream
 from harness.data.files import recognise, scan, write_aside
 from harness.data.layout import Dataset, Root
-from harness.data.reading import LabelReader, raw_values
 from harness.errors import DataError, MissingError, OutputError
 
 Report = Callable[[str, int, int], None]

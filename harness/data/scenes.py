@@ -80,7 +80,7 @@ def save(path: Path, pixels: np.ndarray) -> None:
     """Writes an image or a label map in the format of its name (.jpg, .png, .mat)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".mat":
-        from harness.data.mat import write_matrix
+        from harness.data.annotations.matlab import write_matrix
 
         path.write_bytes(write_matrix("S", pixels))
         return

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.data import catalog, instances
+from harness.data import catalog
+from harness.data.annotations import coco
+from harness.data.annotations.label_maps import raw_values
 from harness.data.layout import Dataset, Layout
-from harness.data.reading import raw_values
 from harness.data.scenes import save, scene
 from harness.errors import OutputError, UserError, nearest
-from harness.recipe import Synthetic
+from harness.recipes.profile import Synthetic
 
 # the files whose change makes other scenes
 _WRITERS = ("synthetic.py", "scenes.py", "instances.py", "reading.py", "mat.py")
@@ -67,7 +68,7 @@ def synthesize(name: str, out: Path, *, scenes: Synthetic | None = None, layout:
 def write(dataset: Dataset, scenes: Synthetic, out: Path, layout: Layout) -> None:
     """Writes every split of `dataset` in `layout` under `out`, with the layout's raw label values."""
     if dataset.task == "detection":
-        return instances.write(dataset, scenes, out, layout)
+        return coco.write(dataset, scenes, out, layout)
     for number_of_split, split in enumerate(dataset.splits):
         count = scenes.train_images if split == "train" else scenes.test_images
         ids = []

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from harness import environment
 from harness.errors import Exit
-from harness.job import KINDS, Job
-from harness.scheduler import Event
-from harness.scheduler.attempts import wordless
-from harness.scheduler.worker import Request, execute
-from harness.store import Failure, Store
+from harness.jobs.job import Job
+from harness.jobs.kinds import KINDS
+from harness.scheduler.transport import Event
+from harness.scheduler.worker import Request, execute, wordless
+from harness.store.store import Failure, Store
 
 _GRACE = 30.0  # seconds a job may take to save and stop before it is killed
 
@@ -51,7 +51,7 @@ class Local:
         self._events: list[Event] = []
         self._deadline: float | None = None
         self._server = multiprocessing.get_context("forkserver")
-        self._server.set_forkserver_preload(["harness.scheduler.warm"])
+        self._server.set_forkserver_preload(["harness.scheduler.preload"])
 
     def start(self, jobs: Sequence[Job], among: Mapping[str, Job]) -> None:
         self._jobs.update(among)

@@ -20,8 +20,11 @@ from typing import TextIO
 
 from harness import environment
 from harness.errors import Exit, Interrupted, OutputError, UserError
-from harness.job import KINDS, Context, Job, Progress
-from harness.store import FULL, Failure, Store, read_json, write_json
+from harness.files import FULL, read_json, write_json
+from harness.jobs.context import Context, Progress
+from harness.jobs.job import Job
+from harness.jobs.kinds import KINDS
+from harness.store.store import Failure, Store
 
 STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -197,3 +200,10 @@ def main(arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
+
+
+def wordless(code: int) -> str:
+    """What to tell a person of a process that ended with an exit code and without a word."""
+    if code == Exit.OUTPUT:
+        return "it could not write its results: is the disk or a quota full?"
+    return f"its process ended with exit code {code} and left no result"

@@ -18,9 +18,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from harness.console import standing
+from harness.cli.progress import standing
 from harness.errors import Exit, Interrupted, UserError
-from harness.job import Context, Progress, TrainConfig
+from harness.jobs.context import Context, Progress
+from harness.jobs.kinds import TrainConfig
 from harness.training.distributed import place
 
 STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit
     import torch
 
-    from harness.training.run import train
+    from harness.tasks.segmentation.train import train
 
     first, seen = place().rank == 0, []
     for number in STOPPING:

@@ -7,15 +7,13 @@ the content appear in one rename, and a file that was cut short or altered since
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import io
 import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.errors import DataError, OutputError, UserError
+from harness.errors import DataError, UserError
+from harness.files import output_errors
 
 log = logging.getLogger("harness.training")
 
@@ -31,7 +30,6 @@ KEPT = 2
 _NAME = re.compile(r"(checkpoint|final)-(\d{8})-([0-9a-f]{64})\.pt")
 _ASIDE = ".aside.pt"
 _CORRUPT = ".corrupt"
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True, order=True)
@@ -68,16 +66,6 @@ class _HashingWriter(io.RawIOBase):
             except OSError as error:
                 self.error = error
         return len(data)
-
-
-@contextlib.contextmanager
-def output_errors(folder: Path, then: str) -> Iterator[None]:
-    """Turns a failed write under `folder` into an OutputError that says why and, with `then`, what is still there."""
-    try:
-        yield
-    except OSError as error:
-        why = "the disk is full" if error.errno in _FULL else (error.strerror or str(error))
-        raise OutputError(f"cannot write to {folder}: {why}. {then}") from error
 
 
 def listing(folder: Path) -> list[Saved]:

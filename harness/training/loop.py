@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from harness.errors import Interrupted
-from harness.job import Progress
+from harness.jobs.context import Progress
+from harness.tasks.segmentation.losses import shares
 from harness.training import checkpoint, distributed, random_state
-from harness.training.journal import Batch, Journal, Log, Tally
-from harness.training.losses import shares
+from harness.training.metering import Batch, Journal, Log, Tally
 from harness.training.optim import set_learning_rate
 from harness.training.precision import Precision
 from methods.ranks import rank

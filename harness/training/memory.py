@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from harness.errors import OutOfMemory
-from harness.recipe import Recipe
+from harness.recipes.segmentation import Recipe
 from harness.training.loop import Training
 from methods.ranks import world_size
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from harness.errors import UserError, nearest
-from harness.recipe import Optimizer, Schedule
+from harness.recipes.common import Optimizer, Schedule
 from methods.segmentor import Segmentor
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm)

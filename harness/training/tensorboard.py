@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import MissingError
-from harness.training.checkpoint import output_errors
+from harness.files import output_errors
 
 VARIABLE = "HARNESS_TENSORBOARD"
 FOLDER = "tensorboard"

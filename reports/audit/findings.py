@@ -6,9 +6,9 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from harness.durations import plural
-from reports.audit import numbers, sayings, wording
-from reports.audit.subject import Finding, Subject
+from harness.text import plural
+from reports.audit import facts, numbers, statements
+from reports.audit.corpus import Finding, Subject
 from reports.text import line, markdown, sentence
 
 RULES = {
@@ -33,7 +33,7 @@ RULES = {
 
 def audit(subject: Subject, only: Iterable[str] = ()) -> list[Finding]:
     """Everything that the rules find; `only`: about these tables (by id) or the papers they belong to."""
-    rules = (*numbers.RULES, *sayings.RULES, *wording.RULES)
+    rules = (*numbers.RULES, *statements.RULES, *facts.RULES)
     found = dict.fromkeys(finding for rule in rules for finding in rule(subject))
     chosen = set(only)
     order = list(RULES)

@@ -16,7 +16,7 @@ from fractions import Fraction
 from typing import Any
 
 from harness.errors import UserError
-from harness.table import Table, Value
+from harness.table.schema import Table, Value
 
 _OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from fractions import Fraction
 from itertools import combinations
 
-from harness.measures import CONVENTIONS
-from harness.table import Table, Value
+from harness.table.metrics import CONVENTIONS
+from harness.table.schema import Table, Value
+from reports.audit.corpus import Finding, Subject
 from reports.audit.formula import printed
-from reports.audit.names import Printed, place
 from reports.audit.paper import Elsewhere, Paper, Recount
-from reports.audit.subject import Finding, Subject
+from reports.audit.systems import Printed, place
 from reports.text import number
 
 GIGA = 1e9

@@ -15,9 +15,9 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from harness import ROOT, library
-from harness.document import Number, read
-from harness.recipe import Spec
+from harness import ROOT, yamlfile
+from harness.spec import Spec
+from harness.yamlfile import Number, read
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 FOLDER = ROOT / "tables" / "papers"
@@ -146,7 +146,7 @@ def papers(names: set[str], folder: Path = FOLDER) -> dict[str, Paper]:
         file = folder / f"{name}.yaml"
         if file.exists():
             document = read(file)
-            found[name] = library.validate(document, document.data, Paper)
+            found[name] = yamlfile.validate(document, document.data, Paper)
     return found
 
 
@@ -156,4 +156,4 @@ def spellings(folder: Path = FOLDER) -> Names:
     if not file.exists():
         return Names()
     document = read(file)
-    return library.validate(document, document.data, Names)
+    return yamlfile.validate(document, document.data, Names)

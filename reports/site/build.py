@@ -12,14 +12,15 @@ from typing import Any
 
 from harness import environment
 from harness.errors import OutputError, UserError
-from harness.nightly_history import History
-from harness.plan import Plan
-from harness.store import SCHEMA, Store, read_json
+from harness.files import read_json
+from harness.plan.planner import Plan
+from harness.store.nights import History
+from harness.store.store import SCHEMA, Store
+from reports.audit.corpus import Finding
 from reports.audit.findings import RULES
-from reports.audit.subject import Finding
-from reports.markdown import MEANINGS
-from reports.sheet import build as build_sheet
+from reports.formats.markdown import MEANINGS
 from reports.site import views
+from reports.table_report import build as build_sheet
 from reports.text import line
 
 _HERE = Path(__file__).parent
@@ -111,10 +112,10 @@ class _Site:
         nights = self.nights.get(f"{sheet.table.id}/{shown.row}/{shown.column}") if self.figures else None
         if not nights:
             return None
-        from reports import history  # loads matplotlib
+        from reports.figures import nights  # loads matplotlib
 
-        made = history.draw(f"{sheet.table.id}/{shown.row}/{shown.column}", nights)
-        if made is None or history.profile(nights, self.store.root) != sheet.profile.name:
+        made = nights.draw(f"{sheet.table.id}/{shown.row}/{shown.column}", nights)
+        if made is None or nights.profile(nights, self.store.root) != sheet.profile.name:
             return None
         name = Path(views.cell_page(sheet, shown)).stem + ".svg"
         (self.folder / "figures" / "nights").mkdir(parents=True, exist_ok=True)
@@ -124,7 +125,7 @@ class _Site:
     def _figures(self, sheet: Any) -> Iterator[Mapping[str, str]]:
         if not self.figures or not any(shown.measured for shown in sheet):
             return
-        from reports.figures import draw  # loads matplotlib
+        from reports.figures.table import draw  # loads matplotlib
 
         stem = views.table_page(sheet).removesuffix(".html")
         for figure in draw(sheet):

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from reports.curves import Band
-from reports.sheet import Shown
+from reports.figures.curves import Band
+from reports.table_report import Shown
 from reports.text import number
 from reports.verdict import printed
 

@@ -10,15 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from harness.durations import work
-from harness.key import changes
-from harness.measures import scale
-from harness.store import Result, Store
-from reports import claims, curves, details, stub, verdict
-from reports.audit.subject import Finding
-from reports.markdown import MEANINGS
-from reports.sheet import Sheet, Shown
+from harness.jobs.key import changes
+from harness.plan.durations import work
+from harness.store.store import Result, Store
+from harness.table.metrics import scale
+from reports import claims, row_headers, verdict
+from reports.audit.corpus import Finding
+from reports.figures import curves
+from reports.formats import details
+from reports.formats.markdown import MEANINGS
 from reports.site import drawings
+from reports.table_report import Sheet, Shown
 from reports.text import line, number, shorten, signed
 
 LABEL = 120
@@ -133,7 +135,7 @@ def listed(sheet: Sheet, shown: Shown) -> dict[str, Any]:
 def table(sheet: Sheet, findings: Sequence[Finding], figures: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     """A table's page."""
     spec, source = sheet.table, sheet.table.published.source
-    heads = stub.heads(spec)
+    heads = row_headers.heads(spec)
     places = [f"arXiv {source.arxiv}"] if source.arxiv else []
     places += [source.venue] if source.venue else []
     places += [f"Table {source.table}"] if source.table is not None else []
@@ -177,7 +179,7 @@ def _rows(sheet: Sheet, heads: Sequence[str]) -> Iterator[dict[str, Any]]:
         cells = [sheet.cells.get((key, column)) for column in sheet.columns]
         yield {
             "heading": short(heading),
-            "stub": [short(name) for name in stub.names(sheet.table, key, heads)],
+            "stub": [short(name) for name in row_headers.names(sheet.table, key, heads)],
             "cells": [_cell(sheet, shown) if shown is not None else None for shown in cells],
         }
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from harness.complexity.explicit import attention_as_products, explicit_attention
-from harness.complexity.fvcore_trace import count
+from harness.tasks.complexity.explicit_attention import attention_as_products, explicit_attention
+from harness.tasks.complexity.fvcore_trace import count
 
 
 class Function(nn.Module):

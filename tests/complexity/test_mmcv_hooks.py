@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from harness.complexity.mmcv_hooks import count
+from harness.tasks.complexity.mmcv_hooks import count
 
 # module, input shape, FLOPs by hand
 CASES = {

@@ -6,16 +6,18 @@ import pytest
 import torch
 from torch import nn
 
-from harness import job, measures
-from harness.complexity import conventions, latency, run
 from harness.errors import Interrupted, UserError
+from harness.jobs import kinds
+from harness.jobs.context import Context
+from harness.table import metrics
+from harness.tasks.complexity import conventions, latency, measure
 from methods import registry
 from methods.build import build_model
 
 
 def context(folder, **changes):
     given = {"cache": folder, "data_dir": None, "device": "cpu", "threads": 1, **changes}
-    return job.Context(folder=folder, **given)
+    return Context(folder=folder, **given)
 
 
 def values(measurements):
@@ -23,7 +25,7 @@ def values(measurements):
 
 
 def test_every_convention_of_the_tables_has_a_counter():
-    assert set(conventions.COUNTERS) == set(measures.CONVENTIONS)
+    assert set(conventions.COUNTERS) == set(metrics.CONVENTIONS)
 
 
 def test_an_unknown_convention_is_named_with_the_nearest():
@@ -66,23 +68,23 @@ def test_timed_runs_as_often_as_asked_and_interpolates_quantiles():
 
 @pytest.mark.parametrize("convention", sorted(conventions.COUNTERS))
 def test_count_of_a_context(convention, tmp_path):
-    config = job.ComplexityConfig(
-        model=job.Model(kind="context", name="fcn", options={"channels": 8}, num_classes=5),
+    config = kinds.ComplexityConfig(
+        model=kinds.Model(kind="context", name="fcn", options={"channels": 8}, num_classes=5),
         input=((1, 16, 10, 10),),
         convention=convention,
     )
-    counted = values(run.count(config, context(tmp_path)))
+    counted = values(measure.count(config, context(tmp_path)))
     macs = 16 * 8 * 9 * 100
     normalised = {"mmcv-hooks": 2 * 800 + 800, "fvcore": 2 * 800, "tf-profiler": (800 + 5 * 8) / 2}[convention]
     assert counted == {"parameters": 16 * 8 * 9 + 16, "flops": macs + normalised}
 
 
 def test_count_of_a_whole_model_leaves_the_auxiliary_head_out(tmp_path):
-    model = job.Model(
+    model = kinds.Model(
         name="fcn", options={"channels": 8}, num_classes=5, backbone="resnet18", output_stride=8, pretrained=True
     )
-    config = job.ComplexityConfig(model=model, input=((1, 3, 64, 64),), convention="mmcv-hooks")
-    counted = values(run.count(config, context(tmp_path)))
+    config = kinds.ComplexityConfig(model=model, input=((1, 3, 64, 64),), convention="mmcv-hooks")
+    counted = values(measure.count(config, context(tmp_path)))
     head = 512 * 8 * 9 + 16 + 8 * 5 + 5
     assert counted["parameters"] == 11_176_512 + head
     assert counted["flops"] > 64 * head
@@ -90,9 +92,9 @@ def test_count_of_a_whole_model_leaves_the_auxiliary_head_out(tmp_path):
 
 def test_time_measures_and_reports_progress(tmp_path):
     seen = []
-    model = job.Model(kind="context", name="ppm", options={"channels": 4}, num_classes=5)
-    config = job.LatencyConfig(model=model, input=((1, 8, 12, 12),), device="cpu: any", repeats=3)
-    measured = run.time(config, context(tmp_path, progress=seen.append))
+    model = kinds.Model(kind="context", name="ppm", options={"channels": 4}, num_classes=5)
+    config = kinds.LatencyConfig(model=model, input=((1, 8, 12, 12),), device="cpu: any", repeats=3)
+    measured = measure.time(config, context(tmp_path, progress=seen.append))
     found = values(measured)
     assert 0 < found["latency_q25"] <= found["latency"] <= found["latency_q75"]
     assert found["peak_memory"] > 0
@@ -116,10 +118,10 @@ def test_products_are_plain_while_timed_and_as_before_afterwards(how):
 
 
 def test_time_stops_when_asked(tmp_path):
-    model = job.Model(kind="context", name="fcn", options={"channels": 4}, num_classes=5)
-    config = job.LatencyConfig(model=model, input=((1, 8, 12, 12),), device="cpu: any")
+    model = kinds.Model(kind="context", name="fcn", options={"channels": 4}, num_classes=5)
+    config = kinds.LatencyConfig(model=model, input=((1, 8, 12, 12),), device="cpu: any")
     with pytest.raises(Interrupted):
-        run.time(config, context(tmp_path, should_stop=lambda: True))
+        measure.time(config, context(tmp_path, should_stop=lambda: True))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,7 @@ def test_time_stops_when_asked(tmp_path):
 )
 def test_a_model_that_cannot_be_built_says_why(changes, message):
     with pytest.raises(UserError, match=message):
-        build_model(job.Model(**{"num_classes": 5, **changes}))
+        build_model(kinds.Model(**{"num_classes": 5, **changes}))
 
 
 def test_the_backbone_is_built_first():
@@ -144,13 +146,13 @@ def test_the_backbone_is_built_first():
     for name in ("fcn", "pspnet"):
         torch.manual_seed(0)
         models.append(
-            build_model(job.Model(name=name, options={"channels": 4}, num_classes=3, backbone="resnet18")).backbone
+            build_model(kinds.Model(name=name, options={"channels": 4}, num_classes=3, backbone="resnet18")).backbone
         )
     for a, b in zip(models[0].parameters(), models[1].parameters()):
         assert torch.equal(a, b)
 
 
 def test_a_context_that_needs_classes_is_given_them():
-    module = build_model(job.Model(kind="context", name="ocr", num_classes=7), feature_channels=[16])
+    module = build_model(kinds.Model(kind="context", name="ocr", num_classes=7), feature_channels=[16])
     assert module.coarse.out_channels == 7
     assert "num_classes" in registry.find("ocr", "context").options

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness import job
-from harness.complexity import conventions, run
+from harness.jobs import context, kinds
+from harness.tasks.complexity import conventions, measure
 from methods import registry
 
 # row: (context, its own options, exact parameters, exact FLOPs, printed M, printed G)
@@ -71,11 +71,11 @@ def test_official_modules_on_real_feature_pyramids(name, in_channels, sides, pri
 )
 def test_the_released_head_is_not_the_module_of_the_table(options, printed, tmp_path):
     """What the released configurations count, classifier included and auxiliary head excluded: far from 10.79 / 155.89."""
-    config = job.ComplexityConfig(
-        model=job.Model(name="idrnet", options=options, num_classes=150),
+    config = kinds.ComplexityConfig(
+        model=kinds.Model(name="idrnet", options=options, num_classes=150),
         input=((1, 2048, 128, 128),),
         convention="mmcv-hooks",
     )
-    here = job.Context(folder=tmp_path, cache=tmp_path, data_dir=None, device="cpu", threads=1)
-    counted = {m.name: m.value for m in run.count(config, here)}
+    here = context.Context(folder=tmp_path, cache=tmp_path, data_dir=None, device="cpu", threads=1)
+    counted = {m.name: m.value for m in measure.count(config, here)}
     assert (f"{counted['parameters'] / 1e6:.2f}", f"{counted['flops'] / 1e9:.2f}") == printed

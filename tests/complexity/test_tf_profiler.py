@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from harness.complexity.tf_profiler import count
 from harness.errors import UserError
+from harness.tasks.complexity.tf_profiler import count
 
 
 class Function(nn.Module):

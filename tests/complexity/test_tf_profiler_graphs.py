@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from harness.complexity.tf_profiler import count
+from harness.tasks.complexity.tf_profiler import count
 from methods.layers import resize
 
 

@@ -10,8 +10,8 @@ import torch
 
 from harness.data.files import locate
 from harness.data.layout import Root
-from harness.job import Data
-from harness.recipe import Synthetic
+from harness.jobs.kinds import Data
+from harness.recipes.profile import Synthetic
 
 SCENES = Synthetic(train_images=5, test_images=3, size=(48, 64))
 

@@ -13,8 +13,8 @@ from harness.data.files import digest, locate, manifest, manifest_path, pairs, s
 from harness.data.layout import Root
 from harness.data.synthetic import write
 from harness.errors import DataError, MissingError, UserError
-from harness.job import Data
-from harness.recipe import Synthetic
+from harness.jobs.kinds import Data
+from harness.recipes.profile import Synthetic
 
 SCENES = Synthetic(train_images=3, test_images=2, size=(24, 32))
 

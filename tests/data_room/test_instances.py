@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from harness import library
-from harness.data import catalog, instances
+from harness.data import catalog
+from harness.data.annotations import coco
 from harness.data.files import digest, locate, pairs
 from harness.data.layout import Root
 from harness.data.prepare import prepare
@@ -21,8 +21,9 @@ from harness.data.scenes import scene
 from harness.data.synthetic import synthesize
 from harness.data.verify import ensure_sound, verify
 from harness.errors import DataError, UserError
-from harness.job import Data
-from harness.recipe import Synthetic
+from harness.jobs.kinds import Data
+from harness.recipes.profile import Synthetic
+from harness.table import recipes
 
 SCENES = Synthetic(train_images=3, test_images=2, size=(48, 64))
 COCO = catalog.find("coco_detection")
@@ -61,7 +62,7 @@ def test_eighty_categories_with_their_published_ids() -> None:
 
 def test_scenes_are_in_its_own_layout(data_dir: Path, tmp_path: Path) -> None:
     """Outlines drawn again are the scene's patches, box by box and pixel by pixel."""
-    record = instances.read(data_dir / "coco/annotations/instances_val2017.json")
+    record = coco.read(data_dir / "coco/annotations/instances_val2017.json")
     assert [image["file_name"] for image in record["images"]] == ["000000000000.jpg", "000000000001.jpg"]
     assert [c["id"] for c in record["categories"]] == sorted(COCO.layouts[0].labels)
     assert (data_dir / "coco/val2017/000000000001.jpg").is_file()
@@ -159,5 +160,5 @@ def test_no_segmentation_model_is_trained_or_tested_on_it(
     recipe = "boxes: {dataset: coco_detection, iterations: 1, augmentation: {resize: [64, 64], crop: [64, 64]}}\n"
     (tmp_path / "recipes/own.yaml").write_text(recipe)
     with pytest.raises(UserError, match=said) as refused:
-        library.recipe("own/boxes", tmp_path)
+        recipes.recipe("own/boxes", tmp_path)
     assert "own.yaml:1" in str(refused.value)

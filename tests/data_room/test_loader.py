@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from harness.data import catalog, loader
+from harness.data import catalog
+from harness.data.annotations.label_maps import read_pair
 from harness.data.files import locate, pairs
 from harness.data.layout import IGNORE, Root
-from harness.data.loader import Batch, TrainingBatches, geometry, images_for_testing
-from harness.data.reading import read_pair
 from harness.errors import DataError
-from harness.job import Data
-from harness.recipe import Augmentation, TestProtocol
+from harness.jobs.kinds import Data
+from harness.recipes.segmentation import Augmentation, TestProtocol
+from harness.tasks.segmentation import loader
+from harness.tasks.segmentation.loader import Batch, TrainingBatches, geometry, images_for_testing
 
 HOW = Augmentation(resize=(64, 48), crop=(32, 40))
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from harness.data import transforms as T
+from harness.data.annotations.label_maps import LabelReader, read_pair
 from harness.data.files import pairs
 from harness.data.layout import Root
-from harness.data.loader import MEAN, STD, normalise
-from harness.data.reading import LabelReader, read_pair
+from harness.data.loader import MEAN, STD
+from harness.tasks.segmentation import augment as T
+from harness.tasks.segmentation.loader import normalise
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

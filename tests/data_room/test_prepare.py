@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 from harness.data import catalog
+from harness.data.annotations.label_maps import LabelReader, read_pair
 from harness.data.archives import unpack
 from harness.data.files import pairs
 from harness.data.prepare import CITYSCAPES_LABELS, label_ids, prepare
-from harness.data.reading import LabelReader, read_pair
 from harness.data.synthetic import synthesize
 from harness.errors import DataError, MissingError, OutputError, UserError
-from harness.recipe import Synthetic
+from harness.recipes.profile import Synthetic
 
 SCENES = Synthetic(train_images=3, test_images=2, size=(24, 32))
 

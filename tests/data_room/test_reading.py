@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data import catalog
+from harness.data.annotations.label_maps import LabelReader, read_image, read_pair, read_raw_label
+from harness.data.annotations.matlab import read_matrix, write_matrix
 from harness.data.files import pairs
 from harness.data.layout import IGNORE, Root
-from harness.data.mat import read_matrix, write_matrix
-from harness.data.reading import LabelReader, read_image, read_pair, read_raw_label
 from harness.errors import DataError
 
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from harness.data import catalog
+from harness.data.annotations.label_maps import LabelReader, read_pair
 from harness.data.files import locate, pairs
 from harness.data.layout import IGNORE, Root
-from harness.data.reading import LabelReader, read_pair
 from harness.data.scenes import scene
 from harness.data.synthetic import write
 from harness.errors import OutputError
-from harness.job import Data
-from harness.recipe import Synthetic
+from harness.jobs.kinds import Data
+from harness.recipes.profile import Synthetic
 
 
 @pytest.mark.parametrize("name", [name for name in catalog.names() if catalog.find(name).task == "segmentation"])

@@ -8,10 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data import transforms as T
 from harness.data.layout import IGNORE
-from harness.data.loader import MEAN, STD, normalise
-from harness.recipe import Augmentation
+from harness.data.loader import MEAN, STD
+from harness.recipes.segmentation import Augmentation
+from harness.tasks.segmentation import augment as T
+from harness.tasks.segmentation.loader import normalise
 
 sides = st.integers(4, 70)
 images = st.tuples(sides, sides, st.integers(0, 2**32 - 1))

@@ -15,11 +15,11 @@ import pytest
 from harness.data import catalog
 from harness.data.files import pairs
 from harness.data.layout import Root
-from harness.data.show import colours, show
 from harness.data.synthetic import synthesize
 from harness.data.verify import ensure_sound, verify
 from harness.errors import DataError
-from harness.recipe import Synthetic
+from harness.recipes.profile import Synthetic
+from harness.tasks.segmentation.contact_sheet import colours, show
 
 SCENES = Synthetic(train_images=6, test_images=2, size=(24, 32))
 

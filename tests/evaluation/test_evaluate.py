@@ -19,11 +19,13 @@ from torch import Tensor, nn
 from harness.data import catalog
 from harness.data.files import locate, pairs
 from harness.data.layout import IGNORE
-from harness.data.loader import images_for_testing
 from harness.errors import DataError, Interrupted, UserError
-from harness.evaluation import run
-from harness.job import Context, Data, EvaluateConfig, Model, Progress
-from harness.recipe import Synthetic, TestProtocol
+from harness.jobs.context import Context, Progress
+from harness.jobs.kinds import Data, EvaluateConfig, Model
+from harness.recipes.profile import Synthetic
+from harness.recipes.segmentation import TestProtocol
+from harness.tasks.segmentation import evaluate
+from harness.tasks.segmentation.loader import images_for_testing
 
 from .count_together import measured
 
@@ -61,7 +63,7 @@ def context(tmp_path: Path) -> Context:
 def oracle(context: Context, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     root = locate(DATA, data_dir=None, cache=context.cache)
     labels = [item.label for item in images_for_testing(root, "val", TestProtocol())]
-    monkeypatch.setattr(run, "trained_model", lambda config, folder, device: Oracle(labels))
+    monkeypatch.setattr(evaluate, "trained_model", lambda config, folder, device: Oracle(labels))
     return labels
 
 
@@ -71,7 +73,7 @@ def config(**changes: object) -> EvaluateConfig:
 
 
 def test_measurements_and_matrix(context: Context, oracle: list[Tensor]) -> None:
-    measured = {m.name: m.value for m in run.evaluate(config(), context)}
+    measured = {m.name: m.value for m in evaluate.evaluate(config(), context)}
     truth = torch.cat([label.flatten() for label in oracle])
     counts = torch.bincount(truth[truth != IGNORE].long(), minlength=11).double()
     present = [k for k in range(11) if counts[k] > 0]
@@ -95,7 +97,7 @@ def test_progress_and_stopping(context: Context, oracle: list[Tensor]) -> None:
     seen: list[Progress] = []
     stopped = Context(**{**context.__dict__, "progress": seen.append, "should_stop": lambda: len(seen) == 2})
     with pytest.raises(Interrupted, match="after 2 of 4 images"):
-        run.evaluate(config(), stopped)
+        evaluate.evaluate(config(), stopped)
     assert [(p.done, p.total) for p in seen] == [(1, 4), (2, 4)]
     assert all(p.rate > 0 for p in seen)
     assert not (context.folder / "confusion.npy").exists()
@@ -103,7 +105,7 @@ def test_progress_and_stopping(context: Context, oracle: list[Tensor]) -> None:
 
 def test_wrong_number_of_classes_is_refused(context: Context) -> None:
     with pytest.raises(UserError, match="the model has 19 classes, dataset 'camvid' has 11"):
-        run.evaluate(config(model=Model(name="any", num_classes=19)), context)
+        evaluate.evaluate(config(model=Model(name="any", num_classes=19)), context)
 
 
 def test_bad_image_is_never_skipped(context: Context, oracle: list[Tensor]) -> None:
@@ -111,7 +113,7 @@ def test_bad_image_is_never_skipped(context: Context, oracle: list[Tensor]) -> N
     victim = Path(pairs(root, "val")[2].label)
     victim.write_bytes(victim.read_bytes()[:60])
     with pytest.raises(DataError, match=victim.name):
-        run.evaluate(config(), context)
+        evaluate.evaluate(config(), context)
 
 
 def test_memory_does_not_grow_with_images(context: Context) -> None:
@@ -123,7 +125,7 @@ def test_memory_does_not_grow_with_images(context: Context) -> None:
     root = locate(data, data_dir=None, cache=context.cache)
     resident: list[int] = []
     watch = Context(**{**context.__dict__, "progress": lambda p: resident.append(psutil.Process().memory_info().rss)})
-    run.confusion_of(Constant(), root, TestProtocol(), watch)
+    evaluate.confusion_of(Constant(), root, TestProtocol(), watch)
     kept = 30 * 576 * 768 * 5  # images, labels and predictions of thirty, had they been kept
     assert min(resident[50:]) - max(resident[10:20]) < kept / 2, "beyond what the allocator breathes"
 
@@ -146,16 +148,16 @@ def test_another_dataset_with_the_same_classes(
         def forward(self, images: Tensor) -> Tensor:
             return torch.eye(classes)[0].view(1, classes, 1, 1)
 
-    monkeypatch.setattr(run, "trained_model", lambda config, folder, device: First())
+    monkeypatch.setattr(evaluate, "trained_model", lambda config, folder, device: First())
     given = {"model": Model(name="any", num_classes=classes), "protocol": TestProtocol(split=split)}
     measured = {
-        m.name: m.value for m in run.evaluate(config(**given, data=Data(name=tested, synthetic=SCENES)), context)
+        m.name: m.value for m in evaluate.evaluate(config(**given, data=Data(name=tested, synthetic=SCENES)), context)
     }
     matrix = np.load(context.folder / "confusion.npy")
     assert measured["images"] == 4
     assert measured["aacc"] == pytest.approx(100 * matrix[0].sum() / matrix[:classes].sum())
     with pytest.raises(UserError, match=rf"{classes} classes, dataset '{other}' has"):
-        run.evaluate(config(**given, data=Data(name=other, synthetic=SCENES)), context)
+        evaluate.evaluate(config(**given, data=Data(name=other, synthetic=SCENES)), context)
 
 
 def test_several_processes_measure_what_one_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +173,7 @@ def test_several_processes_measure_what_one_measures(tmp_path: Path, monkeypatch
     for rank in range(2):
         command = [sys.executable, str(script), str(tmp_path / "together"), str(tmp_path / f"{rank}.json")]
         started.append(subprocess.Popen(command, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}))
-    monkeypatch.setattr(run, "trained_model", run.trained_model)  # put back what the next line replaces
+    monkeypatch.setattr(evaluate, "trained_model", evaluate.trained_model)  # put back what the next line replaces
     alone = measured(tmp_path / "alone")
     assert [process.wait(timeout=120) for process in started] == [0, 0]
     assert alone["images"] == 5
@@ -185,18 +187,18 @@ def test_several_processes_measure_what_one_measures(tmp_path: Path, monkeypatch
 def test_a_diverged_model_is_refused_with_the_image(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     model = nn.Conv2d(3, 11, 3)
     model.weight.data[4] = float("nan")
-    monkeypatch.setattr(run, "trained_model", lambda config, folder, device: model.eval())
+    monkeypatch.setattr(evaluate, "trained_model", lambda config, folder, device: model.eval())
     first = pairs(locate(DATA, data_dir=None, cache=context.cache), "val")[0].id
     with pytest.raises(UserError, match=rf"image '{first}' of split 'val': the model's scores are not finite"):
-        run.evaluate(config(), context)
+        evaluate.evaluate(config(), context)
     assert not (context.folder / "confusion.npy").exists()
 
 
 def test_trained_weights_are_used(tmp_path: Path, context: Context) -> None:
     """The whole way: train two steps, evaluate, and again with other weights."""
-    from harness.job import TrainConfig
-    from harness.recipe import Augmentation, Recipe
-    from harness.training.run import train
+    from harness.jobs.kinds import TrainConfig
+    from harness.recipes.segmentation import Augmentation, Recipe
+    from harness.tasks.segmentation.train import train
 
     model = Model(name="fcn", num_classes=11, backbone="resnet18", output_stride=32)
     how = Augmentation(resize=(48, 32), crop=(32, 32))
@@ -208,8 +210,8 @@ def test_trained_weights_are_used(tmp_path: Path, context: Context) -> None:
         there = Context(**{**context.__dict__, "folder": folder})
         train(TrainConfig(model=model, data=DATA, recipe=recipe, profile="smoke", seed=seed), there)
         tested = Context(**{**context.__dict__, "needs": {"train": folder}})
-        results.append(run.evaluate(config(model=model, seed=seed), tested))
-        assert results[-1] == run.evaluate(config(model=model, seed=seed), tested)
+        results.append(evaluate.evaluate(config(model=model, seed=seed), tested))
+        assert results[-1] == evaluate.evaluate(config(model=model, seed=seed), tested)
     assert results[0] != results[1]
 
 
@@ -217,7 +219,7 @@ def test_unreadable_checkpoint_is_a_user_error(tmp_path: Path, context: Context)
     (tmp_path / "train").mkdir()
     model = Model(name="fcn", num_classes=11, backbone="resnet18", output_stride=32)
     with pytest.raises(UserError):
-        run.evaluate(config(model=model), context)
+        evaluate.evaluate(config(model=model), context)
 
 
 def test_normalisation_is_the_trainings(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,11 +231,11 @@ def test_normalisation_is_the_trainings(context: Context, monkeypatch: pytest.Mo
             seen.append(float(images.abs().max()))
             return torch.zeros(1, 11, 1, 1)
 
-    monkeypatch.setattr(run, "trained_model", lambda config, folder, device: Watch())
-    run.evaluate(config(normalisation="symmetric"), context)
+    monkeypatch.setattr(evaluate, "trained_model", lambda config, folder, device: Watch())
+    evaluate.evaluate(config(normalisation="symmetric"), context)
     assert 0.5 < max(seen) <= 1
     seen.clear()
-    run.evaluate(config(), context)
+    evaluate.evaluate(config(), context)
     assert 1.5 < max(seen) < 3
 
 
@@ -246,7 +248,7 @@ def _ranked(rank: int, folder: str) -> None:
     where = Context(folder=Path(folder), cache=Path(folder) / "cache", data_dir=None, device="cpu", threads=1)
     root = locate(DATA, data_dir=None, cache=where.cache)
     try:
-        run.confusion_of(model, root, TestProtocol(), where)
+        evaluate.confusion_of(model, root, TestProtocol(), where)
     except Exception as error:
         (Path(folder) / f"{rank}.txt").write_text(f"{type(error).__name__}: {error}")
     dist.destroy_process_group()

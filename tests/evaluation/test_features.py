@@ -9,15 +9,16 @@ import pytest
 import torch
 from torch import nn
 
+from harness.data.annotations.label_maps import LabelReader
 from harness.data.files import locate, pairs
 from harness.data.layout import Root
-from harness.data.loader import images_for_testing
-from harness.data.reading import LabelReader
 from harness.errors import UserError
-from harness.evaluation import features
-from harness.evaluation.protocols import scores_at
-from harness.job import Data, Model
-from harness.recipe import Synthetic, TestProtocol
+from harness.jobs.kinds import Data, Model
+from harness.recipes.profile import Synthetic
+from harness.recipes.segmentation import TestProtocol
+from harness.tasks.segmentation import features
+from harness.tasks.segmentation.loader import images_for_testing
+from harness.tasks.segmentation.protocols import scores_at
 from methods.build import build_model
 
 ALL = tuple(range(11))

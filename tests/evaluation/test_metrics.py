@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data.layout import IGNORE
-from harness.evaluation.metrics import Confusion, scores
+from harness.tasks.segmentation.confusion import Confusion, scores
 
 
 def maps(seed: int, classes: int, shape: tuple[int, ...] = (9, 13)) -> tuple[np.ndarray, np.ndarray]:

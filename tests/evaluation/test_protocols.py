@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from harness.data.loader import geometry, normalise
-from harness.evaluation.protocols import NonFiniteScores, class_ids, predict, scores_at, windows
-from harness.recipe import TestProtocol
+from harness.recipes.segmentation import TestProtocol
+from harness.tasks.segmentation.loader import geometry, normalise
+from harness.tasks.segmentation.protocols import NonFiniteScores, class_ids, predict, scores_at, windows
 
 K = 5
 

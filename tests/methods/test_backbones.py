@@ -8,10 +8,10 @@ import pytest
 import timm
 import torch
 
-from harness import pretrained
 from harness.errors import MissingError, UserError
-from harness.weights import read, write
+from methods import pretrained
 from methods.backbones import build_backbone, names
+from methods.weights import read, write
 
 
 def shapes(name, size, **options):

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from harness.complexity import conventions, run
-from harness.job import ComplexityConfig, Context, Model
+from harness.jobs.context import Context
+from harness.jobs.kinds import ComplexityConfig, Model
+from harness.tasks.complexity import conventions, measure
 from methods import registry
 from methods.layers import conv_bn_relu
 from methods.segmentor import IGNORE, Backbone, pixel_loss
@@ -234,7 +235,7 @@ def test_complexity_can_be_exported(method, convention):
     model = Model(name=method, options=options, num_classes=NUM_CLASSES, backbone="resnet18", output_stride=8)
     here = Path()
     config = ComplexityConfig(model=model, input=((1, 3, 64, 64),), convention=convention)
-    measured = run.count(config, Context(folder=here, cache=here, data_dir=None, device="cpu", threads=1))
+    measured = measure.count(config, Context(folder=here, cache=here, data_dir=None, device="cpu", threads=1))
     parameters, flops = (m.value for m in measured)
     backbone_parameters, backbone_flops = 11_176_512, 0.55e9
     assert backbone_parameters < parameters < 1.5 * backbone_parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness.complexity import mmcv_hooks
+from harness.tasks.complexity import mmcv_hooks
 from methods import registry
 from methods.idrnet.released import from_released
 from methods.segmentor import GivenFeatures

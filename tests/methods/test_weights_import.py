@@ -12,16 +12,17 @@ import torch
 import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformerBlock
 
-from harness import ROOT, library
+from harness import ROOT
 from harness.environment import Device
 from harness.errors import UserError
-from harness.job import Model
-from harness.plan import Planner
-from harness.table import load
-from harness.weights import misfits
-from methods import weights_import
+from harness.jobs.kinds import Model
+from harness.plan.planner import Planner
+from harness.table import recipes
+from harness.table.load import load
 from methods.backbones import PaddedSwinBlock, build_backbone
 from methods.build import build_model
+from methods.released import sssegmentation
+from methods.weights import misfits
 
 
 def model(name: str, options: dict, backbone: str = "resnet50_v1c", stride: int | None = 8) -> Model:
@@ -32,7 +33,7 @@ def model(name: str, options: dict, backbone: str = "resnet50_v1c", stride: int 
 def in_tables() -> dict[str, Model]:
     """{name of a released configuration: the model that a row of the tables tests its checkpoint with}"""
     with tempfile.TemporaryDirectory() as cache:
-        planner = Planner(library.profile("paper"), cache=Path(cache), device=Device("cpu", "test", 1))
+        planner = Planner(recipes.profile("paper"), cache=Path(cache), device=Device("cpu", "test", 1))
         plan = planner.plan([load(ROOT / "tables" / f"{name}.yaml") for name in ("idrnet_released", "idrnet_table7")])
     jobs = [(cell, job.config) for cell in plan.wanted() for job in cell.jobs]
     found = {Path(c["checkpoint"]).stem: c["model"] for _, c in jobs if c["checkpoint"]}
@@ -56,8 +57,8 @@ def test_every_released_name_has_exactly_one_place(name: str):
     """Nothing of ours is missing, nothing of theirs is left, every shape fits, and no two names fall together."""
     described = in_tables()[name]
     theirs = released.empty(released.checkpoint(name))
-    assert weights_import.num_classes(theirs) == described.num_classes
-    ours, left = weights_import.convert(described, theirs)
+    assert sssegmentation.num_classes(theirs) == described.num_classes
+    ours, left = sssegmentation.convert(described, theirs)
     with torch.device("meta"):
         built = build_model(described)
     assert left == []
@@ -87,26 +88,26 @@ def test_every_released_name_has_exactly_one_place(name: str):
 )
 def test_places_that_shapes_do_not_decide(method: str, theirs: str, ours: str):
     value = torch.ones(3)
-    assert list(weights_import.convert(model(method, {}), {theirs: value})[0]) == [ours]
+    assert list(sssegmentation.convert(model(method, {}), {theirs: value})[0]) == [ours]
 
 
 def test_names_of_nothing_of_ours_are_left():
-    _, left = weights_import.convert(model("fcn", {}), {"decoder.9.weight": torch.ones(1), "sampler.x": torch.ones(1)})
+    _, left = sssegmentation.convert(model("fcn", {}), {"decoder.9.weight": torch.ones(1), "sampler.x": torch.ones(1)})
     assert left == ["decoder.9.weight", "sampler.x"]
 
 
 def test_a_method_without_released_names_is_refused():
     with pytest.raises(UserError, match=r"no released names are known for method 'hfgd'\..*idrnet"):
-        weights_import.convert(model("hfgd", {}), {})
+        sssegmentation.convert(model("hfgd", {}), {})
 
 
 def test_a_backbone_without_released_names_is_refused():
     with pytest.raises(UserError, match=r"no released names are known for backbone 'timm/beit.*hrnet, resnet, swin"):
-        weights_import.convert(model("fcn", {}, "timm/beit_base_patch16_224", None), {})
+        sssegmentation.convert(model("fcn", {}, "timm/beit_base_patch16_224", None), {})
 
 
 def test_criss_cross_scale_becomes_a_vector():
-    ours, _ = weights_import.convert(model("ccnet", {}), {"cca.gamma.scale": torch.tensor(0.5)})
+    ours, _ = sssegmentation.convert(model("ccnet", {}), {"cca.gamma.scale": torch.tensor(0.5)})
     assert torch.equal(ours["context.block.gamma"], torch.tensor([0.5]))
 
 
@@ -116,7 +117,7 @@ def test_merged_patches_come_in_another_order():
     x, weight = torch.randn(2, 3, 6, 8), torch.randn(5, 12)
     theirs = F.unfold(x, 2, stride=2).transpose(1, 2) @ weight.T  # [B, 3·4, 5]
     name = "backbone_net.stages.0.downsample.reduction.weight"
-    ours, _ = weights_import.convert(model("fcn", {}, "swin_large", None), {name: weight})
+    ours, _ = sssegmentation.convert(model("fcn", {}, "swin_large", None), {name: weight})
     (converted,) = ours.values()
     y = x.permute(0, 2, 3, 1)
     slices = torch.cat([y[:, 0::2, 0::2], y[:, 1::2, 0::2], y[:, 0::2, 1::2], y[:, 1::2, 1::2]], dim=-1)

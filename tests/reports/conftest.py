@@ -11,10 +11,10 @@ import yaml
 from report_bench import PAPER, RECIPE, TABLE, Bench, Make
 
 from harness.environment import Device
-from harness.plan import Planner, Selection
-from harness.recipe import Profile
-from harness.store import Store
-from harness.table import load
+from harness.plan.planner import Planner, Selection
+from harness.recipes.profile import Profile
+from harness.store.store import Store
+from harness.table.load import load
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.job import Job, Measurement
-from harness.plan import Plan
-from harness.recipe import Profile, Synthetic
-from harness.store import Failure, Store
-from harness.table import Table
-from reports.sheet import Sheet, build
+from harness.jobs.job import Job, Measurement
+from harness.plan.planner import Plan
+from harness.recipes.profile import Profile, Synthetic
+from harness.store.store import Failure, Store
+from harness.table.schema import Table
+from reports.table_report import Sheet, build
 
 PAPER = Profile(name="paper", about="as published", synthetic=Synthetic())
 ENVIRONMENT = {

@@ -11,14 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import ROOT
-from harness.document import Document
 from harness.errors import Problems, UserError
-from harness.shelves import table_files
-from harness.table import Table, check, load
-from reports.audit import findings, formula, names, numbers, paper
+from harness.table.load import check, load
+from harness.table.paths import table_files
+from harness.table.schema import Table
+from harness.yamlfile import Document
+from reports.audit import findings, formula, numbers, paper, systems
+from reports.audit.corpus import Finding, Subject
 from reports.audit.findings import audit
 from reports.audit.paper import Names, Paper
-from reports.audit.subject import Finding, Subject
 
 NAMES = Names(methods={"setr": ("SETR-PUP",)}, backbones={"vit-l": ("ViT-Large",)})
 
@@ -328,13 +329,13 @@ def test_hostile_text_is_escaped_in_every_format() -> None:
 
 
 def test_quantities_keep_versions_of_a_dataset_apart() -> None:
-    made_of = names.Quantity("miou", "coco_stuff10k_171", "test", "one scale")
+    made_of = systems.Quantity("miou", "coco_stuff10k_171", "test", "one scale")
     assert (made_of.base, made_of.family) == ("coco_stuff10k", "coco_stuff")
-    assert names.Quantity("miou", "pascal_context_60", "val", "one scale").base == "pascal_context"
+    assert systems.Quantity("miou", "pascal_context_60", "val", "one scale").base == "pascal_context"
 
 
 def test_the_command_says_findings_by_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
-    from harness.cli import main
+    from harness.cli.main import main
 
     assert main(["audit", str(ROOT / "tables" / "hfgd_table5.yaml"), "--format", "csv"]) == 1
     assert "printed gain +0.26" in capsys.readouterr().out

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from report_bench import PAPER, TABLE, Make
 
 from harness.errors import Problems
-from harness.measures import MEASURES
-from harness.recipe import Profile, Synthetic
-from harness.table import Table
-from reports import claims, markdown, terminal
-from reports.sheet import Sheet, Shown
+from harness.recipes.profile import Profile, Synthetic
+from harness.table.metrics import MEASURES
+from harness.table.schema import Table
+from reports import claims
+from reports.formats import markdown, terminal
 from reports.site import views
+from reports.table_report import Sheet, Shown
 from reports.verdict import ALPHA
 
 ON_PARAMS = [{"better": "ppm", "than": "aspp", "on": ["params"]}]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness import ROOT
-from harness.cli import main
+from harness.cli.main import main
 
 TABLE = str(ROOT / "tables" / "ecenet_table1.yaml")
 

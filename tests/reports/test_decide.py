@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 from report_bench import Make
 
-from harness.job import Measurement
-from harness.recipe import Profile, Synthetic
-from reports import decide, markdown, terminal
-from reports.sheet import Sheet
+from harness.jobs.job import Measurement
+from harness.recipes.profile import Profile, Synthetic
+from reports import advice
+from reports.formats import markdown, terminal
+from reports.table_report import Sheet
 
 
 def timed(sheet: Sheet, row: str, seconds: float) -> Sheet:
@@ -30,7 +31,7 @@ def test_the_cheapest_cell_comes_first_with_training_and_test_counted(make: Make
     bench.measure("aspp", "score", 42.0, 43.0, 44.0)
     bench.measure("ocr", "score", 42.4, 42.5, 42.6)  # decided already
     sheet = timed(timed(bench.sheet(), "ppm", 600), "aspp", 10)
-    steps = decide.steps(sheet)
+    steps = advice.steps(sheet)
     assert [step.row for step in steps] == ["aspp", "ppm"]
     assert steps[0].seconds == pytest.approx(steps[0].seeds * 30)
     assert steps[0].seeds == sheet.cells["aspp", "score"].verdict.more
@@ -46,13 +47,13 @@ def test_a_training_that_was_interrupted_is_priced_with_all_of_its_attempts(make
     whole = Measurement("train_seconds", 3600.0, "s")
     trained = tuple(replace(r, measurements=(*r.measurements, whole)) for r in shown.trainings)
     sheet = replace(sheet, cells={**sheet.cells, ("ppm", "score"): replace(shown, trainings=trained)})
-    (step,) = decide.steps(sheet)
+    (step,) = advice.steps(sheet)
     assert step.seconds == pytest.approx(step.seeds * 3610)
-    assert next(decide.lines([sheet])).startswith("1 inconclusive cell that more")
+    assert next(advice.lines([sheet])).startswith("1 inconclusive cell that more")
 
 
 def test_a_smoke_profile_has_nothing_to_decide(make: Make) -> None:
     profile = Profile(name="smoke", about="a check", comparable=False, synthetic=Synthetic())
     bench = make(seeds=2, profile=profile)
     bench.measure("ppm", "score", 41.5, 42.5)
-    assert decide.steps(bench.sheet()) == []
+    assert advice.steps(bench.sheet()) == []

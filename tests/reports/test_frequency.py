@@ -9,8 +9,8 @@ import pytest
 from report_bench import ENVIRONMENT, Bench, Make
 
 from harness.data import catalog
-from harness.job import Measurement
-from reports import figures, frequency
+from harness.jobs.job import Measurement
+from reports.figures import deletions, table
 
 CLASSES = catalog.find("camvid").classes
 COLUMNS = {"score": {"label": "CamVid", "measure": "miou", "recipe": "mini/scenes", "split": "val"}}
@@ -41,12 +41,12 @@ def test_shares_add_up_and_evenness_tells_balanced_from_skewed(make: Make):
     made = bench(make)
     picked(made, "balanced", EVEN)
     picked(made, "random", SKEWED)
-    rows = frequency.by_column(made.sheet())["score"]
+    rows = deletions.by_column(made.sheet())["score"]
     assert rows["balanced"].mean == pytest.approx([100 / len(CLASSES)] * len(CLASSES))
     assert sum(rows["random"].mean) == pytest.approx(100)
     assert rows["balanced"].evenness == pytest.approx(1)
     assert rows["random"].evenness < 0.7
-    assert frequency.order(rows) == list(range(len(CLASSES)))[::-1]  # the skewed row decides: the last class leads
+    assert deletions.order(rows) == list(range(len(CLASSES)))[::-1]  # the skewed row decides: the last class leads
 
 
 def test_seeds_are_averaged_as_shares_and_not_as_counts(make: Make):
@@ -55,7 +55,7 @@ def test_seeds_are_averaged_as_shares_and_not_as_counts(make: Make):
     for which, counts in enumerate(({first: 1.0}, {second: 300.0})):
         picked(made, "balanced", dict.fromkeys(CLASSES, 0.0) | counts, which=which)
         picked(made, "random", EVEN, which=which)
-    shares = frequency.by_column(made.sheet())["score"]["balanced"]
+    shares = deletions.by_column(made.sheet())["score"]["balanced"]
     assert len(shares.shares) == 2
     assert shares.mean[:3] == pytest.approx((50, 50, 0))
     assert 0 < shares.evenness < 1
@@ -65,7 +65,7 @@ def test_updates_by_back_propagation_stand_beside_deletions(make: Make):
     made = bench(make)
     picked(made, "balanced", EVEN)
     picked(made, "backprop", SKEWED, name="updates")
-    (drawn,) = [f for f in figures.draw(made.sheet()) if f.name == "frequency.svg"]
+    (drawn,) = [f for f in table.draw(made.sheet()) if f.name == "frequency.svg"]
     text = "".join(ET.fromstring(drawn.svg).itertext())
     assert all(label in text for label in ("BD", "BP", "CamVid", "share of picks", "equal shares", CLASSES[0]))
     assert "BD 1.000" in drawn.alternative
@@ -75,9 +75,9 @@ def test_updates_by_back_propagation_stand_beside_deletions(make: Make):
 def test_nothing_is_drawn_of_one_row_or_of_counts_that_do_not_compare(make: Make, counts: dict[str, float]):
     made = bench(make)
     picked(made, "balanced", EVEN)
-    assert frequency.figure(made.sheet()) is None
+    assert deletions.figure(made.sheet()) is None
     picked(made, "random", counts)
-    assert frequency.figure(made.sheet()) is None
+    assert deletions.figure(made.sheet()) is None
 
 
 def test_many_classes_are_drawn_as_lines_without_names(make: Make):
@@ -86,7 +86,7 @@ def test_many_classes_are_drawn_as_lines_without_names(make: Make):
     names = catalog.find("ade20k").classes
     picked(made, "balanced", dict.fromkeys(names, 1.0))
     picked(made, "random", {n: k + 1.0 for k, n in enumerate(names)})
-    (drawn,) = [f for f in figures.draw(made.sheet()) if f.name == "frequency.svg"]
+    (drawn,) = [f for f in table.draw(made.sheet()) if f.name == "frequency.svg"]
     text = "".join(ET.fromstring(drawn.svg).itertext())
     assert "150 classes, most often picked first" in text
     assert "BD" in text
@@ -99,7 +99,7 @@ def test_the_range_over_seeds_never_reaches_below_nothing(make: Make):
     for which in range(3):
         picked(made, "balanced", EVEN, which=which)
         picked(made, "random", dict.fromkeys(CLASSES, 0.0) | {CLASSES[which]: 1.0}, which=which)
-    drawn = frequency.figure(made.sheet())
+    drawn = deletions.figure(made.sheet())
     assert drawn is not None
     figure, alternative = drawn
     lowest = [min(line.get_ydata()) for line in figure.axes[0].get_lines() if len(line.get_ydata())]

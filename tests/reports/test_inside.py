@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from report_bench import Make
 from test_write import words
 
-from harness import features as arrays
 from harness.errors import MissingError
-from harness.features import Features
-from reports import embedding, inside, style, tokens
-from reports.figures import draw
-from reports.separability import separability
+from harness.store import features as arrays
+from harness.store.features import Features
+from reports.figures import class_tokens, features, style, umap
+from reports.figures.separability import separability
+from reports.figures.table import draw
 from reports.site.build import build as build_site
 from reports.write import write
 
@@ -50,14 +50,14 @@ def test_dependencies_are_the_attention_of_tokens_to_each_other():
     matrix = np.random.default_rng(0).normal(size=(5, 16))
     t = torch.from_numpy(matrix)[None]
     expected = torch.nn.functional.scaled_dot_product_attention(t, t, torch.eye(5, dtype=t.dtype)[None])[0]
-    np.testing.assert_allclose(tokens.dependencies(matrix), expected.numpy(), rtol=1e-10)
+    np.testing.assert_allclose(class_tokens.dependencies(matrix), expected.numpy(), rtol=1e-10)
 
 
 def test_the_diagonal_of_orthogonal_and_of_equal_tokens():
-    assert tokens.diagonal(tokens.dependencies(1000 * np.eye(4))) == (pytest.approx(1), 4)
-    assert tokens.diagonal(tokens.dependencies(np.zeros((4, 8)))) == (pytest.approx(0.25), 4)
+    assert class_tokens.diagonal(class_tokens.dependencies(1000 * np.eye(4))) == (pytest.approx(1), 4)
+    assert class_tokens.diagonal(class_tokens.dependencies(np.zeros((4, 8)))) == (pytest.approx(0.25), 4)
     long = np.array([[1.0, 0], [10, 0]])  # the longer of two parallel tokens is what both depend on
-    assert tokens.diagonal(tokens.dependencies(long))[1] == 1
+    assert class_tokens.diagonal(class_tokens.dependencies(long))[1] == 1
 
 
 def brute(features: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
@@ -154,7 +154,7 @@ def test_tokens_of_any_number_of_classes(classes: int, rows: int):
     names = [f"class {k}" for k in range(classes)]
     given_ = {f"Row {i} ${i}": [made(classes, 1, seed).tokens for seed in range(2)] for i in range(rows)}
     with style.styled():
-        figure, alternative = tokens.figure(given_, names, "mIoU")
+        figure, alternative = class_tokens.figure(given_, names, "mIoU")
     panels = [ax for ax in figure.axes if ax.images]
     assert len(panels) == rows
     assert len({ax.images[0].get_clim() for ax in panels}) == 1  # one scale
@@ -169,7 +169,7 @@ def test_tokens_of_any_number_of_classes(classes: int, rows: int):
 def test_every_class_has_a_look_and_frequent_ones_are_named(classes: int):
     features = made(classes, 3)
     with style.styled():
-        figure, alternative = embedding.figure({"FCN": [features], "Other": [features]}, "mIoU")
+        figure, alternative = umap.figure({"FCN": [features], "Other": [features]}, "mIoU")
     (ax, _) = figure.axes
     looks = [(tuple(c.get_facecolor()[0]), c.get_paths()[0].vertices.tobytes()) for c in ax.collections]
     assert len(looks) == classes
@@ -182,7 +182,7 @@ def test_every_class_has_a_look_and_frequent_ones_are_named(classes: int):
 
 def test_names_in_a_map_do_not_cover_each_other():
     taken: list[tuple[float, float, float, float]] = []
-    places = [embedding._free((0.5, 0.5), 0.1, 0.05, taken) for _ in range(16)]
+    places = [umap._free((0.5, 0.5), 0.1, 0.05, taken) for _ in range(16)]
     assert len(set(places)) == 16
     for i, a in enumerate(taken):
         for b in taken[:i]:
@@ -192,11 +192,11 @@ def test_names_in_a_map_do_not_cover_each_other():
 def test_only_rows_that_look_at_the_same_pixels_stand_side_by_side():
     rows = {"A": [made(seed=1)], "B": [made(seed=2)], "C": [made(per_class=5)], "D": [made(embedded=False)]}
     with style.styled():
-        figure, alternative = embedding.figure(rows, "mIoU")
+        figure, alternative = umap.figure(rows, "mIoU")
     assert len(figure.axes) == 2
     assert "not drawn, as they look at other pixels: C" in alternative
     with style.styled():
-        assert embedding.figure({"D": rows["D"]}, "mIoU") is None
+        assert umap.figure({"D": rows["D"]}, "mIoU") is None
 
 
 def test_a_class_without_a_pixel_is_said():
@@ -206,16 +206,16 @@ def test_a_class_without_a_pixel_is_said():
     from dataclasses import replace
 
     with style.styled():
-        _, alternative = embedding.figure({"A": [replace(one, **part)]}, "mIoU")
+        _, alternative = umap.figure({"A": [replace(one, **part)]}, "mIoU")
     assert "no pixel of: class 2" in alternative
 
 
 def test_umap_that_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(MissingError, match=r"pip install -e '\.\[umap\]'"):
-        embedding.embed(made().features)
+        umap.embed(made().features)
     with pytest.raises(ValueError, match="too few"):
-        embedding.embed(np.zeros((3, 2)))
+        umap.embed(np.zeros((3, 2)))
 
 
 @pytest.mark.slow
@@ -223,11 +223,11 @@ def test_umap_repeats_itself_and_keeps_what_is_apart_apart():
     pytest.importorskip("umap")
     labels = np.repeat([0, 1], 15)
     features = np.random.default_rng(0).normal(size=(30, 6)).astype(np.float32) + 30 * labels[:, None]
-    first = embedding.embed(features)
+    first = umap.embed(features)
     assert first.shape == (30, 2)
-    assert np.array_equal(first, embedding.embed(features))
+    assert np.array_equal(first, umap.embed(features))
     assert separability(first, labels).silhouette > 0.5
-    assert embedding.embed(features[:5]).shape == (5, 2)
+    assert umap.embed(features[:5]).shape == (5, 2)
 
 
 # ------------------------------------------------------------------------------------------------------ in the reports
@@ -255,9 +255,9 @@ def test_a_report_and_the_site_show_what_lies_beside_the_evaluations(make: Make)
 def test_nothing_is_drawn_where_no_arrays_are(make: Make):
     bench = make()
     bench.measure("ppm", "score", 42.0)
-    assert list(inside.figures(bench.sheet())) == []
+    assert list(features.figures(bench.sheet())) == []
     (bench.store.folder(bench.jobs("ppm", "score")[0]) / arrays.FILE).write_bytes(b"half")
-    assert list(inside.figures(bench.sheet())) == []
+    assert list(features.figures(bench.sheet())) == []
 
 
 def test_seeds_that_were_asked_about_other_pixels_are_left_out(make: Make):
@@ -265,6 +265,6 @@ def test_seeds_that_were_asked_about_other_pixels_are_left_out(make: Make):
     bench.measure("ppm", "score", 42.0, 43.0)
     for job, per_class in zip(bench.jobs("ppm", "score"), (6, 5)):
         arrays.write(made(per_class=per_class), bench.store.folder(job))
-    alternatives = [alternative for _, _, alternative in inside.figures(bench.sheet())]
+    alternatives = [alternative for _, _, alternative in features.figures(bench.sheet())]
     assert len(alternatives) == 2
     assert not any("seeds" in alternative for alternative in alternatives)

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_bench import TABLE, Make
 
-from harness.shelves import table_files
-from harness.store import Failure
-from reports import latex
-from reports.sheet import Sheet
+from harness.store.store import Failure
+from harness.table.paths import table_files
+from reports.formats import latex
+from reports.table_report import Sheet
 
 NASTY = ["100% & more_#1 ^~ {x} $y$ \\input{z}", "<b>|\"'`", "?` !` -- ---", "é ł ñ ő ç Å ï ß", "λ_div × 10⁹ ± ∞ … “q” – —",
          "שלום עולם", "漢字 🙂", "\x00\x1b[31m", "a\u202eb", "x" * 10_000,
@@ -83,15 +83,15 @@ def test_hostile_labels_stay_in_their_cells(make: Make) -> None:
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
 def test_every_table_and_hostile_labels_compile_in_one_document(make: Make, tmp_path: Path) -> None:
-    from harness import library
     from harness.environment import Device
-    from harness.plan import Planner
-    from harness.store import Store
-    from harness.table import load
-    from reports.sheet import sheets
+    from harness.plan.planner import Planner
+    from harness.store.store import Store
+    from harness.table import recipes
+    from harness.table.load import load
+    from reports.table_report import sheets
 
     store = Store(tmp_path)
-    planner = Planner(library.profile("paper"), (0,), cache=store.cache, device=Device("cpu", "any", 1))
+    planner = Planner(recipes.profile("paper"), (0,), cache=store.cache, device=Device("cpu", "any", 1))
     plan = planner.plan([load(path) for path in table_files()])
     made = hostile_sheet(make)
     (tmp_path / "all.tex").write_text(latex.document([*sheets(plan, store), made]), encoding="utf-8")

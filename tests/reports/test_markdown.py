@@ -12,9 +12,10 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from report_bench import TABLE, Make
 
-from harness.recipe import Profile, Synthetic
-from harness.store import Failure
-from reports import markdown, text
+from harness.recipes.profile import Profile, Synthetic
+from harness.store.store import Failure
+from reports import text
+from reports.formats import markdown
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 NASTY = [

@@ -10,11 +10,12 @@ from dataclasses import replace
 import pytest
 from report_bench import ENVIRONMENT, TABLE, Bench, Make
 
-from harness.durations import duration
-from harness.job import Measurement
-from harness.store import Failure
-from reports import csvfile, latex, markdown, terminal
-from reports.sheet import sheets
+from harness.jobs.job import Measurement
+from harness.store.store import Failure
+from harness.text import duration
+from reports.formats import csv as csv_format
+from reports.formats import latex, markdown, terminal
+from reports.table_report import sheets
 from reports.text import pad, width
 
 
@@ -37,7 +38,7 @@ def records(text: str) -> dict[tuple[str, str], dict[str, str]]:
 
 
 def test_csv_has_this_header_and_a_line_per_cell(make: Make) -> None:
-    text = csvfile.render(filled(make).sheet())
+    text = csv_format.render(filled(make).sheet())
     head, *lines = text.splitlines()
     cell, origin = (
         "table,row,column,measured,published,difference,unit,convention,verdict,n,profile",
@@ -45,27 +46,27 @@ def test_csv_has_this_header_and_a_line_per_cell(make: Make) -> None:
     )
     assert head == f"{cell},{origin},device,packages,data,recipe"
     assert len(lines) == 6 * 4
-    assert csvfile.render(filled(make).sheet(), header=False).splitlines() == lines
+    assert csv_format.render(filled(make).sheet(), header=False).splitlines() == lines
 
 
 def test_csv_gives_all_digits_measured_and_the_printed_ones_published(make: Make) -> None:
-    line = records(csvfile.render(filled(make).sheet()))["ppm", "params"]
+    line = records(csv_format.render(filled(make).sheet()))["ppm", "params"]
     assert (line["measured"], line["published"]) == ("23.073792", "23.07")
     assert float(line["difference"]) == pytest.approx(0.003792, abs=1e-12)
     assert (line["unit"], line["verdict"], line["n"], line["profile"]) == ("M", "reproduced", "1", "paper")
-    assert records(csvfile.render(filled(make).sheet()))["ppm", "score"]["n"] == "2"
+    assert records(csv_format.render(filled(make).sheet()))["ppm", "score"]["n"] == "2"
 
 
 def test_csv_says_where_each_number_comes_from(make: Make) -> None:
     bench = filled(make)
-    line = records(csvfile.render(bench.sheet()))["ppm", "score"]
+    line = records(csv_format.render(bench.sheet()))["ppm", "score"]
     assert line["seeds"].split("; ") == [str(job.config["seed"]) for job in bench.jobs("ppm", "score")]
     assert len(line["keys"].split("; ")) == 4  # two trainings, two tests
     assert (line["commit"], line["packages"]) == (ENVIRONMENT["commit"], "torch 2.15.0")
     assert line["device"] == "cuda: Test GPU, driver NVIDIA 580.1"
     assert line["data"].startswith("camvid ")
     assert line["recipe"] == "mini/scenes; schedule.power: the text says 1.0"
-    assert records(csvfile.render(bench.sheet()))["quoted", "score"]["commit"] == ""
+    assert records(csv_format.render(bench.sheet()))["quoted", "score"]["commit"] == ""
 
 
 def test_jobs_that_no_cell_names_are_counted_in_one_line(make: Make) -> None:
@@ -79,9 +80,9 @@ def test_jobs_that_no_cell_names_are_counted_in_one_line(make: Make) -> None:
     said = "3 finished jobs are named by no cell here"
     for text in (terminal.render(sheet), markdown.render(sheet), latex.render(sheet)):
         assert text.count(said) == 1
-    last = list(csv.DictReader(io.StringIO(csvfile.render(sheet))))[-1]
+    last = list(csv.DictReader(io.StringIO(csv_format.render(sheet))))[-1]
     assert (last["table"], last["row"], last["verdict"], last["n"]) == ("pspnet_table5", "", "named by no cell", "3")
-    assert "named by no cell" not in csvfile.render(replace(sheet, others=0))
+    assert "named by no cell" not in csv_format.render(replace(sheet, others=0))
 
 
 @pytest.mark.parametrize("damage", ['"schema": 0,', '"schema": 2,', ""])
@@ -93,7 +94,7 @@ def test_a_result_of_another_version_is_counted_and_says_what_to_do(make: Make, 
     file.write_text(text.replace('"schema": 1,', damage) if damage else text[:40], encoding="utf-8")
     sheet = bench.sheet()
     assert sheet.counts()["unreadable"] == 2  # parameters and FLOPs are one job's
-    assert records(csvfile.render(sheet))["ppm", "params"]["verdict"] == "unreadable"
+    assert records(csv_format.render(sheet))["ppm", "params"]["verdict"] == "unreadable"
     for made in (markdown.render(sheet), terminal.render(sheet)):
         assert "another version or is not whole; python -m harness run measures it again" in made
 
@@ -106,7 +107,7 @@ def test_the_terminal_says_where_the_numbers_come_from(make: Make) -> None:
 
 
 def test_csv_gives_no_number_for_what_is_not_current(make: Make) -> None:
-    lines = records(csvfile.render(filled(make).sheet()))
+    lines = records(csv_format.render(filled(make).sheet()))
     for place, state in ((("ocr", "flops"), "stale"), (("aspp", "score"), "failed"), (("quoted", "score"), "cited")):
         assert (lines[place]["measured"], lines[place]["difference"], lines[place]["verdict"]) == ("", "", state)
         assert lines[place]["n"] == "0"
@@ -116,7 +117,7 @@ def test_csv_shows_nan_and_infinity(make: Make) -> None:
     bench = make()
     bench.measure("ppm", "params", math.nan)
     bench.measure("ppm", "flops", math.inf)
-    lines = records(csvfile.render(bench.sheet()))
+    lines = records(csv_format.render(bench.sheet()))
     assert (lines["ppm", "params"]["measured"], lines["ppm", "flops"]["measured"]) == ("nan", "inf")
     assert lines["ppm", "params"]["verdict"] == "not a number"
 
@@ -162,7 +163,7 @@ def test_control_characters_of_a_label_do_not_reach_the_terminal(make: Make) -> 
 def test_an_empty_store_renders_everywhere(make: Make) -> None:
     sheet = make().sheet()
     assert "not run" in terminal.render(sheet)
-    assert len(csvfile.render(sheet).splitlines()) == 25
+    assert len(csv_format.render(sheet).splitlines()) == 25
 
 
 def test_width_counts_what_a_terminal_shows() -> None:

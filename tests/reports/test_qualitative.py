@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reports import qualitative, style
+from reports.figures import predictions, style
 
 
 @dataclass
@@ -30,24 +30,24 @@ SECOND = label([0, 1, 0], [1, 1, 1])
 
 def test_pixels_in_which_rows_differ():
     """Right in both, mended, wrong in both; spoilt, mended, ignored."""
-    assert qualitative.differences(SECOND, FIRST, TRUTH).tolist() == [[0, 1, 3], [2, 1, 0]]
-    assert qualitative.differences(FIRST, FIRST, TRUTH).tolist() == [[0, 3, 3], [0, 3, 0]]
+    assert predictions.differences(SECOND, FIRST, TRUTH).tolist() == [[0, 1, 3], [2, 1, 0]]
+    assert predictions.differences(FIRST, FIRST, TRUTH).tolist() == [[0, 3, 3], [0, 3, 0]]
 
 
 def test_accuracy_leaves_ignored_pixels_out():
-    assert qualitative.accuracy(SECOND, TRUTH) == pytest.approx(60)
-    assert np.isnan(qualitative.accuracy(SECOND, np.full_like(TRUTH, 255)))
+    assert predictions.accuracy(SECOND, TRUTH) == pytest.approx(60)
+    assert np.isnan(predictions.accuracy(SECOND, np.full_like(TRUTH, 255)))
 
 
 def test_colours_of_classes_and_of_marks():
-    painted = qualitative.coloured(TRUTH, [(1, 2, 3), (4, 5, 6), (7, 8, 9)])
+    painted = predictions.coloured(TRUTH, [(1, 2, 3), (4, 5, 6), (7, 8, 9)])
     assert painted[0].tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
     assert painted[1, 2].tolist() == [255, 255, 255]
     image = np.zeros((2, 3, 3), np.uint8)
-    shown = qualitative.marked(image, qualitative.differences(SECOND, FIRST, TRUTH))
-    assert tuple(shown[0, 1]) == tuple(bytes.fromhex(qualitative.MENDED[1:]))
-    assert tuple(shown[1, 0]) == tuple(bytes.fromhex(qualitative.SPOILT[1:]))
-    assert tuple(shown[0, 2]) == tuple(bytes.fromhex(qualitative.WRONG[1:]))
+    shown = predictions.marked(image, predictions.differences(SECOND, FIRST, TRUTH))
+    assert tuple(shown[0, 1]) == tuple(bytes.fromhex(predictions.MENDED[1:]))
+    assert tuple(shown[1, 0]) == tuple(bytes.fromhex(predictions.SPOILT[1:]))
+    assert tuple(shown[0, 2]) == tuple(bytes.fromhex(predictions.WRONG[1:]))
     assert len(set(shown[0, 0].tolist())) == 1  # right in both: grey, as everything unmarked
 
 
@@ -60,8 +60,8 @@ def test_a_picture_has_every_row_and_image(tmp_path: Path, rows: list[str]):
         for i in range(2)
     ]
     with style.styled():
-        figure = qualitative.draw(made, {r: f"Row ${r}$" for r in rows}, ["sky", "road", "car"], [(0, 0, 0)] * 3)
-        file = qualitative.write(figure, tmp_path / "deep" / "x.png")
+        figure = predictions.draw(made, {r: f"Row ${r}$" for r in rows}, ["sky", "road", "car"], [(0, 0, 0)] * 3)
+        file = predictions.write(figure, tmp_path / "deep" / "x.png")
     titles = [ax.get_title(loc="left") for ax in figure.axes]
     assert titles.count("truth") == 2
     assert sum("100.0 %" in title for title in titles) == 2 * len(rows)
@@ -76,7 +76,7 @@ def test_pictures_fill_the_figure_and_long_names_leave_the_score_readable():
     truths = [np.zeros(s, np.uint8) for s in sizes]
     made = [Scene("city/x", np.zeros((*t.shape, 3), np.uint8), t, dict.fromkeys(rows, t)) for t in truths]
     with style.styled():
-        figure = qualitative.draw(made, rows, ["sky"], [(0, 0, 0)])
+        figure = predictions.draw(made, rows, ["sky"], [(0, 0, 0)])
         figure.draw_without_rendering()
     assert sum(ax.get_position().width * ax.get_position().height for ax in figure.axes) > 0.75
     titles = [ax.get_title(loc="left") for ax in figure.axes]
@@ -88,8 +88,8 @@ def test_images_of_different_sizes_and_large_ones_are_drawn(tmp_path: Path):
     sizes = [(20, 30), (1500, 700)]
     made = [Scene("x", np.zeros((*s, 3), np.uint8), np.zeros(s, np.uint8), {"a": np.ones(s, np.uint8)}) for s in sizes]
     with style.styled():
-        figure = qualitative.draw(made, {"a": "A"}, ["sky", "road"], [(0, 0, 0), (9, 9, 9)])
-        file = qualitative.write(figure, tmp_path / "x.png")
+        figure = predictions.draw(made, {"a": "A"}, ["sky", "road"], [(0, 0, 0), (9, 9, 9)])
+        file = predictions.write(figure, tmp_path / "x.png")
     assert file.stat().st_size < 2_000_000
 
 
@@ -98,6 +98,6 @@ def test_many_rows_make_a_wider_figure_and_many_classes_are_counted():
     rows = [f"r{i}" for i in range(21)]
     scene = Scene("x", np.zeros((6, 10, 3), np.uint8), truth, dict.fromkeys(rows, truth))
     with style.styled():
-        figure = qualitative.draw([scene], {r: r for r in rows}, [f"c{k}" for k in range(60)], [(0, 0, 0)] * 60)
+        figure = predictions.draw([scene], {r: r for r in rows}, [f"c{k}" for k in range(60)], [(0, 0, 0)] * 60)
     assert figure.get_size_inches()[0] > 25
     assert "and 24 more" in [text.get_text() for legend in figure.legends for text in legend.get_texts()]

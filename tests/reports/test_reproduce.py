@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from report_bench import ENVIRONMENT, Make
 
 from harness.errors import UserError
-from reports import decide, latex, markdown, reproduce
+from reports import advice, reproduce
+from reports.formats import latex, markdown
 from reports.write import write
 
 HERE = {"torch": "2.15.0"}
@@ -124,10 +125,10 @@ def test_what_would_decide_is_listed_cheapest_first_with_its_command(make: Make)
     bench.measure("ppm", "score", 41.5, 42.5, 43.5)
     bench.measure("aspp", "score", 42.0, 43.0, 44.0)
     sheet = bench.sheet()
-    told = list(decide.lines([sheet, replace(sheet)]))
+    told = list(advice.lines([sheet, replace(sheet)]))
     assert told[0].endswith("cheapest first:")
-    steps = decide.steps(sheet)
+    steps = advice.steps(sheet)
     assert steps
     assert told[1].startswith(f"   pspnet_table5/{steps[0].row}/{steps[0].column}: {steps[0].seeds} seed")
     assert f"--seeds {3 + steps[0].seeds} --rows {steps[0].row}" in told[2]
-    assert list(decide.lines([])) == ["no inconclusive cell that more seeds can decide"]
+    assert list(advice.lines([])) == ["no inconclusive cell that more seeds can decide"]

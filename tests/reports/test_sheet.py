@@ -7,8 +7,8 @@ import math
 import pytest
 from report_bench import TABLE, Make
 
-from harness.recipe import Profile, Synthetic
-from harness.store import Failure
+from harness.recipes.profile import Profile, Synthetic
+from harness.store.store import Failure
 from reports import verdict
 
 

@@ -17,10 +17,10 @@ import pytest
 from report_bench import ENVIRONMENT, TABLE, Bench, Make
 
 from harness.errors import OutputError
-from harness.job import Measurement
-from harness.recipe import Profile, Synthetic
-from harness.store import Failure
-from reports.audit.subject import Finding
+from harness.jobs.job import Measurement
+from harness.recipes.profile import Profile, Synthetic
+from harness.store.store import Failure
+from reports.audit.corpus import Finding
 from reports.site import drawings, views
 from reports.site.build import build
 

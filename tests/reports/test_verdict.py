@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.stats.small_samples import best_of, best_quantile, deviation, mean, t_cdf, t_quantile
 from reports import verdict
-from reports.student import best_of, best_quantile, deviation, mean, t_cdf, t_quantile
 
 values = st.floats(0, 100, allow_nan=False)
 

@@ -13,10 +13,10 @@ import pytest
 from report_bench import TABLE, Bench, Make
 
 from harness import ROOT
-from harness.job import Measurement
-from harness.recipe import Profile, Synthetic
-from reports import curves, scores, style
-from reports.figures import draw
+from harness.jobs.job import Measurement
+from harness.recipes.profile import Profile, Synthetic
+from reports.figures import curves, per_class, style
+from reports.figures.table import draw
 from reports.write import write
 
 SMOKE = Profile(name="smoke", about="a check", comparable=False, synthetic=Synthetic())
@@ -174,7 +174,7 @@ def test_class_differences_are_paired_over_seeds_and_sorted(make: Make) -> None:
             names = {"miou": 40.0 + sky / 10, "iou/sky": sky, "iou/car": car, "iou/pole": float("nan")}
             bench.store.finish(job, [Measurement(n, v) for n, v in names.items()], {}, started=0.0)
     sheet = bench.sheet()
-    found = scores.class_differences(sheet.cells["aspp", "score"], sheet.cells["ppm", "score"])
+    found = per_class.class_differences(sheet.cells["aspp", "score"], sheet.cells["ppm", "score"])
     assert found == {"car": 6.0, "sky": 1.0}
     assert list(found) == ["car", "sky"]
     figures = {figure.name: figure for figure in draw(sheet)}
@@ -220,7 +220,7 @@ def test_cost_names_every_row_of_a_long_table_inside_the_figure(make: Make) -> N
         bench.measure(row, "score", 40.0 + i)
         bench.measure(row, "flops", 300.0 + i)
     with style.styled():
-        made = scores.cost(bench.sheet())
+        made = per_class.cost(bench.sheet())
         assert made is not None
         made[0].canvas.draw()
     (legend,) = made[0].legends

@@ -18,8 +18,9 @@ import pytest
 import yaml
 
 from harness import ROOT
-from harness.scheduler.submission import Ledger
-from harness.store import Store, read_json
+from harness.files import read_json
+from harness.scheduler.slurm.ledger import Ledger
+from harness.store.store import Store
 
 PATIENCE = 200.0  # seconds until a test gives up; nothing waits for it when all is well
 VICTIMS = Path(__file__).with_name("victims.py")

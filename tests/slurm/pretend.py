@@ -8,16 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import Exit
-from harness.job import Job, Measurement
-from harness.key import digest
-from harness.scheduler import Event
-from harness.scheduler.attempts import Seen
-from harness.scheduler.cluster import Cluster
-from harness.scheduler.controller import Controller, Refused
-from harness.scheduler.sbatch import Shape
-from harness.scheduler.slurm import Slurm
-from harness.scheduler.submission import Array
-from harness.store import Failure, Store, write_json
+from harness.files import write_json
+from harness.jobs.job import Job, Measurement
+from harness.jobs.key import digest
+from harness.scheduler.slurm.causes import Seen
+from harness.scheduler.slurm.cluster_file import Cluster
+from harness.scheduler.slurm.controller import Controller, Refused
+from harness.scheduler.slurm.ledger import Array
+from harness.scheduler.slurm.sbatch import Shape
+from harness.scheduler.slurm.transport import Slurm
+from harness.scheduler.transport import Event
+from harness.store.store import Failure, Store
 
 
 def job(name: str, kind: str = "complexity", *needs: Job) -> Job:

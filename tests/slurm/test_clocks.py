@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from pretend import Front, Pretend, job
 
-from harness.inspection import cell_state
-from harness.library import profile
-from harness.plan import Cell, Plan
-from harness.scheduler.submission import Ledger
+from harness.cli.inspection import cell_state
+from harness.files import write_json
+from harness.plan.planner import Cell, Plan
+from harness.scheduler.slurm.ledger import Ledger
 from harness.scheduler.worker import busy
-from harness.store import Store, write_json
+from harness.store.store import Store
+from harness.table.recipes import profile
 
 DAY = 86400.0
 NOW = 1.79e9

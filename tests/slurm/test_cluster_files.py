@@ -8,8 +8,8 @@ import pytest
 
 from harness import ROOT
 from harness.errors import MissingError, Problems
-from harness.scheduler.cluster import Cluster, check, load, minutes_for
-from harness.scheduler.controller import Controller, Partition, _gpus, _minutes
+from harness.scheduler.slurm.cluster_file import Cluster, check, load, minutes_for
+from harness.scheduler.slurm.controller import Controller, Partition, _gpus, _minutes
 
 SHIPPED = sorted((ROOT / "slurm/clusters").glob("*.yaml"))
 

@@ -10,7 +10,7 @@ import pytest
 from one_machine import Bench, Cluster, until
 
 from harness.errors import Exit
-from harness.store import read_json
+from harness.files import read_json
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import pytest
 from pretend import Front, Pretend, job
 
-from harness.cluster_commands import detach
+from harness.cli.cluster import detach
 from harness.errors import Exit, MissingError, UserError
-from harness.scheduler import remote
-from harness.scheduler.controller import Controller, Refused, may_help_to_wait
-from harness.store import Failure
+from harness.scheduler.slurm import remote
+from harness.scheduler.slurm.controller import Controller, Refused, may_help_to_wait
+from harness.store.store import Failure
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import yaml
 from one_machine import Bench, Cluster, until
 
 from harness import ROOT
-from harness.nightly_history import History
+from harness.store.nights import History
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 EXAMPLE = (ROOT / "slurm/crontab.example").read_text().splitlines()

@@ -16,7 +16,7 @@ from one_machine import Bench, Cluster, bench_in, raised, until
 
 from harness import ROOT
 from harness.errors import Exit
-from harness.store import read_json
+from harness.files import read_json
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
@@ -33,7 +33,7 @@ def test_what_is_edited_meanwhile_does_not_reach_queued_jobs(tmp_path: Path, clu
     file = bench.file('gpus: 1\ndevice: cpu\nenvironment: {ODD: "a\'b $HOME"}\n')
     out = bench("run", *arguments, "--on", file, "--detach", root=checkout)
     assert "2 jobs with Slurm" in out
-    (checkout / "harness/complexity/run.py").write_text("raise SystemError('edited')\n")
+    (checkout / "harness/tasks/complexity/measure.py").write_text("raise SystemError('edited')\n")
     until(lambda: len(bench.notes("started")) == 2, "both under way")
     assert "running in Slurm as" in bench("status", *arguments, code=Exit.FAILED)
     (bench.marks / "go").touch()

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from pretend import job
 
 from harness.errors import UserError
-from harness.scheduler.attempts import Retries, Seen, cause_of
-from harness.scheduler.cluster import Cluster
-from harness.scheduler.controller import Controller, _expanded
-from harness.scheduler.sbatch import Shape, batches, hand_over, parameters
-from harness.scheduler.snapshot import snapshot
+from harness.scheduler.slurm.causes import Retries, Seen, cause_of
+from harness.scheduler.slurm.cluster_file import Cluster
+from harness.scheduler.slurm.code_snapshot import snapshot
+from harness.scheduler.slurm.controller import Controller, _expanded
+from harness.scheduler.slurm.sbatch import Shape, batches, hand_over, parameters
 
 GOLDEN = Path(__file__).with_name("golden") / "distributed.sh"
 CLUSTER = Cluster(

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import torch
 
-from harness.job import Model
-from harness.recipe import Optimizer, Schedule
-from harness.training import curve
+from harness.jobs.kinds import Model
+from harness.recipes.common import Optimizer, Schedule
+from harness.store import curve
 from harness.training.loop import Training
 from harness.training.optim import build_optimizer, learning_rate_factor
 from harness.training.random_state import seed_everything

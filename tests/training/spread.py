@@ -12,8 +12,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from harness.job import Context, TrainConfig
-from harness.training import distributed, normalisation, run
+from harness.jobs.context import Context
+from harness.jobs.kinds import TrainConfig
+from harness.tasks.segmentation import train
+from harness.training import batch_norm, distributed
 
 
 def main() -> None:
@@ -23,9 +25,9 @@ def main() -> None:
     context = Context(folder=folder, cache=cache, data_dir=None, device="cpu", threads=1)
     with distributed.process_group("cpu"):
         config = TrainConfig.model_validate_json(job.read_bytes())
-        training = run.build_training(config, context)
+        training = train.build_training(config, context)
         if config.recipe.batch_norm == "frozen":
-            normalisation.replace(training.model, normalisation.FrozenBatchNorm)
+            batch_norm.replace(training.model, batch_norm.FrozenBatchNorm)
         for module in training.model.modules():
             if isinstance(module, nn.Dropout | nn.Dropout2d):
                 module.p = 0.0

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import DataError, Exit, Interrupted, OutputError, UserError
-from harness.training import checkpoint, curve, random_state
+from harness.store import curve
+from harness.training import checkpoint, random_state
 
 from . import tiny
 

@@ -14,10 +14,12 @@ import torch.distributed as dist
 from torch import nn
 
 from harness.errors import Exit, UserError
-from harness.job import Data
-from harness.recipe import Optimizer, Synthetic
-from harness.training import checkpoint, curve, distributed
-from harness.training.normalisation import SynchronisedBatchNorm
+from harness.jobs.kinds import Data
+from harness.recipes.common import Optimizer
+from harness.recipes.profile import Synthetic
+from harness.store import curve
+from harness.training import checkpoint, distributed
+from harness.training.batch_norm import SynchronisedBatchNorm
 
 from .test_run import config
 

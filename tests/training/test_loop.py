@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from harness.errors import Exit
-from harness.recipe import Loss, Optimizer, Schedule
-from harness.training import checkpoint, curve, journal
-from harness.training.journal import NonFiniteLoss
-from harness.training.losses import build_loss
+from harness.recipes.common import Optimizer, Schedule
+from harness.recipes.segmentation import Loss
+from harness.store import curve
+from harness.tasks.segmentation.losses import build_loss
+from harness.training import checkpoint, metering
+from harness.training.metering import NonFiniteLoss
 from harness.training.random_state import seed_everything
 
 from . import tiny
@@ -123,8 +125,8 @@ def test_progress_is_seldom_and_ends_at_the_end(tmp_path):
 def test_what_is_left_is_reckoned_from_this_start(tmp_path, monkeypatch):
     """A training that goes on near its end does not take what was done before for its own speed."""
     now, seen = [100.0], []
-    monkeypatch.setattr(journal, "time", SimpleNamespace(perf_counter=lambda: now[0]))
-    told = journal.Journal(tmp_path, tally := journal.Tally(iteration=30), 40, seen.append)
+    monkeypatch.setattr(metering, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    told = metering.Journal(tmp_path, tally := metering.Tally(iteration=30), 40, seen.append)
     for at in (104.0, 106.0):
         now[0] = at
         tally.iteration += 1
@@ -136,14 +138,14 @@ def test_what_is_left_is_reckoned_from_this_start(tmp_path, monkeypatch):
 def test_what_lies_apart_takes_no_wait_out_of_the_time(tmp_path, monkeypatch):
     """Three seconds for a batch, seven for a test before it is used, one for the step: four count for throughput."""
     now = [0.0]
-    monkeypatch.setattr(journal, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(metering, "time", SimpleNamespace(perf_counter=lambda: now[0]))
 
     def slow():
         now[0] += 3
         yield tiny.batch(0)
 
-    tally = journal.Tally(iteration=6)
-    told = journal.Journal(tmp_path, tally, 8, lambda progress: None)
+    tally = metering.Tally(iteration=6)
+    told = metering.Journal(tmp_path, tally, 8, lambda progress: None)
     told.timed_from = 0
     for batch in told.timed(slow()):
         with told.apart():

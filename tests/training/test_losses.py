@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import UserError
-from harness.recipe import Loss
-from harness.training import losses
+from harness.recipes.segmentation import Loss
+from harness.tasks.segmentation import losses
 from methods.segmentor import IGNORE, cross_entropy_sum, pixel_loss
 
 CLASSES = 4

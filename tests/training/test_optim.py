@@ -14,7 +14,8 @@ from timm.optim import param_groups_layer_decay
 from torch import nn
 
 from harness.errors import UserError
-from harness.recipe import Augmentation, Optimizer, Recipe, Schedule
+from harness.recipes.common import Optimizer, Schedule
+from harness.recipes.segmentation import Augmentation, Recipe
 from harness.training import optim
 from methods.backbones import build_backbone
 

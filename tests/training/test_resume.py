@@ -19,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import Exit, Interrupted
-from harness.training import checkpoint, curve
+from harness.store import curve
+from harness.tasks.segmentation.train import train
+from harness.training import checkpoint
 from harness.training.__main__ import main as training_command
-from harness.training.run import train
 
 from . import tiny
 from .test_run import config, context, numbers

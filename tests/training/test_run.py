@@ -11,14 +11,19 @@ import torch
 
 from harness.data.files import locate, pairs
 from harness.errors import DataError, Exit, Interrupted, MissingError, OutOfMemory, UserError
-from harness.job import Context, Data, Measurement, Model, TrainConfig
-from harness.key import Code
-from harness.recipe import Augmentation, Loss, Optimizer, Recipe, Synthetic
-from harness.training import checkpoint, curve
-from harness.training import run as train_job
+from harness.jobs.context import Context
+from harness.jobs.job import Measurement
+from harness.jobs.key import Code
+from harness.jobs.kinds import Data, Model, TrainConfig
+from harness.recipes.common import Optimizer
+from harness.recipes.profile import Synthetic
+from harness.recipes.segmentation import Augmentation, Loss, Recipe
+from harness.store import curve
+from harness.tasks.segmentation import train as train_job
+from harness.tasks.segmentation.train import train
+from harness.training import checkpoint
 from harness.training.__main__ import main
-from harness.training.run import train
-from harness.weights import write
+from methods.weights import write
 
 from . import tiny
 

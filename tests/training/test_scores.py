@@ -10,12 +10,15 @@ import torch.distributed as dist
 
 from harness.data.files import locate
 from harness.errors import Interrupted
-from harness.evaluation.run import confusion_of, measurements
-from harness.job import KINDS, Data, EvaluateConfig
-from harness.key import Code
-from harness.recipe import Optimizer, Synthetic, TestProtocol
-from harness.training import checkpoint, curve, distributed, random_state
-from harness.training.run import build_training, train
+from harness.jobs.key import Code
+from harness.jobs.kinds import KINDS, Data, EvaluateConfig
+from harness.recipes.common import Optimizer
+from harness.recipes.profile import Synthetic
+from harness.recipes.segmentation import TestProtocol
+from harness.store import curve
+from harness.tasks.segmentation.evaluate import confusion_of, measurements
+from harness.tasks.segmentation.train import build_training, train
+from harness.training import checkpoint, distributed, random_state
 
 from .test_distributed import free_port, trained
 from .test_run import config, context, numbers
@@ -143,7 +146,7 @@ def test_every_process_tests_what_rank_0_saves(tmp_path):
 def test_evaluation_code_is_in_the_key_of_such_trainings_alone():
     code = Code()
     tested, plain = (code.closure(KINDS["train"].modules(c)) for c in (job(), job(evaluate_every=None)))
-    assert set(tested) - set(plain) >= {"harness.evaluation.run", "harness.evaluation.metrics"}
+    assert set(tested) - set(plain) >= {"harness.tasks.segmentation.evaluate", "harness.tasks.segmentation.confusion"}
     assert not [module for module in plain if module.startswith("harness.evaluation")]
     evaluate = KINDS["evaluate"]
-    assert evaluate.modules(EvaluateConfig.model_construct()) == {"harness.evaluation.run"}
+    assert evaluate.modules(EvaluateConfig.model_construct()) == {"harness.tasks.segmentation.evaluate"}

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from harness.errors import Exit, Interrupted, MissingError
-from harness.training import curve, tensorboard
-from harness.training.run import build_training, train
+from harness.store import curve
+from harness.tasks.segmentation.train import build_training, train
+from harness.training import tensorboard
 
 from .test_run import config, context
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.recipe import Optimizer, Schedule
+from harness.recipes.common import Optimizer, Schedule
 from harness.training import checkpoint, optim
 from harness.training.loop import Training
 from harness.training.random_state import seed_everything

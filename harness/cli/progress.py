@@ -1,0 +1,231 @@
+"""What a person sees in the terminal: the plan, live progress, and how each job ended. Plain lines when not a terminal."""
+
+from __future__ import annotations
+
+import collections
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from harness.jobs.context import Progress
+from harness.jobs.job import Job
+from harness.plan.durations import Estimate
+from harness.plan.planner import Plan
+from harness.scheduler.run import Outcome, Queue
+from harness.scheduler.transport import Event
+from harness.store.store import Store
+from harness.text import duration, plural
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+_VERBS = {"train": "train", "evaluate": "test", "complexity": "count", "latency": "time"}
+_NOUNS = {"train": "training", "evaluate": "evaluation", "complexity": "count", "latency": "timing"}
+_PLAIN_EVERY = 15.0  # seconds between progress lines of one job when not on a terminal
+
+
+def standing(p: Progress, elapsed: float) -> str:
+    """`14/20  38 img/s  loss 1.92 (main 1.71, auxiliary 0.21), …  eta 2.0 s` of a job that started `elapsed` seconds ago."""
+    left = elapsed / max(p.done, 1) * (p.total - p.done) if p.left is None else p.left
+    rate = f"  {p.rate:.3g} img/s" if p.rate else ""
+    return f"{p.done}/{p.total}{rate}  {p.text}  eta {duration(left)}"
+
+
+def names(plan: Plan) -> dict[str, str]:
+    """A short name for every job: the first cell that shows it, and what is done: `fcn / ade20k · test`."""
+    several = len(plan.tables) > 1
+    named: dict[str, str] = {}
+    for cell in plan.cells:
+        for repetition, job in zip(plan.repetitions, cell.jobs):
+            for key in (job.key, *job.needs):
+                member = plan.jobs[key]
+                column = cell.column if member.kind in ("train", "evaluate") else ""
+                where = " / ".join(w for w in (cell.table.id if several else "", cell.row, column) if w)
+                seed = f" · seed {repetition}" if len(plan.repetitions) > 1 and column else ""
+                named.setdefault(key, f"{where} · {_VERBS[member.kind]}{seed}")
+    return named
+
+
+def plan_lines(plan: Plan, todo: Queue, estimate: Estimate, slots: int) -> list[str]:
+    """The plan in a few lines: cells, jobs and how many of each kind sharing leaves (`69 of 104 trainings`), already
+    measured, and how long the rest will take."""
+    lines = []
+    for table in plan.tables:
+        cells = plan.of(table)
+        rows, columns = {c.row for c in cells}, {c.column for c in cells}
+        lines.append(f"{table.name}: {table.title} · {plural(len(rows), 'row')} × {plural(len(columns), 'column')}")
+    wanted = plan.wanted()
+    jobs = {j.key: j for cell in wanted for j in cell.jobs}
+    jobs |= {k: plan.jobs[k] for j in list(jobs.values()) for k in j.needs}
+    shown = [plan.jobs[key] for cell in wanted for job in cell.jobs for key in (*job.needs, job.key)]
+    apart, once = (collections.Counter(job.kind for job in some) for some in (shown, jobs.values()))
+    kinds = [
+        plural(once[kind], noun) if once[kind] == apart[kind] else f"{once[kind]} of {plural(apart[kind], noun)}"
+        for kind, noun in _NOUNS.items()
+        if once[kind]
+    ]
+    pending = {job.key for job in todo.run} | set(todo.blocked) | set(todo.failed)
+    measured = len(jobs) - len(pending & set(jobs))
+    saved = f" instead of {len(shown)}" if len(shown) > len(jobs) else ""
+    numbers = sum(len(cell.jobs) for cell in wanted)
+    lines.append(
+        f"{plural(len(wanted), 'cell')}, {plural(numbers, 'number')} → {plural(len(jobs), 'distinct job')}{saved}"
+        f" ({', '.join(kinds) or 'none'}); {measured} already measured, {len(todo.run)} to run"
+    )
+    for state, text in (
+        ("cited", "quoted from other papers"),
+        ("awaits", "with nothing to run (the report says why)"),
+        ("on request", ""),
+    ):
+        cells = [c for c in plan.cells if c.state == state]
+        if cells:
+            columns = ", ".join(sorted({c.column for c in cells}))
+            lines.append(f"{plural(len(cells), 'cell')} {text or f'only on request (--columns {columns})'}")
+    if not plan.profile.comparable:
+        lines.append(f"profile {plan.profile.name}: {plan.profile.about}")
+    if todo.run:
+        lines.append(_estimate_line(estimate, slots))
+    for reason in dict.fromkeys(todo.blocked.values()):
+        count = sum(r == reason for r in todo.blocked.values())
+        lines.append(f"{plural(count, 'job')} cannot run here: {reason}")
+    if todo.failed:
+        lines.append(f"{plural(len(todo.failed), 'job')} failed before and will not be repeated; --retry-failed does")
+    return lines
+
+
+def _estimate_line(estimate: Estimate, slots: int) -> str:
+    if not estimate.known:
+        return "estimated time: none yet, no job like these has been measured here"
+    text = f"estimated time: {duration(estimate.wall(slots))} on {plural(slots, 'slot')}, from stored durations"
+    return text + (f" (without {plural(estimate.unknown, 'job')} unlike any measured)" if estimate.unknown else "")
+
+
+class Counter:
+    """A line that counts: called with what is being done, how much is done and how much there is.
+
+    On a terminal the line is rewritten; elsewhere each kind of work is said once, when it is complete.
+    """
+
+    def __init__(self) -> None:
+        self._terminal = sys.stdout.isatty()
+        self._last = 0.0
+
+    def __enter__(self) -> Counter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._terminal:
+            print("\r\x1b[K", end="", flush=True)
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now, last = time.monotonic(), done >= total
+        if self._terminal and (last or now - self._last > 0.1):
+            self._last = now
+            print(f"\r\x1b[K{what} {done}/{total}", end="", flush=True)
+        elif last and not self._terminal:
+            print(f"{what} {done}/{total}", flush=True)
+
+
+class Console:
+    """Follows a run. `plan` names jobs; results are read from `store` when a job is done."""
+
+    def __init__(self, plan: Plan, store: Store, todo: Queue, *, quiet: bool = False) -> None:
+        self._plan, self._store, self._quiet = plan, store, quiet
+        self._names = names(plan)
+        self._left = len(todo.run)
+        self._started: dict[str, float] = {}
+        self._said: dict[str, float] = {}
+        self._live: Live | None = None
+        self._terminal = sys.stdout.isatty() and not quiet
+
+    def __enter__(self) -> Console:
+        if self._terminal:
+            from rich.live import Live
+
+            self._live = Live(refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def event(self, event: Event) -> None:
+        key = event.job.key
+        if event.state == "started":
+            self._started[key] = time.monotonic()
+            return
+        name = self._names.get(key, event.job.kind)
+        if event.state == "retried":
+            assert event.failure is not None
+            self._started.pop(key, None)
+            self._say(f" ↻ {name:<40} {event.failure.cause}: {event.failure.message}; it goes on")
+            return
+        self._left -= 1
+        took = duration(time.monotonic() - self._started.pop(key, time.monotonic()))
+        if event.state == "done":
+            self._say(f" ✓ {name:<40} {self._summary(event.job):<44} {took}")
+        elif event.state == "interrupted":
+            self._say(f" ‖ {name:<40} stopped after saving; the same command resumes it")
+        else:
+            assert event.failure is not None
+            log = f" (see {event.failure.log})" if event.failure.log else ""
+            self._say(f" ✗ {name:<40} {event.failure.cause}: {event.failure.message}{log}")
+
+    def progress(self, running: Mapping[str, Progress | None]) -> None:
+        if self._live is not None:
+            from rich.text import Text
+
+            lines = [self._line(key, p) for key, p in running.items()]
+            waiting = self._left - len(running)
+            lines += [f"   {plural(waiting, 'job')} waiting"] if waiting > 0 else []
+            self._live.update(Text("\n".join(lines)))
+            return
+        now = time.monotonic()
+        for key, p in running.items():
+            if now - self._said.setdefault(key, now) >= _PLAIN_EVERY:
+                self._said[key] = now
+                self._say(self._line(key, p))
+
+    def _line(self, key: str, p: Progress | None) -> str:
+        name = self._names.get(key, "job")
+        elapsed = time.monotonic() - self._started.get(key, time.monotonic())
+        if p is None or not p.done:
+            return f" ▸ {name:<40} starting, {duration(elapsed)}"
+        return f" ▸ {name:<40} {standing(p, elapsed)}"
+
+    def _summary(self, job: Job) -> str:
+        result = self._store.result(job)
+        if result is None:
+            return ""
+        shown = {"miou": "mIoU {:.2f} %", "train_throughput": "{:.3g} images/s", "final_loss": "loss {:.3f}"}
+        shown |= {"latency": "{:.0f} ms", "peak_memory": "{:.0f} MiB"}
+        texts = [text.format(m.value) for name, text in shown.items() if (m := result.value(name)) is not None]
+        for name, unit, scale in (("parameters", "M", 1e6), ("flops", "G", 1e9)):
+            if (m := result.value(name)) is not None:
+                texts.append(f"{m.value / scale:.2f} {unit} {name}")
+        return " · ".join(texts)
+
+    def _say(self, line: str) -> None:
+        if self._quiet:
+            return
+        if self._live is not None:
+            self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(line, flush=True)
+
+
+def closing(plan: Plan, store: Store, outcome: Outcome) -> list[str]:
+    """How the run ended, in a line or two."""
+    wanted = plan.wanted()
+    measured = sum(all(store.result(job) is not None for job in cell.jobs) for cell in wanted)
+    parts = [f"{measured} of {plural(len(wanted), 'cell')} measured in {duration(outcome.seconds)}"]
+    if outcome.failed:
+        parts.append(f"{plural(len(outcome.failed), 'job')} failed · repeat with --retry-failed")
+    if outcome.blocked:
+        parts.append(f"{plural(len(outcome.blocked), 'job')} could not run here")
+    lines = [" · ".join(parts)]
+    if outcome.stopped:
+        lines.append("interrupted; the same command resumes")
+    return lines

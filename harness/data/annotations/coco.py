@@ -1,0 +1,136 @@
+"""MS COCO's instance annotations: one JSON file per split with boxes, outlines and categories, in place of label maps."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from harness.data.layout import Dataset, Layout, Pair, Root
+from harness.errors import DataError
+from harness.recipes.profile import Synthetic
+
+_SLACK = 1.0
+"""Pixels by which a released box may stick out of its image: outlines are drawn by hand and boxes rounded."""
+_SMALLEST = 4  # pixels; smaller patches of a scene are nobody's instance
+
+
+def read(path: Path) -> dict[str, Any]:
+    """An annotation file: `images`, `annotations` and `categories`, each a list of records. DataError names the file."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as JSON ({error}); get the file again") from error
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(record, dict) or not isinstance(record.get(key), list):
+            raise DataError(f"{path}: not an annotation file of MS COCO: it has no list '{key}'")
+    return record
+
+
+def scan(root: Root, split: str, on_disk: set[str]) -> tuple[list[Pair], list[str]]:
+    """Images of `split` that are listed and there, sorted by id, each with the annotation file as its label; and a line
+    per image that is only listed, or only there."""
+    annotations = root.path / root.layout.label_path(split, "")
+    if not annotations.is_file():
+        return [], [f"{annotations}: the split's annotation file is not there"]
+    try:
+        listed = {PurePosixPath(image["file_name"]).stem for image in read(annotations)["images"]}
+    except (KeyError, TypeError) as error:
+        return [], [f"{annotations}: an image without a 'file_name' ({error!r})"]
+    except DataError as error:
+        return [], [str(error)]
+    place = functools.partial(root.layout.image_path, split)
+    problems = [f"{root.path / place(id)}: image of {annotations.name} is not there" for id in listed - on_disk]
+    problems += [f"{root.path / place(id)}: image is not listed in {annotations.name}" for id in on_disk - listed]
+    found = [Pair(id, str(root.path / place(id)), str(annotations)) for id in sorted(listed & on_disk)]
+    return found, sorted(problems)
+
+
+def check(layout: Layout, pairs: Sequence[Pair], progress: Callable[[int, int], None]) -> list[str]:
+    """Reads images and annotation files; returns every problem: pictures, sizes, categories, boxes."""
+    from harness.data.annotations.label_maps import read_image
+
+    def picture(pair: Pair) -> str | None:
+        try:
+            height, width = read_image(pair.image).shape[:2]
+        except DataError as error:
+            return str(error)
+        listed = sizes[pair.label][pair.id]
+        if (width, height) != listed:
+            return f"{pair.image}: the image has {width}×{height} pixels, {pair.label} says {listed[0]}×{listed[1]}"
+        return None
+
+    problems, sizes = [], {}
+    for file in dict.fromkeys(pair.label for pair in pairs):
+        try:
+            record = read(Path(file))
+            sizes[file] = {PurePosixPath(i["file_name"]).stem: (i["width"], i["height"]) for i in record["images"]}
+            problems += [f"{file}: {line}" for line in _annotation_problems(record, layout)]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            return [f"{file}: a record is not as MS COCO's are ({error!r})"]
+    with ThreadPoolExecutor() as pool:
+        for done, problem in enumerate(pool.map(picture, pairs), start=1):
+            problems += [problem] if problem else []
+            progress(done, len(pairs))
+    return problems
+
+
+def _annotation_problems(record: Mapping[str, Any], layout: Layout) -> Iterator[str]:
+    sizes = {image["id"]: (image["width"], image["height"]) for image in record["images"]}
+    for instance in record["annotations"]:
+        what = f"annotation {instance['id']}"
+        if instance["category_id"] not in layout.labels:
+            yield f"{what}: category {instance['category_id']} outside the allowed values {layout.allowed()}"
+        if instance["image_id"] not in sizes:
+            yield f"{what}: there is no image {instance['image_id']}"
+            continue
+        left, top, width, height = instance["bbox"]
+        limits = sizes[instance["image_id"]]
+        inside = min(left, top) >= -_SLACK and left + width <= limits[0] + _SLACK and top + height <= limits[1] + _SLACK
+        if min(width, height) < 0 or not inside:
+            yield f"{what}: box {instance['bbox']} is not within its image of {limits[0]}×{limits[1]} pixels"
+
+
+def write(dataset: Dataset, scenes: Synthetic, out: Path, layout: Layout) -> None:
+    """Writes small scenes in `layout`: every connected patch of a class is an instance."""
+    import numpy as np
+
+    from harness.data.scenes import save, scene
+
+    raw = {k: value for value, k in layout.labels.items()}
+    categories = [{"id": raw[k], "name": name} for k, name in enumerate(dataset.classes)]
+    for number_of_split, split in enumerate(dataset.splits):
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        for number in range(scenes.train_images if split == "train" else scenes.test_images):
+            rng = np.random.default_rng([number_of_split, number, dataset.num_classes])
+            image, label = scene(rng, dataset.num_classes, scenes.size)
+            id = layout.ids.format(split=split, number=number)
+            save(out / layout.image_path(split, id), image)
+            height, width = label.shape
+            images.append({"id": number, "file_name": f"{id}.jpg", "height": height, "width": width})
+            for k, box, outline, area in _instances(label, dataset.num_classes):
+                found = {"id": len(annotations) + 1, "image_id": number, "category_id": raw[k], "iscrowd": 0}
+                annotations.append({**found, "bbox": box, "segmentation": [outline], "area": area})
+        file = out / layout.label_path(split, "")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        record = {"images": images, "annotations": annotations, "categories": categories}
+        file.write_text(json.dumps(record), encoding="utf-8")
+
+
+def _instances(label: Any, num_classes: int) -> Iterator[tuple[int, list[int], list[int], int]]:
+    """(class, box [left, top, width, height], outline [x, y, x, y, …], pixels) of every connected patch."""
+    import cv2
+    import numpy as np
+
+    for k in range(num_classes):
+        count, parts, statistics, _ = cv2.connectedComponentsWithStats((label == k).astype(np.uint8))
+        for part in range(1, count):
+            *box, area = statistics[part].tolist()
+            if area < _SMALLEST:
+                continue
+            outlines, _ = cv2.findContours((parts == part).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+            yield k, box, max(outlines, key=len).ravel().tolist(), area

@@ -1,0 +1,141 @@
+"""Images and label maps from disk, or an error that names the file and what is wrong with it."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import cv2
+import numpy as np
+
+from harness.data.layout import IGNORE, Layout
+from harness.errors import DataError
+
+FORBIDDEN = 254
+"""What a raw value outside the declaration becomes; never seen outside this module."""
+_PALETTE = 3  # PNG colour type: indices into a palette
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _check_end(path: str, data: bytes) -> None:
+    """A decoder fills the missing part of a cut file with grey and goes on; the end marker tells."""
+    if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-1024:]:
+        raise DataError(f"{path}: truncated JPEG (no end marker in its {len(data)} bytes); get the file again")
+    if data[:4] == b"\x89PNG" and b"IEND" not in data[-1024:]:
+        raise DataError(f"{path}: truncated PNG (no end marker in its {len(data)} bytes); get the file again")
+
+
+def _decode(path: str, data: bytes, flags: int) -> np.ndarray:
+    if not data:
+        raise DataError(f"{path}: the file is empty; get it again")
+    _check_end(path, data)
+    try:
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise DataError(f"{path}: cannot be decoded ({error}); get the file again") from error
+    if decoded is None:
+        raise DataError(f"{path}: cannot be decoded as an image; get the file again")
+    return decoded
+
+
+def read_image(path: str) -> np.ndarray:
+    """The image as uint8 [H, W, 3] in OpenCV's order (blue, green, red)."""
+    return _decode(path, _read(path), cv2.IMREAD_COLOR)
+
+
+def read_raw_label(path: str) -> np.ndarray:
+    """The label map as it is stored: [H, W], uint8 or uint16, raw values of the dataset."""
+    data = _read(path)
+    if path.endswith(".mat"):
+        from harness.data.annotations.matlab import read_matrix
+
+        return read_matrix(path, data, names=("S", "LabelMap"))
+    if data[:4] == b"\x89PNG" and len(data) > 25 and data[25] == _PALETTE:
+        _check_end(path, data)
+        return _palette_indices(path, data)
+    raw = _decode(path, data, cv2.IMREAD_UNCHANGED)
+    if raw.ndim != 2:
+        raise DataError(f"{path}: a label map must have one channel, this has {raw.shape[2]}")
+    return raw
+
+
+def _palette_indices(path: str, data: bytes) -> np.ndarray:
+    """OpenCV turns palette PNGs into colours; the indices are the labels."""
+    import io
+
+    from PIL import Image
+
+    try:
+        return np.asarray(Image.open(io.BytesIO(data)))
+    except (OSError, SyntaxError) as error:
+        raise DataError(f"{path}: cannot be decoded ({error}); get the file again") from error
+
+
+class LabelReader:
+    """Reads label maps of one layout as training ids."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.table = _table(tuple(layout.labels.items()))
+
+    def read(self, path: str) -> np.ndarray:
+        """The label map as uint8 [H, W] of training ids and IGNORE; DataError on a value outside the declaration."""
+        return self.map(path, read_raw_label(path))
+
+    def map(self, path: str, raw: np.ndarray) -> np.ndarray:
+        """Raw values [H, W] -> training ids; `path` is named in errors."""
+        if raw.dtype == np.uint8:
+            mapped = cv2.LUT(raw, self.table[:256])
+        elif int(raw.max(initial=0)) < len(self.table):
+            mapped = self.table[raw]
+        else:
+            mapped = np.full(raw.shape, FORBIDDEN, np.uint8)
+        forbidden = mapped == FORBIDDEN
+        if forbidden.any():
+            values = np.unique(raw[forbidden])
+            values = [int(v) for v in values if int(v) not in self.layout.labels]
+            shown = ", ".join(map(str, values[:10])) + (", …" if len(values) > 10 else "")
+            word = "label" if len(values) == 1 else "labels"
+            allowed = f"{self.layout.allowed()} (layout '{self.layout.name}')"
+            raise DataError(f"{path}: {word} {shown} outside the allowed values {allowed}")
+        return mapped
+
+
+@functools.cache
+def _table(labels: tuple[tuple[int, int], ...]) -> np.ndarray:
+    table = np.full(max(256, max(raw for raw, _ in labels) + 1), FORBIDDEN, np.uint8)
+    for raw, training in labels:
+        assert training == IGNORE or training < FORBIDDEN
+        table[raw] = training
+    return table
+
+
+def raw_values(layout: Layout) -> np.ndarray:
+    """Training id -> raw value of a layout [256]: the first declared one. IGNORE becomes a void value, or that of class 0
+    where the layout has none."""
+    first: dict[int, int] = {}
+    for raw, training in layout.labels.items():
+        first.setdefault(training, raw)
+    values = np.zeros(256, np.uint16 if max(first.values()) > 255 else np.uint8)
+    for training, raw in first.items():
+        values[training] = raw
+    values[IGNORE] = first.get(IGNORE, first[0])
+    return values
+
+
+def read_pair(pair: Any, labels: LabelReader) -> tuple[np.ndarray, np.ndarray]:
+    """Image uint8 [H, W, 3] and training ids uint8 [H, W] of a `layout.Pair`; DataError where their sizes differ."""
+    image, label = read_image(pair.image), labels.read(pair.label)
+    if image.shape[:2] != label.shape:
+        sizes = (
+            f"the image has {image.shape[1]}×{image.shape[0]} pixels, the label map {label.shape[1]}×{label.shape[0]}"
+        )
+        raise DataError(f"{pair.label}: {sizes} ({pair.image}); an image and its label map must be of one size")
+    return image, label

@@ -1,0 +1,32 @@
+"""Where one job runs and how it says how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a running job stands; `text` is for a person, e.g. `loss 1.92 (main 1.71, auxiliary 0.21)`."""
+
+    done: int
+    total: int
+    rate: float = 0.0  # items (images, timed passes) per second
+    text: str = ""
+    left: float | None = None  # seconds until it is done, where the job itself can tell
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where one job runs. Everything it writes goes under `folder`, which survives an interruption."""
+
+    folder: Path
+    cache: Path  # shared between jobs: synthetic scenes, manifests; written aside, then renamed
+    data_dir: Path | None  # one folder per dataset, or None where none was given
+    device: str  # "cpu" or "cuda"
+    threads: int
+    needs: Mapping[str, Path] = field(default_factory=dict)  # folders of the jobs this one needs, by kind
+    progress: Callable[[Progress], None] = lambda progress: None
+    should_stop: Callable[[], bool] = lambda: False  # asked between steps; then save and raise Interrupted

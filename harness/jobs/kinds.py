@@ -1,0 +1,120 @@
+"""The kinds of job: what each is told, what each may use while it runs, and what it gives back.
+
+A job is JSON and runs in a process of its own. Its configuration is one of the classes below; its runner is named, not
+imported, so that planning never loads torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field
+
+from harness.jobs.context import Context
+from harness.jobs.job import Measurement
+from harness.recipes.common import Normalisation
+from harness.recipes.profile import Synthetic
+from harness.recipes.segmentation import Recipe, TestProtocol
+from harness.spec import Spec
+
+
+class Model(Spec):
+    """What is built: a registered method on a backbone, or (backbone None) its head or a context module on given features."""
+
+    kind: Literal["method", "context"] = "method"
+    name: str
+    options: dict[str, Any] = {}
+    num_classes: int = Field(gt=0)
+    backbone: str | None = None
+    output_stride: int | None = None
+    pretrained: bool | str = False
+
+
+class Data(Spec):
+    """Which dataset: a name of the catalogue, or embedded scenes that stand in for it."""
+
+    name: str
+    synthetic: Synthetic | None = None
+
+
+class TrainConfig(Spec):
+    """Train `model` on `data` as `recipe` says. Measures the training itself and leaves a checkpoint."""
+
+    model: Model
+    data: Data
+    recipe: Recipe
+    profile: str
+    seed: int
+    shorten: float | None = None
+
+
+class EvaluateConfig(Spec):
+    """Test the checkpoint of a training (the job it needs), or a file of weights, on `data` under `protocol`."""
+
+    model: Model
+    data: Data
+    protocol: TestProtocol
+    normalisation: Normalisation = "imagenet"  # that of the training
+    profile: str
+    seed: int
+    checkpoint: str | None = None  # the file; its digest is part of the job's key, its path is not
+
+
+class ComplexityConfig(Spec):
+    """Count parameters and FLOPs of `model` under a named convention at `input`: one image shape, or feature shapes."""
+
+    model: Model
+    input: tuple[tuple[int, ...], ...]
+    convention: str
+
+
+class LatencyConfig(Spec):
+    """Time a forward pass of `model` at `input` and take its peak memory, alone on `device`."""
+
+    model: Model
+    input: tuple[tuple[int, ...], ...]
+    device: str  # what the figure holds for: "cpu: AMD EPYC 7B13, 2 threads" or "cuda: NVIDIA H200"
+    repeats: int = 5
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of job: its configuration, the function that runs it, and whether it needs the machine to itself."""
+
+    name: str
+    config: type[Spec]
+    runner: str  # module:function, called as function(config, context) -> list[Measurement]
+    exclusive: bool = False
+
+    def modules(self, config: Spec) -> set[str]:
+        """The modules that run a job with this configuration: what its code is found from."""
+        tested = isinstance(config, TrainConfig) and config.recipe.evaluate_every is not None
+        return {name.partition(":")[0] for name in (self.runner, *([SCORES] if tested else []))}
+
+    def run(self, config: Mapping[str, Any], context: Context) -> list[Measurement]:
+        """Runs a job of this kind here and now; validates the configuration first."""
+        return load(self.runner)(self.config.model_validate(config), context)
+
+
+SCORES = "harness.tasks.segmentation.evaluate:scores_of"
+"""What a training calls that tests itself. Named here, like the runners: in the key of no training that does not."""
+
+
+def load(name: str) -> Callable[..., Any]:
+    """The function called `module:function`."""
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("train", TrainConfig, "harness.tasks.segmentation.train:train"),
+        Kind("evaluate", EvaluateConfig, "harness.tasks.segmentation.evaluate:evaluate"),
+        Kind("complexity", ComplexityConfig, "harness.tasks.complexity.measure:count"),
+        Kind("latency", LatencyConfig, "harness.tasks.complexity.measure:time", exclusive=True),
+    )
+}

@@ -1,0 +1,130 @@
+"""Measuring a plan: hand its pending jobs to a transport and follow them until each has ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from harness.errors import Exit
+from harness.files import read_json
+from harness.jobs.context import Progress
+from harness.jobs.job import Job
+from harness.plan.planner import Plan
+from harness.scheduler.transport import Event, Transport
+from harness.store.store import Failure, Store
+
+
+class Listener(Protocol):
+    """Who is told how a run goes."""
+
+    def event(self, event: Event) -> None: ...
+
+    def progress(self, running: Mapping[str, Progress | None]) -> None: ...
+
+
+@dataclass
+class Outcome:
+    """How a run ended. Keys of jobs; `failed` and `blocked` with why."""
+
+    done: list[str] = field(default_factory=list)
+    failed: dict[str, Failure] = field(default_factory=dict)
+    interrupted: list[str] = field(default_factory=list)
+    blocked: dict[str, str] = field(default_factory=dict)
+    stopped: bool = False
+    seconds: float = 0.0
+
+    def exit(self, plan: Plan, store: Store) -> Exit:
+        """The exit code that says how the plan stands after the run."""
+        if self.stopped:
+            return Exit.INTERRUPTED
+        if any(f.exit == Exit.OUTPUT for f in self.failed.values()):
+            return Exit.OUTPUT
+        if self.failed or self.interrupted:
+            return Exit.FAILED
+        if self.blocked:
+            return Exit.MISSING
+        return Exit.OK if plan.wanted() else Exit.NOTHING
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The pending jobs of a plan by what becomes of them now."""
+
+    run: list[Job]
+    blocked: dict[str, str]
+    failed: dict[str, Failure]  # failed before; run again only when asked to
+
+
+def queue(plan: Plan, store: Store, *, retry_failed: bool = False) -> Queue:
+    """Divides the pending jobs: to run, unable to run here, and failed before."""
+    run: list[Job] = []
+    blocked: dict[str, str] = {}
+    failed: dict[str, Failure] = {}
+    for job in plan.pending(store):
+        failure = None if retry_failed else store.failure(job)
+        if failure is not None and failure.exit == Exit.OUTPUT:
+            failure = None  # no fault of the job's: once there is room, the same command goes on from what was saved
+        reason = plan.reason(job)
+        if reason is not None:
+            blocked[job.key] = reason
+        elif failure is not None:
+            failed[job.key] = failure
+        elif any(key in failed for key in job.needs):
+            failed[job.key] = Failure("skipped", "a job that it needs did not finish")
+        else:
+            run.append(job)
+    return Queue(run, blocked, failed)
+
+
+def run(plan: Plan, store: Store, transport: Transport, listener: Listener, *, retry_failed: bool = False) -> Outcome:
+    """Runs what is pending. Ctrl-C once: save and stop; what has finished is kept either way."""
+    started = time.monotonic()
+    todo = queue(plan, store, retry_failed=retry_failed)
+    outcome = Outcome(blocked=todo.blocked, failed=dict(todo.failed))
+    running: dict[str, Job] = {}
+    try:
+        transport.start(todo.run, plan.jobs)
+        while transport.active():
+            try:
+                for event in transport.events(timeout=0.25):
+                    _note(event, outcome, running)
+                    listener.event(event)
+                listener.progress({key: _progress(store, job) for key, job in running.items()})
+            except KeyboardInterrupt:
+                if outcome.stopped:
+                    raise
+                outcome.stopped = True
+                transport.stop()
+    except KeyboardInterrupt:
+        outcome.stopped = True  # a second Ctrl-C does not wait for jobs to save
+    finally:
+        transport.close()
+    outcome.seconds = time.monotonic() - started
+    return outcome
+
+
+def _note(event: Event, outcome: Outcome, running: dict[str, Job]) -> None:
+    key = event.job.key
+    if event.state == "started":
+        running[key] = event.job
+        return
+    running.pop(key, None)
+    if event.state == "retried":
+        return
+    if event.state == "done":
+        outcome.done.append(key)
+    elif event.state == "interrupted":
+        outcome.interrupted.append(key)
+    else:
+        assert event.failure is not None
+        outcome.failed[key] = event.failure
+
+
+def _progress(store: Store, job: Job) -> Progress | None:
+    record = read_json(store.folder(job) / "progress.json")
+    if record is None:
+        return None
+    record.pop("time", None)
+    return Progress(**record)

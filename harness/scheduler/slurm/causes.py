@@ -1,0 +1,127 @@
+"""How an attempt at a job ended, read from Slurm's state and what the job left behind; and whether it is tried again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from harness.scheduler.worker import wordless
+from harness.spec import Spec
+
+Cause = Literal[
+    *("out of memory", "killed", "timeout", "preempted", "node failure", "cancelled", "never started", "lost"),
+    *("failed", "interrupted"),
+]
+
+LIVE = frozenset(
+    {
+        *("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED"),
+        *("RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED", "SPECIAL_EXIT"),
+    }
+)
+_HOPELESS = {  # reasons of a pending job that time does not mend
+    *("BadConstraints", "PartitionNodeLimit", "PartitionTimeLimit", "PartitionInactive", "InvalidAccount"),
+    *("InvalidQOS", "AccountNotAllowed", "QOSNotAllowed", "JobHeldAdmin", "launch failed requeued held"),
+}
+_DIED = re.compile(
+    r"srun: error: \S+: tasks? [\d,-]+: (Killed|Segmentation fault|Aborted|Bus error|Illegal instruction)"
+)
+_TAIL = 4000  # characters of a log's end that are read for a cause
+
+
+class Retries(Spec):
+    """How often a job is run again after each cause. A job's own error is never repeated by itself."""
+
+    out_of_memory: int = Field(1, ge=0)  # of the host, with twice the memory; a GPU's is the job's own error
+    killed: int = Field(1, ge=0)
+    timeout: int = Field(10, ge=0)
+    preempted: int = Field(100, ge=0)
+    node_failure: int = Field(5, ge=0)
+    never_started: int = Field(2, ge=0)
+    lost: int = Field(1, ge=0)
+
+    def left(self, cause: str, tried: Mapping[str, int]) -> bool:
+        """Whether a job that has met `cause` `tried[cause]` times before may run once more."""
+        allowed = getattr(self, cause.replace(" ", "_"), 0)
+        return tried.get(cause, 0) < allowed
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What Slurm says of one array task. `state` in its long form; `reason`: why it waits."""
+
+    state: str
+    reason: str = ""
+    exit_code: int = 0  # of the batch script
+    signal: int = 0
+    node: str = ""
+
+    @property
+    def live(self) -> bool:
+        return self.state in LIVE
+
+    @property
+    def hopeless(self) -> bool:
+        """Waits for what will never come."""
+        return self.state == "PENDING" and self.reason in _HOPELESS
+
+    @property
+    def orphaned(self) -> bool:
+        """Waits for a job that failed."""
+        return self.state == "PENDING" and self.reason == "DependencyNeverSatisfied"
+
+
+def cause_of(seen: Seen | None, *, started: bool, saved: bool, log: str) -> tuple[Cause, str]:
+    """(cause, what to tell a person) of an attempt that ended without a result and without an error of its own.
+
+    `started`: the job came to life on its node; `saved`: it was asked to stop and did; `log`: the end of Slurm's output.
+    """
+    if seen is None:
+        if not started:
+            return "lost", "Slurm no longer knows the job, and it never reported from a node"
+        return "lost", "Slurm no longer knows the job, and it left no result"
+    if seen.hopeless:
+        return "never started", f"Slurm cannot run it here ({seen.reason})"
+    state = seen.state
+    if state == "CANCELLED":
+        return "cancelled", "cancelled by hand or by an administrator"
+    if state == "NODE_FAIL" or state == "BOOT_FAIL":
+        return "node failure", f"its node {seen.node} failed".replace("node  ", "node ")
+    if state == "PREEMPTED":
+        return "preempted", "its place was given to a job of higher priority"
+    if state == "TIMEOUT" or state == "DEADLINE":
+        return "timeout", "it reached its time limit before it could save" if not saved else "it reached its time limit"
+    if state == "OUT_OF_MEMORY" or _memory_kill(log):
+        return "out of memory", "it used more memory than it had asked for"
+    if saved:
+        return "interrupted", "it was asked to stop and saved"
+    if not started:
+        return "never started", "its node could not start it (is the folder of the results shared with the nodes?)"
+    number = seen.signal or (seen.exit_code - 128 if seen.exit_code > 128 else 0)
+    said = _DIED.search(log)
+    if number or said:  # accounting gives 137 as 9:0, which only srun's own words tell from an exit code
+        return "killed", f"killed: {said.group(1)}" if said else f"killed by signal {number}"
+    return "failed", wordless(seen.exit_code)
+
+
+def _memory_kill(log: str) -> bool:
+    """Whether slurmstepd says in a job's output that it, or the kernel, ended the job for its memory."""
+    text = log.lower()
+    return (
+        "exceeded memory limit" in text or "oom-kill" in text or "oom_kill" in text or "out-of-memory handler" in text
+    )
+
+
+def tail(path: Path) -> str:
+    """The end of a log; empty where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""

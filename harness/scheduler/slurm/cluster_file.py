@@ -1,0 +1,154 @@
+"""Cluster files: what a job may ask of a Slurm cluster, and whether that cluster can give it.
+
+A file says only what is true of the place (partition, sizes, limits, how Python starts there); which jobs run is the
+plan's business. Errors in a file come all at once, and so do those found by asking the cluster.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from harness.errors import Problem, Problems, nearest
+from harness.scheduler.slurm.causes import Retries
+from harness.scheduler.slurm.controller import Controller, Partition
+from harness.spec import Positive, Spec
+from harness.yamlfile import Document, read, validate
+
+_WORD = r"^[A-Za-z0-9_.@+:,/-]+\z"
+_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*\z"
+_OPTION = r"^[a-z][a-z0-9-]*\z"
+_OURS = {  # options of sbatch that the harness sets itself
+    *("array", "dependency", "job-name", "output", "error", "signal", "time", "chdir", "open-mode", "requeue"),
+    *("partition", "account", "qos", "nodes", "ntasks-per-node", "cpus-per-task", "gpus-per-node", "mem", "exclusive"),
+    "kill-on-invalid-dep",
+}
+
+Word = Annotated[str, Field(pattern=_WORD)]
+
+
+class Array(Spec):
+    """How many jobs go to the controller as one array, and how many of an array's jobs run at once."""
+
+    size: Positive = 1000  # never above the cluster's MaxArraySize
+    parallel: Positive = 64
+
+
+class Cluster(Spec):
+    """One place to run. Times in minutes, memory in MiB per node."""
+
+    title: str
+    partition: Word
+    account: Word | None = None
+    qos: Word | None = None
+    constraint: Annotated[str, Field(pattern=r"^[ -~]+\z")] | None = None
+    nodes: Positive = 1  # of one training or evaluation
+    gpus: int = Field(0, ge=0)  # per node of a job; with several, or several nodes, a training is distributed
+    cpus: Positive = 1  # per process: per GPU, or per node without GPUs
+    memory: Positive = 4000
+    minutes: Positive = 60  # asked for where no stored duration says better
+    minutes_limit: Positive = 1440  # never asked for more
+    array: Array = Array()
+    device: Literal["cpu", "cuda"] | None = None  # default: cuda with GPUs
+    processor: str | None = None  # what latencies hold for, e.g. NVIDIA H200; without it none are measured
+    python: str | None = None  # default: the Python of the front end, on a folder that nodes share
+    container: str | None = None  # put before Python, e.g. apptainer exec --nv /images/torch.sif
+    setup: tuple[str, ...] = ()  # shell lines before Python, run as written
+    environment: dict[Annotated[str, Field(pattern=_VARIABLE)], str] = {}
+    options: dict[Annotated[str, Field(pattern=_OPTION)], str | bool] = {}  # further options of sbatch
+    warning: int = Field(120, ge=10)  # seconds before the limit at which a job saves and goes back into the queue
+    poll: float = Field(10, ge=0.2)  # at least so many seconds between two questions to the controller
+    retries: Retries = Retries()
+
+    @field_validator("options")
+    @classmethod
+    def _not_ours(cls, options: dict[str, str | bool]) -> dict[str, str | bool]:
+        taken = sorted(set(options) & _OURS)
+        if taken:
+            raise ValueError(f"{', '.join(taken)}: set by the harness; use the file's own keys")
+        for name, value in options.items():
+            if isinstance(value, str) and not value.isprintable():
+                raise ValueError(f"{name}: one line of printable text")
+        return options
+
+    @field_validator("setup")
+    @classmethod
+    def _single_lines(cls, setup: tuple[str, ...]) -> tuple[str, ...]:
+        if any("\n" in line for line in setup):
+            raise ValueError("one command per item")
+        return setup
+
+    @property
+    def on(self) -> str:
+        """The device its jobs use: cpu or cuda."""
+        return self.device or ("cuda" if self.gpus else "cpu")
+
+    @property
+    def tasks_per_node(self) -> int:
+        """Processes of a distributed training on each node."""
+        return max(1, self.gpus)
+
+    @property
+    def processes(self) -> int:
+        """Processes of a training, each with a GPU where there are any."""
+        return self.tasks_per_node * self.nodes
+
+
+def load(path: str | Path) -> tuple[Cluster, Document]:
+    """The cluster of a file, and the file for later complaints; Problems with everything that is wrong in it."""
+    document = read(path)
+    if not isinstance(document.data, dict):
+        raise Problems([document.problem((), "a cluster file is a mapping; see slurm/clusters/local.yaml")])
+    cluster: Cluster = validate(document, document.data, Cluster)
+    problems = []
+    if cluster.minutes > cluster.minutes_limit:
+        problems.append(document.problem(("minutes",), f"more than minutes_limit ({cluster.minutes_limit})"))
+    if cluster.on == "cuda" and not cluster.gpus:
+        problems.append(document.problem(("device",), "cuda without GPUs; say gpus: 1"))
+    if problems:
+        raise Problems(problems)
+    return cluster, document
+
+
+def check(cluster: Cluster, document: Document, controller: Controller) -> None:
+    """Whether the cluster can give what its file asks; Problems with all that it cannot."""
+    partitions = controller.partitions()
+    found = partitions.get(cluster.partition)
+    if found is None:
+        tail = nearest(cluster.partition, partitions, what="partitions are")
+        raise Problems(
+            [document.problem(("partition",), f"this cluster has no partition '{cluster.partition}'.{tail}")]
+        )
+    problems = list(_too_much(cluster, document, found))
+    if problems:
+        raise Problems(problems)
+
+
+def _too_much(cluster: Cluster, document: Document, has: Partition):
+    def more(key: str, asked: float, largest: float, what: str) -> Problem | None:
+        if asked <= largest:
+            return None
+        message = f"{asked:g} {what}, but partition '{cluster.partition}' has at most {largest:g}"
+        return document.problem((key,), message)
+
+    processes = cluster.tasks_per_node
+    yield from filter(
+        None,
+        (
+            more("gpus", cluster.gpus, has.gpus, "GPUs on a node"),
+            more("cpus", cluster.cpus * processes, has.cpus, f"CPUs on a node ({processes} processes)"),
+            more("memory", cluster.memory, has.memory, "MiB on a node"),
+            more("nodes", cluster.nodes, has.nodes, "nodes"),
+            more("minutes_limit", cluster.minutes_limit, has.minutes, "minutes"),
+        ),
+    )
+
+
+def minutes_for(cluster: Cluster, seconds: float | None) -> int:
+    """The time limit to ask for a job that took `seconds` before: twice that and the margin to save; or the default."""
+    if seconds is None:
+        return cluster.minutes
+    return min(cluster.minutes_limit, math.ceil((2 * seconds + cluster.warning) / 60) + 5)

@@ -1,0 +1,103 @@
+"""What runs on a node: one job, its start and end reported on the shared folder, and its way back into the queue."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from harness.errors import Exit, Interrupted, OutputError
+from harness.files import write_json
+from harness.jobs.kinds import KINDS
+from harness.scheduler.worker import STOPPING, Request, execute, failed, say
+from harness.store.store import Store
+
+
+def run(folder: str, note: str, minutes: int, restarts: int) -> None:
+    """Runs the job in `folder` as this Slurm task; called by submitit with the snapshot as working folder.
+
+    `note` is the path its reports begin with, `minutes` its time limit, `restarts` how often it may go back into the queue.
+    A signal that warns of the time limit or of preemption (SIGUSR2) makes it save and requeue itself. SIGTERM makes it
+    save only: that may be a person's scancel, which a requeue would undo.
+    """
+    if int(os.environ.get("SLURM_PROCID", "0")) > 0:
+        sys.exit(_beside(Path(folder)))
+    restart, began = int(os.environ.get("SLURM_RESTART_COUNT", "0")), time.monotonic()
+    about = {
+        "task": _task(),
+        "folder": folder,
+        "node": os.environ.get("SLURMD_NODENAME", ""),
+        "pid": os.getpid(),
+        "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+        "time": time.time(),
+    }
+    _write(Path(f"{note}.{restart}.started"), about)
+    heard: list[int] = []
+    # Slurm takes a dependency on a job that it has forgotten for one that is met
+    request = Request.read(Path(folder))
+    ready = all((Path(need) / "result.json").exists() for need in request.needs.values())
+    code = int(execute(Path(folder), heard=heard) if ready else Exit.RESUMABLE)
+    failure = Store(Path(request.results)).failure(request.job)
+    if code == Exit.RESUMABLE and failure is not None:  # another of its processes failed, and srun stopped this one
+        code = failure.exit
+    ended = Path(f"{note}.{restart}.ended")
+    signals = [signal.Signals(number).name for number in heard]
+    report = {**about, "exit": code, "signals": signals, "requeued": False, "time": time.time()}
+    if code == Exit.RESUMABLE:
+        late = time.monotonic() - began > 0.5 * minutes * 60
+        report["cause"] = ("timeout" if late else "preempted") if signal.SIGUSR2 in heard else "interrupted"
+        if signal.SIGUSR2 in heard and restart < restarts:
+            report["requeued"] = True
+            _write(ended, report)  # before: what comes after the requeue may not be run any more
+            if _requeue():
+                sys.exit(code)
+            report["requeued"] = False
+    _write(ended, report)
+    sys.exit(code)
+
+
+def _task() -> str:
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ.get("SLURM_JOB_ID", "")
+
+
+def _requeue() -> bool:
+    """Whether Slurm takes this job back into its queue; some nodes have no scontrol, and then the front end submits it."""
+    for number in STOPPING:  # scontrol inherits this: what ends the whole job must not end it before the answer
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        done = subprocess.run(["scontrol", "requeue", _task()], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        say(f"not requeued: {error}")
+        return False
+    if done.returncode != 0:
+        say(f"not requeued: {done.stderr.strip()}")
+    return done.returncode == 0
+
+
+def _write(path: Path, record: dict[str, object]) -> None:
+    """A report that cannot be written must not cost the job: the result counts, and Slurm knows the rest."""
+    try:
+        write_json(path, record)
+    except OutputError as error:
+        say(f"not reported: {error}")
+
+
+def _beside(folder: Path) -> int:
+    """A distributed job's further processes: they take part and say why they fail; the first one reports and stores."""
+    request = Request.read(folder)
+    store, stopping = Store(Path(request.results)), []
+    for number in STOPPING:
+        signal.signal(number, lambda number, frame: stopping.append(number))
+    if store.result(request.job) is not None:
+        return Exit.OK
+    try:
+        KINDS[request.job.kind].run(request.job.config, request.context(folder, stopping))
+    except Interrupted:
+        return Exit.RESUMABLE
+    except BaseException as error:
+        return failed(request, folder, error)
+    return Exit.OK

@@ -1,0 +1,127 @@
+"""A small job that says what a node of the cluster sees; `doctor --on` compares it with the front end."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import environment
+from harness.files import read_json, write_json
+from harness.scheduler.slurm import sbatch
+from harness.scheduler.slurm.cluster_file import Cluster
+from harness.scheduler.slurm.code_snapshot import snapshot
+from harness.scheduler.slurm.controller import Controller, Refused
+from harness.scheduler.slurm.ledger import Ledger
+from harness.scheduler.slurm.sbatch import Shape
+from harness.store.store import Store
+
+_MINUTES = 5  # time limit of the job
+_PATIENCE = 120.0  # seconds to wait for it in the queue
+
+
+def look(report: str, data_dir: str) -> None:
+    """Runs on the node: writes what it is and sees."""
+    import torch
+
+    write_json(
+        Path(report),
+        {
+            "node": os.environ.get("SLURMD_NODENAME", ""),
+            "python": sys.version.split()[0],
+            "packages": environment.packages(),
+            "visible": [v for v in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if v],
+            "gpus": torch.cuda.device_count(),
+            "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "",
+            "data": os.path.isdir(data_dir) if data_dir else None,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of a doctor: fine, not fine, or (None) only worth knowing."""
+
+    ok: bool | None
+    text: str
+
+
+def examine(cluster: Cluster, controller: Controller, store: Store, data_dir: Path | None) -> list[Check]:
+    """Sends the job, waits for it, and judges what it saw."""
+    ledger = Ledger(Store(store.root.resolve()))
+    folder = ledger.new()
+    ledger.close(folder)  # no front end is to follow it
+    report = folder / "notes" / "node.json"
+    name = f"{folder.name}-0"
+    shape = Shape(False, False, _MINUTES, cluster.memory)
+    given = sbatch.parameters(cluster, shape, name, snapshot(ledger.code), None)
+    arguments = [[str(report)], [str(data_dir.resolve()) if data_dir else ""]]
+    began = time.monotonic()
+    try:
+        job = sbatch.hand_over(folder / "slurm", look, arguments, given, cluster)
+    except Refused as refusal:
+        return [Check(False, f"Slurm does not take a job: {refusal}")]
+    log = folder / "slurm" / f"{job}_0_log.err"
+    seen = None
+    while time.monotonic() - began < _PATIENCE:
+        record = read_json(report)
+        if record is not None:
+            return [*_judged(record, cluster, time.monotonic() - began), _source(controller, job, name)]
+        states = controller.states([job], {job: name})
+        seen = (states or {}).get(job)
+        if seen is not None and not seen.live:
+            time.sleep(1)  # the folder may be slower than Slurm
+            if read_json(report) is None:
+                return [
+                    Check(
+                        False,
+                        f"job {job} ended on {seen.node or 'its node'} without its report ({seen.state}): {_why(log)}",
+                    )
+                ]
+            continue
+        time.sleep(min(2.0, cluster.poll))
+    controller.cancel([job], name)
+    waits = f"{seen.state.lower()}: {seen.reason}" if seen is not None else "Slurm does not say why"
+    return [
+        Check(None, f"job {job} did not start within {_PATIENCE:.0f} s ({waits}); it is cancelled, the rest is unknown")
+    ]
+
+
+def _source(controller: Controller, job: str, name: str) -> Check:
+    """Who tells what becomes of jobs."""
+    if controller.states([job], {job: name}) is None:
+        return Check(False, "neither sacct nor squeue tells what becomes of jobs")
+    if controller.accounts:
+        return Check(True, "sacct tells what becomes of jobs, also long after")
+    return Check(None, "no accounting: squeue and the results folder tell what becomes of jobs")
+
+
+def _why(log: Path) -> str:
+    if not log.exists():
+        return f"nodes do not see {log.parent}; put --results on a folder that they share"
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return f"{lines[-1] if lines else 'nothing was printed'} (see {log})"
+
+
+def _judged(record: dict[str, Any], cluster: Cluster, seconds: float):
+    yield Check(True, f"a job ran on node {record['node']} after {seconds:.0f} s and sees the results folder")
+    here = {"python": sys.version.split()[0], **environment.packages()}
+    there = {"python": record["python"], **record["packages"]}
+    differing = [f"{k} {there.get(k, 'absent')} (here {v})" for k, v in here.items() if there.get(k) != v]
+    yield Check(not differing, f"versions differ: {', '.join(differing)}" if differing else "the same versions as here")
+    if cluster.gpus:
+        given = min(cluster.gpus, 1)
+        yield Check(
+            len(record["visible"]) >= given, f"Slurm gives {len(record['visible'])} GPU to a small job ({given} asked)"
+        )
+    if cluster.on == "cuda":
+        yield Check(record["gpus"] > 0, f"torch sees {record['gpus']} GPU {record['gpu']}".rstrip())
+        if record["gpu"] and cluster.processor not in (None, record["gpu"]):
+            yield Check(False, f"the cluster file calls its processor {cluster.processor}")
+    if record["data"] is not None:
+        yield Check(
+            record["data"], "the data folder is " + ("there" if record["data"] else "not visible from the node")
+        )

@@ -1,0 +1,354 @@
+"""Slurm: jobs go to its queue and are followed from the shared folder; the front end may die and come back at any time."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from harness.errors import Exit, UserError
+from harness.jobs.job import Job
+from harness.jobs.kinds import KINDS
+from harness.plan.durations import durations
+from harness.scheduler.slurm import sbatch
+from harness.scheduler.slurm.causes import Seen, cause_of, tail
+from harness.scheduler.slurm.cluster_file import Cluster, minutes_for
+from harness.scheduler.slurm.code_snapshot import snapshot
+from harness.scheduler.slurm.controller import Controller, Refused
+from harness.scheduler.slurm.ledger import Array, Attempt, Ledger
+from harness.scheduler.slurm.sbatch import Batch, Shape
+from harness.scheduler.transport import Event
+from harness.scheduler.worker import Request
+from harness.store.store import Failure, Store
+from harness.text import plural
+
+Submit = Callable[[Array, Sequence[Path], Cluster, Shape, Path, str | None], str]
+
+_SETTLE = 5.0  # seconds a shared folder may take to show what a node wrote before Slurm called the job over
+_FORGOTTEN = 60.0  # seconds Slurm must know nothing of a job before it counts as lost
+_BACK_OFF = 1.5  # while nothing happens the controller is asked less and less often,
+_SELDOM = 6.0  # down to once in so many polls
+_TICK = 1.0  # seconds between looks at the progress of running jobs: a shared folder is not to be asked in haste
+_AGAIN = 30.0  # seconds before a submission that Slurm could not take is repeated
+
+
+class Slurm:
+    """One plan's jobs on one cluster. Ctrl-C stops the following, not the jobs; `cancel` does that."""
+
+    def __init__(
+        self,
+        store: Store,
+        cluster: Cluster,
+        *,
+        data_dir: Path | None,
+        controller: Controller | None = None,
+        submit: Submit = sbatch.submit,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._cluster, self._submit, self._clock = store, cluster, submit, clock
+        self._results = Store(store.root.resolve())  # what nodes are told must not depend on where they stand
+        self._data_dir = data_dir.resolve() if data_dir else None
+        self.controller = controller or Controller()
+        self.ledger = Ledger(self._results)
+        self.slots = cluster.array.parallel
+        self._jobs: dict[str, Job] = {}
+        self._attempts: dict[str, Attempt] = {}  # in Slurm's hands
+        self._places: dict[tuple[Path, str], Attempt] = {}  # the same by where their notes appear
+        self._held: dict[str, dict[str, int]] = {}  # to be submitted; what each has met before
+        self.refusal = ""  # why Slurm has not taken them
+        self._failed: set[str] = set()
+        self._events: list[Event] = []
+        self._seconds: dict[str, float | None] = {}
+        self._following = True
+        self._interval = cluster.poll
+        self._ask_at = clock() + cluster.poll
+        self._submit_at = 0.0
+        self._array_limit: int | None = None
+
+    # ------------------------------------------------------------------------------------------------- the transport
+
+    def start(self, jobs: Sequence[Job], among: Mapping[str, Job]) -> None:
+        """Follows those that are in the queue already, whoever put them there, and submits the others."""
+        self._jobs.update(among)
+        self._seconds = durations(jobs, self._store, device=self._cluster.on)
+        with self.ledger.lock():
+            known = self.ledger.open_attempts()
+            for job in jobs:
+                attempt = known.get(job.key)
+                failure = self._store.failure(job)
+                if attempt is not None and failure is not None:  # it failed while nobody looked, and is to be repeated
+                    self.ledger.record(attempt, failure.cause, failure.message, again=True)
+                    known.pop(job.key)
+                elif attempt is not None and not self._in_slurm(attempt):
+                    self.ledger.record(attempt, "never started", "its front end died while submitting", again=True)
+                    known.pop(job.key)
+                self._held[job.key] = {}
+            self._submit_held(known)
+
+    def active(self) -> bool:
+        return self._following and bool(self._attempts or self._held or self._events)
+
+    def events(self, timeout: float) -> list[Event]:
+        end = self._clock() + (max(timeout, _TICK) if timeout else 0.0)
+        while True:
+            self._hear()
+            if self._clock() >= self._ask_at:
+                self._ask()
+            if self._held and self._clock() >= self._submit_at:
+                with self.ledger.lock():
+                    self._submit_held()
+            if self._events or self._clock() >= end or not (self._attempts or self._held):
+                break
+            time.sleep(min(_TICK / 4, max(0.0, end - self._clock())))
+        events, self._events = self._events, []
+        return events
+
+    @property
+    def held(self) -> int:
+        """How many jobs are not with Slurm yet."""
+        return len(self._held)
+
+    def stop(self) -> None:
+        """Stops following; the jobs go on."""
+        self._following = False
+
+    def close(self) -> None:
+        """Nothing here outlives the front end but what is in Slurm's hands."""
+        followed = {attempt.array.folder for attempt in self._attempts.values()}
+        for folder in {attempt.array.folder for attempt in self._places.values()} - followed:
+            self._close(folder)
+
+    # ------------------------------------------------------------------------------------------------------ submitting
+
+    def _submit_held(self, known: Mapping[str, Attempt] | None = None) -> None:
+        """Submits what can be; holds the lock. What another front end has submitted (`known`) is followed instead, and
+        jobs whose needed job failed are skipped."""
+        known = self.ledger.open_attempts() if known is None else known
+        for key in [key for key in self._held if key in known and self._in_slurm(known[key])]:
+            del self._held[key]
+            self._adopt(known[key])
+        for key in [key for key in self._held if any(need in self._failed for need in self._jobs[key].needs)]:
+            del self._held[key]
+            self._failed.add(key)
+            failure = Failure("skipped", "a job that it needs did not finish")
+            self._events.append(Event(self._jobs[key], "skipped", failure))
+        jobs = [job for key, job in self._jobs.items() if key in self._held]
+        if not jobs:
+            return
+        needed = {key for job in jobs for key in job.needs}
+        done = {key for key in needed if self._store.result(self._jobs[key]) is not None}
+        queued = {key: self._attempts[key].task for key in needed if key in self._attempts}
+        if self._array_limit is None:
+            self._array_limit = min(self._cluster.array.size, self.controller.array_limit())
+        code, folder = snapshot(self.ledger.code), self.ledger.new()
+        arrays: dict[int, Array] = {}
+        try:
+            made = sbatch.batches(jobs, self._shape, self._array_limit, queued, done)
+            for number, batch in enumerate(made):
+                arrays[id(batch)] = self._submit_batch(folder, number, batch, arrays, code)
+        except Refused as refusal:
+            if not arrays:
+                shutil.rmtree(folder)
+            if not refusal.later:
+                raise UserError(f"Slurm refused the jobs: {refusal}") from None
+            self._submit_at = self._clock() + _AGAIN
+            if not self.refusal:  # said once, not at every attempt
+                message = f"{refusal}; {plural(len(self._held), 'job')} left here until Slurm takes more"
+                first = next(job for job in jobs if job.key in self._held)
+                self._events.append(Event(first, "retried", Failure("refused", message, time=time.time())))
+            self.refusal = str(refusal)
+        else:
+            self.refusal = ""
+
+    def _submit_batch(self, folder: Path, number: int, batch: Batch, arrays: Mapping[int, Array], code: Path) -> Array:
+        keys = [job.key for job in batch.jobs]
+        array = Array(folder, number, keys, [self._held[key] for key in keys])
+        folders = [self._prepare(job) for job in batch.jobs]
+        array.write()  # before: a front end that dies inside sbatch leaves the name by which the jobs are found
+        try:
+            array.id = self._submit(array, folders, self._cluster, batch.shape, code, sbatch.dependency(batch, arrays))
+        except (Refused, UserError):
+            array.file.unlink(missing_ok=True)
+            raise
+        array.write()
+        for attempt in array.attempts():
+            del self._held[attempt.key]
+            self._follow(attempt)
+        return array
+
+    def _prepare(self, job: Job) -> Path:
+        """The job's folder with its request, and without the traces of an earlier attempt."""
+        folder = self._results.folder(job)
+        needs = {self._jobs[key].kind: str(self._results.folder(self._jobs[key])) for key in job.needs}
+        data_dir = str(self._data_dir) if self._data_dir else None
+        device = self._cluster.on
+        Request(job, str(self._results.root), data_dir, device, self._cluster.cpus, needs).write(folder)
+        for earlier in ("progress.json", "failure.json"):
+            (folder / earlier).unlink(missing_ok=True)
+        return folder
+
+    def _shape(self, job: Job) -> Shape:
+        kind, tried = KINDS[job.kind], self._held.get(job.key, {})
+        minutes = minutes_for(self._cluster, self._seconds.get(job.key))
+        rounded = min(self._cluster.minutes_limit, 1 << (minutes - 1).bit_length())  # few sizes, hence few arrays
+        memory = self._cluster.memory << tried.get("out of memory", 0)
+        return Shape(job.kind in ("train", "evaluate"), kind.exclusive, rounded, memory)
+
+    # -------------------------------------------------------------------------------------------------------- following
+
+    def _follow(self, attempt: Attempt) -> None:
+        self._attempts[attempt.key] = attempt
+        self._places[attempt.array.folder, attempt.prefix] = attempt
+
+    def _adopt(self, attempt: Attempt) -> None:
+        """Follows an attempt that somebody else submitted, from its first note on."""
+        self._follow(attempt)
+        self.ledger.forget(attempt.array.folder)
+
+    def _in_slurm(self, attempt: Attempt) -> bool:
+        """Whether the attempt was really submitted: its front end may have died before it could write the number down."""
+        if attempt.array.id is None:
+            attempt.array.id = self.controller.find(attempt.array.name)
+            if attempt.array.id is not None:
+                attempt.array.write()
+        return attempt.array.id is not None
+
+    def _hear(self) -> None:
+        """Reads what jobs have reported since the last time."""
+        for folder in {attempt.array.folder for attempt in self._attempts.values()}:
+            for prefix, restart, what in self.ledger.news(folder):
+                attempt = self._places.get((folder, prefix))
+                if attempt is None or self._attempts.get(attempt.key) is not attempt or restart < attempt.restart:
+                    continue
+                self._interval = self._cluster.poll
+                if what == "started":
+                    attempt.restart, attempt.ended = restart, None
+                    self._events.append(Event(self._jobs[attempt.key], "started"))
+                else:
+                    attempt.ended = self.ledger.note(folder, prefix, restart, "ended")
+                    self._end_reported(attempt)
+
+    def _end_reported(self, attempt: Attempt) -> None:
+        job, report = self._jobs[attempt.key], attempt.ended or {}
+        if self._settled(attempt):
+            return
+        if report.get("exit") == Exit.RESUMABLE and report.get("requeued"):
+            cause = report.get("cause", "preempted")
+            failure = Failure(cause, "saved, and back in the queue", time=time.time())
+            self._events.append(Event(job, "retried", failure))
+
+    def _settled(self, attempt: Attempt) -> bool:
+        """Whether the job has a result, or an error of its own; told if so."""
+        job = self._jobs[attempt.key]
+        if self._store.result(job) is not None:
+            self._drop(attempt)
+            self._events.append(Event(job, "done"))
+            return True
+        failure = self._store.failure(job)
+        if failure is None or (attempt.ended or {}).get("exit") == Exit.RESUMABLE:
+            return False
+        self.ledger.record(attempt, failure.cause, failure.message, again=False)
+        self._fail(attempt, failure)
+        return True
+
+    def _drop(self, attempt: Attempt) -> None:
+        if self._attempts.get(attempt.key) is attempt:
+            del self._attempts[attempt.key]
+
+    def _fail(self, attempt: Attempt, failure: Failure) -> None:
+        self._drop(attempt)
+        self._failed.add(attempt.key)
+        self._events.append(Event(self._jobs[attempt.key], "failed", failure))
+
+    # ------------------------------------------------------------------------------------------------------ asking
+
+    def _ask(self) -> None:
+        """One question for all jobs, less often while nothing happens."""
+        arrays = {attempt.array.id: attempt.array.name for attempt in self._attempts.values() if attempt.array.id}
+        before = len(self._attempts), len(self._events)
+        states = self.controller.states(arrays, arrays) if arrays else {}
+        if states is not None:  # no answer says nothing about the jobs: the controller may be restarting
+            order = {key: place for place, key in enumerate(self._jobs)}
+            for attempt in sorted(self._attempts.values(), key=lambda a: order[a.key]):  # needed jobs first
+                self._judge(attempt, states.get(attempt.task))
+        moved = before != (len(self._attempts), len(self._events))
+        slower = min(self._interval * _BACK_OFF, self._cluster.poll * _SELDOM)
+        self._interval = self._cluster.poll if moved else slower
+        self._ask_at = self._clock() + self._interval
+
+    def _judge(self, attempt: Attempt, seen: Seen | None) -> None:
+        """What Slurm's word on a job means, once its folder has had the time to say more."""
+        job = self._jobs[attempt.key]
+        if seen is not None and seen.live and not seen.hopeless and not seen.orphaned:
+            attempt.gone_since = None
+            return
+        now = self._clock()
+        if attempt.gone_since is None:
+            attempt.gone_since = now
+        patience = _FORGOTTEN if seen is None else min(_SETTLE, self._cluster.poll)
+        if now - attempt.gone_since < patience or self._settled(attempt):
+            return
+        waiting = [key for key in job.needs if self._store.result(self._jobs[key]) is None]
+        if waiting:  # it is over because what it needs is: submitted again with that, or after it
+            self._wait(attempt)
+            return
+        saved = (attempt.ended or {}).get("exit") == Exit.RESUMABLE
+        cause, detail = cause_of(seen, started=attempt.started, saved=saved, log=tail(attempt.log))
+        if seen is not None and seen.live:
+            self.controller.cancel([attempt.task], attempt.array.name)
+        self._over(attempt, cause, detail, seen)
+
+    def _wait(self, attempt: Attempt) -> None:
+        with self.ledger.lock():
+            latest = self.ledger.open_attempts().get(attempt.key)
+            if latest is not None and latest.array.file == attempt.array.file:
+                self.ledger.record(attempt, "waiting", "what it needs did not finish", again=True)
+        self._drop(attempt)
+        self._held[attempt.key] = attempt.tried
+
+    def _over(self, attempt: Attempt, cause: str, detail: str, seen: Seen | None) -> None:
+        """An attempt came to nothing: the job is submitted again, or has failed. Another front end may have been faster."""
+        with self.ledger.lock():
+            latest = self.ledger.open_attempts().get(attempt.key)
+            if latest is None or (latest.array.file, latest.index) != (attempt.array.file, attempt.index):
+                self._overtaken(attempt, latest)
+                return
+            kind = "preempted" if cause == "interrupted" else cause
+            again = self._cluster.retries.left(kind, attempt.tried)
+            log = attempt.log if attempt.log.exists() else self._store.folder(self._jobs[attempt.key]) / "log.txt"
+            code = Exit.OUTPUT if seen is not None and seen.exit_code == Exit.OUTPUT else Exit.FAILED
+            failure = Failure(cause, detail, int(code), time.time(), str(log))
+            if not again and self._store.result(self._jobs[attempt.key]) is None:
+                self._store.fail(self._jobs[attempt.key], failure)  # first: a front end that dies here loses no cause
+            self.ledger.record(attempt, cause, detail, again=again, node=seen.node if seen else "")
+            if again:
+                self._drop(attempt)
+                self._held[attempt.key] = {**attempt.tried, kind: attempt.tried.get(kind, 0) + 1}
+                self._events.append(Event(self._jobs[attempt.key], "retried", failure))
+                self._submit_held()
+                return
+            self._fail(attempt, failure)
+
+    def _overtaken(self, attempt: Attempt, latest: Attempt | None) -> None:
+        self._drop(attempt)
+        if latest is not None and self._in_slurm(latest):
+            self._adopt(latest)
+            return
+        where = attempt.array.number, attempt.index
+        said = [o for o in self.ledger.outcomes(attempt.array.folder) if (o["array"], o["index"]) == where]
+        if said:
+            self._fail(attempt, Failure(said[-1]["cause"], said[-1]["detail"], time=said[-1]["time"]))
+        else:
+            self._fail(attempt, Failure("lost", "another front end has it, and says no more of it"))
+
+    def _close(self, folder: Path) -> None:
+        """Marks a submission as over when each of its jobs has a result or an outcome."""
+        over = {(o["array"], o["index"]) for o in self.ledger.outcomes(folder)}
+        for array in self.ledger.arrays(folder):
+            for attempt in array.attempts():
+                job = self._jobs.get(attempt.key)
+                finished = job is not None and self._store.result(job) is not None
+                if not finished and (array.number, attempt.index) not in over:
+                    return
+        self.ledger.close(folder)

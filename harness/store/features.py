@@ -1,0 +1,88 @@
+"""What a trained model's final classifier sees and is, as a file of arrays beside the evaluation it belongs to."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.files import refused
+
+FILE = "features.npz"
+_ARRAYS = ("classes", "images", "tokens", "features", "labels", "places", "counts", "embedding")
+
+
+@dataclass(frozen=True)
+class Features:
+    """A sample of pixels of a test split and the class tokens of one trained model. K classes, C channels, N pixels.
+
+    `settings` say how the sample was drawn, `numbers` what was computed of it; both hold JSON values by name.
+    """
+
+    classes: np.ndarray  # str [K]
+    images: np.ndarray  # str: ids of the images that were looked at
+    tokens: np.ndarray  # float32 [K, C]: rows of the final classifier's weight
+    features: np.ndarray  # float32 [N, C]: its input at the sampled pixels
+    labels: np.ndarray  # uint8 [N]: their true classes
+    places: np.ndarray  # int32 [N, 3]: image, row, column in the label map
+    counts: np.ndarray  # int64 [K]: how many pixels of the images have which true class
+    embedding: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.float32))  # [N, 2], or empty
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+    def same_pixels(self, other: Features) -> bool:
+        """Whether both look at the same pixels of the same images, so that what is seen of them compares."""
+        return np.array_equal(self.images, other.images) and np.array_equal(self.places, other.places)
+
+    def with_embedding(self, embedding: np.ndarray, **numbers: Any) -> Features:
+        return replace(self, embedding=embedding, numbers={**self.numbers, **numbers})
+
+
+def write(features: Features, folder: Path) -> Path:
+    """Writes the arrays aside, then renames; OutputError when the folder or the disk refuses."""
+    path = folder / FILE
+    told = json.dumps({"settings": dict(features.settings), "numbers": dict(features.numbers)})
+    buffer = io.BytesIO()
+    arrays = {name: getattr(features, name) for name in _ARRAYS}
+    np.savez_compressed(buffer, allow_pickle=False, told=np.array(told), **arrays)
+    aside = path.with_name(f".{FILE}.{os.getpid()}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        aside.write_bytes(buffer.getvalue())
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise refused(path, error) from error
+    return path
+
+
+def read(folder: Path) -> Features | None:
+    """The arrays in a job's folder; None where there are none, or none that this version can read."""
+    try:
+        with np.load(folder / FILE, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in _ARRAYS}
+            told = json.loads(str(file["told"]))
+        found = Features(**arrays, settings=told["settings"], numbers=told["numbers"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        return None
+    return found if _whole(found) else None
+
+
+def _whole(found: Features) -> bool:
+    """Whether shapes and classes fit each other."""
+    classes, pixels = len(found.classes), len(found.labels)
+    return (
+        found.tokens.shape == (classes, found.features.shape[-1])
+        and found.features.shape[0] == pixels
+        and found.places.shape == (pixels, 3)
+        and found.counts.shape == (classes,)
+        and found.embedding.shape in {(pixels, 2), (0, 2)}
+        and (not pixels or int(found.labels.max()) < classes)
+    )

@@ -1,0 +1,130 @@
+"""What the nightly has measured so far, per cell; and, where a cell has dropped, since when and what changed then."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.files import append_json, read_json
+from harness.jobs.key import changes
+from harness.stats.control_charts import Chart, Limits, last_drop
+from harness.store.store import Result
+
+
+@dataclass(frozen=True)
+class Night:
+    """One measurement of one cell. `folder`, below the results, holds it with the key's parts and the environment."""
+
+    date: str  # YYYY-MM-DD
+    cell: str
+    value: float
+    commit: str
+    folder: str
+    alarm: bool = False  # it was part of a drop: kept for the record, and no part of what is expected
+
+
+class History:
+    """`nightly/history.jsonl` in the results folder: a line per measurement, only ever appended."""
+
+    def __init__(self, root: Path) -> None:
+        self.file = root / "nightly/history.jsonl"
+
+    def nights(self) -> dict[str, list[Night]]:
+        """{cell: its nights, oldest first}. Lines that are no records are passed over."""
+        found: dict[str, list[Night]] = {}
+        try:
+            lines = self.file.read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return {}
+        for line in lines:
+            try:
+                night = Night(**json.loads(line))
+            except (ValueError, TypeError):  # half a line, from a night that was cut off
+                continue
+            found.setdefault(night.cell, []).append(night)
+        return {cell: sorted(nights, key=lambda night: str(night.date)) for cell, nights in found.items()}
+
+    def add(self, nights: Sequence[Night]) -> None:
+        append_json(self.file, map(asdict, nights))
+
+
+def charts(history: Mapping[str, Sequence[Night]], accepted: Mapping[str, str], limits: Limits) -> dict[str, Chart]:
+    """What is expected of each cell: its nights without alarms, since the date from which a new level was accepted."""
+    made = {}
+    for cell, nights in history.items():
+        since = accepted.get(cell, "")
+        made[cell] = Chart((n.value for n in nights if n.date >= since and not n.alarm), limits.slack)
+    return made
+
+
+@dataclass(frozen=True)
+class Change:
+    """Where a cell's level fell: between two nights, hence two commits; and what of its key differs between them."""
+
+    good: Night
+    bad: Night
+    differences: tuple[str, ...]
+
+    @property
+    def commits(self) -> str:
+        """The range for git log or git bisect."""
+        return f"{self.good.commit[:12] or 'unknown'}..{self.bad.commit[:12] or 'unknown'}"
+
+
+def locate(nights: Sequence[Night], root: Path) -> Change | None:
+    """The last drop in a cell's nights, whose results are in `root`; None for fewer than two."""
+    if len(nights) < 2:
+        return None
+    at = last_drop([night.value for night in nights])
+    good, bad = nights[at - 1], nights[at]
+    return Change(good, bad, tuple(_differences(root / good.folder, root / bad.folder)))
+
+
+def _differences(good: Path, bad: Path) -> list[str]:
+    """What differs between two evaluations and between the trainings that they tested; of each training the seed does."""
+    before, after = _chain(good), _chain(bad)
+    if not before or before.keys() != after.keys():
+        return ["(a result has been deleted since, so that the keys cannot be compared)"]
+    changed = (line for kind in before for line in changes(_parts(before[kind]), _parts(after[kind])))
+    lines = [line for line in dict.fromkeys(changed) if not line.startswith(("config  seed:", "needs"))]
+    surroundings = (line for kind in before for line in _moved(before[kind]["environment"], after[kind]["environment"]))
+    return [*lines, *dict.fromkeys(surroundings)] or ["nothing that a key covers: look at the machine"]
+
+
+def _moved(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What differs between where two jobs ran."""
+    for name in sorted({*was["packages"], *now["packages"]}):
+        versions = was["packages"].get(name), now["packages"].get(name)
+        if versions[0] != versions[1]:
+            yield f"package {name}: {versions[0] or 'absent'} → {versions[1] or 'absent'}"
+    for what in ("device", "python", "host"):
+        if was.get(what) != now.get(what):
+            yield f"{what:<8}{was.get(what, 'unknown')} → {now.get(what, 'unknown')}"
+
+
+def _chain(folder: Path) -> dict[str, dict[str, Any]]:
+    """{kind: record} of the result in a folder and of the results that it needed; empty where one of them is gone."""
+    record = read_json(folder / "result.json")
+    if record is None:
+        return {}
+    found = {record["job"]["kind"]: record}
+    for key in record["job"]["needs"]:
+        places = folder.parents[2].glob(f"*/*/{key[:20]}/result.json")
+        needed = next((r for place in places if (r := read_json(place)) is not None), None)
+        if needed is None:
+            return {}
+        found[needed["job"]["kind"]] = needed
+    return found
+
+
+def _parts(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    return record["job"]["parts"]
+
+
+def night(date: str, cell: str, result: Result, value: float, *, root: Path, alarm: bool) -> Night:
+    """The record of a finished job in the results folder `root`."""
+    folder = result.folder.relative_to(root).as_posix()
+    return Night(date, cell, value, str(result.environment.get("commit", "")), folder, alarm)

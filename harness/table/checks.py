@@ -1,0 +1,179 @@
+"""What the types of a table file cannot say: the names in it must exist, here, in the registries and in the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.data import catalog
+from harness.errors import Problems, UserError, nearest
+from harness.recipes.segmentation import Recipe
+from harness.table.metrics import CONVENTIONS, MEASURES
+from harness.table.recipes import recipe
+from harness.yamlfile import Path_
+
+if TYPE_CHECKING:
+    from harness.table.schema import MethodRef, ModuleRef, Row, Table
+
+
+def inconsistencies(table: Table) -> Iterator[tuple[Path_, str]]:
+    """What the types cannot say: names that must exist, here and in the registries."""
+    yield from _columns(table)
+    yield from _rows(table)
+    for row, values in table.published.values.items():
+        if row not in table.rows:
+            yield (
+                ("published", "values", row),
+                f"a published value for no row.{nearest(row, table.rows, what='rows are')}",
+            )
+        for column in values:
+            if column not in table.columns:
+                tail = nearest(column, table.columns, what="columns are")
+                yield ("published", "values", row, column), f"no such column.{tail}"
+    for i, claim in enumerate(table.claims):
+        keys = ("monotone",) * len(claim.rows) if claim.monotone is not None else ("better", "than")
+        for key, name in zip(keys, claim.rows):
+            if name not in table.rows:
+                yield ("claims", i, key), f"unknown row '{name}'.{nearest(name, table.rows, what='rows are')}"
+        for column in () if claim.on == "all" else claim.on:
+            if column not in table.columns:
+                yield (
+                    ("claims", i, "on"),
+                    f"unknown column '{column}'.{nearest(column, table.columns, what='columns are')}",
+                )
+
+
+def _columns(table: Table) -> Iterator[tuple[Path_, str]]:
+    for key, column in table.columns.items():
+        path = ("columns", key)
+        name = column.measure or table.measure or table.defaults.measure
+        measure = MEASURES.get(name or "")
+        if name is None:
+            yield path, f"says no 'measure' and the table has none.{nearest('', MEASURES)}"
+        elif measure is None:
+            where = (*path, "measure") if column.measure else ("measure",)
+            yield where, f"unknown measure '{name}'.{nearest(name, MEASURES)}"
+        if name == "flops" and column.convention not in CONVENTIONS:
+            what = f"unknown convention '{column.convention}'" if column.convention else "FLOPs need a 'convention'"
+            yield (*path, "convention"), f"{what}.{nearest(column.convention, CONVENTIONS)}"
+        if column.relative_to is not None and column.relative_to not in table.rows:
+            tail = nearest(column.relative_to, table.rows, what="rows are")
+            yield (*path, "relative_to"), f"unknown row '{column.relative_to}'.{tail}"
+        recipe = table.recipe_of(key)
+        trains = measure is None or measure.kind in (
+            "train",
+            "evaluate",
+        )  # an unknown measure must not hide a bad recipe
+        needs_recipe = trains or table.input_of(key) is None
+        if recipe is not None and needs_recipe:
+            yield from _recipe_problems(table, recipe, path)
+        elif measure is not None and needs_recipe and any(row.method is not None for row in table.rows.values()):
+            yield path, f"a column of {measure.title} needs a 'recipe' (python -m harness list recipes)"
+
+
+def _recipe_problems(table: Table, name: str, path: Path_) -> Iterator[tuple[Path_, str]]:
+    """What is wrong with the recipe that `path` names, or with how its column tests what was trained by it."""
+    try:
+        found = recipe(name, near=Path(table.path).parent)
+    except Problems as error:  # of the recipe's own file: named with its own lines, beside what is wrong here
+        yield from (((*path, "recipe"), str(problem)) for problem in error.problems)
+    except UserError as error:
+        yield (*path, "recipe"), str(error)
+    else:
+        column = path[1] if path[0] == "columns" else path[3]
+        yield from ((("columns", column, *at), message) for at, message in _test_problems(table, str(column), found))
+
+
+def _test_problems(table: Table, column: str, recipe: Recipe) -> Iterator[tuple[Path_, str]]:
+    """What is wrong with `tested_on` and `test` of a column, for models trained by this recipe."""
+    spec = table.columns[column]
+    if spec.tested_on is None and not spec.test:
+        return
+    measure = MEASURES.get(spec.measure or table.measure or table.defaults.measure or "")
+    if measure is not None and measure.kind != "evaluate":
+        yield (
+            ("tested_on" if spec.tested_on else "test",),
+            "only a score is tested; this column measures something else",
+        )
+        return
+    try:
+        protocol = recipe.tested(spec.test)
+    except ValueError as error:
+        yield ("test",), f"does not fit the recipe's protocol: {error}"
+        return
+    try:
+        dataset = catalog.find(spec.tested_on or recipe.dataset)
+        dataset.check_task()
+    except UserError as error:
+        yield ("tested_on",), str(error)
+        return
+    trained = catalog.find(recipe.dataset)
+    if dataset.num_classes != trained.num_classes:
+        message = (
+            f"{dataset.name} has {dataset.num_classes} classes, but {trained.name}, trained on, {trained.num_classes}"
+        )
+        yield ("tested_on",), message
+    try:
+        dataset.check_split(protocol.split)
+    except UserError as error:
+        yield ("test",), str(error)
+
+
+def _rows(table: Table) -> Iterator[tuple[Path_, str]]:
+    from methods import registry
+
+    for key, row in table.rows.items():
+        path: Path_ = ("rows", key)
+        said = [w for w, v in (("method", row.method), ("cited", row.cited), ("awaits", row.awaits)) if v is not None]
+        if len(said) != 1 and not (said == [] and row.module is not None):
+            found = " and ".join(said) or "none of them"
+            yield (
+                path,
+                f"a row says one of 'method', 'cited' (quoted from there) or 'awaits' (why no method yet); found {found}",
+            )
+        if row.compared_with is not None and row.compared_with not in table.published.values:
+            tail = nearest(row.compared_with, table.published.values, what="published rows are")
+            yield (*path, "compared_with"), f"'{row.compared_with}' has no published values.{tail}"
+        for name in row.descriptors:
+            if name not in table.descriptors or name == "label":
+                tail = nearest(name, set(table.descriptors) - {"label"}, what="the table's descriptors are")
+                yield (*path, "descriptors", name), f"no such descriptor.{tail}"
+        for column in row.cells:
+            if column not in table.columns:
+                tail = nearest(column, table.columns, what="columns are")
+                yield (*path, "cells", column), f"no such column.{tail}"
+        yield from _cell_problems(table, key, row)
+        for ref_path, kind, ref in _references(path, row):
+            try:
+                entry = registry.find(ref.name, kind)
+            except UserError as error:
+                yield ref_path[: len(path) + 1], str(error)
+                continue
+            own = {"num_classes": 0} if kind == "context" and "num_classes" in (entry.options or {}) else {}
+            for option, message in registry.check_options(entry, {**own, **ref.options}):
+                yield (*ref_path, option), message
+
+
+def _cell_problems(table: Table, key: str, row: Row) -> Iterator[tuple[Path_, str]]:
+    """What is wrong in the recipes and checkpoints of a row and its cells."""
+    for column, cell in row.cells.items():
+        if cell.recipe is not None and column in table.columns:
+            yield from _recipe_problems(table, cell.recipe, ("rows", key, "cells", column))
+    named = [("checkpoint",)] if row.checkpoint else []
+    named += [("cells", column, "checkpoint") for column, cell in row.cells.items() if cell.checkpoint]
+    for path in named if row.method is None else ():
+        yield ("rows", key, *path), "a checkpoint needs the 'method' whose weights it holds"
+    if row.checkpoint and "{" in row.checkpoint.replace("{column}", ""):
+        yield ("rows", key, "checkpoint"), "only {column} is filled in"
+
+
+def _references(path: Path_, row: Row) -> Iterator[tuple[Path_, str, MethodRef | ModuleRef]]:
+    """What a row names in the registry: (where, kind, reference with its options)."""
+    if row.module is not None:
+        yield (*path, "module"), "context", row.module
+    if row.method is not None:
+        yield (*path, "method"), "method", row.method
+        for column, cell in row.cells.items():
+            own = row.method.model_copy(update={"options": {**row.method.options, **cell.options}})
+            yield (*path, "cells", column, "options"), "method", own

@@ -1,0 +1,88 @@
+"""How recipe and profile files are read into their models, with every error at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from harness.data import catalog
+from harness.errors import Problems, UserError, nearest
+from harness.recipes.profile import Profile
+from harness.recipes.segmentation import Recipe
+from harness.table.paths import (
+    files,
+    table_files,  # noqa: F401  (names that belong here, too)
+)
+from harness.yamlfile import Document, merge, read, validate
+
+
+def recipe_names(near: Path | None = None) -> list[str]:
+    """All recipes, as `PAPER/ENTRY`."""
+    return [f"{stem}/{entry}" for stem, file in files("recipes", near).items() for entry in _entries(read(file))]
+
+
+def _entries(document: Document) -> dict[str, Any]:
+    """The recipes of a file by name; Problems where it is no mapping."""
+    if not isinstance(document.data, dict | None):
+        raise Problems([document.problem((), "a recipe file is a mapping from names to recipes")])
+    return document.data or {}
+
+
+def recipe(name: str, near: Path | None = None) -> Recipe:
+    """The recipe `PAPER/ENTRY`, its `extends` resolved. UserError for an unknown name, Problems for a bad file."""
+    stem, _, entry = name.partition("/")
+    file = files("recipes", near).get(stem)
+    document = read(file) if file is not None else None
+    if document is None or entry not in _entries(document):
+        raise UserError(f"unknown recipe '{name}'.{nearest(name, recipe_names(near))} (python -m harness list recipes)")
+    document, data = _extended(document, entry)
+    found: Recipe = validate(document, data, Recipe, (entry,))
+    problems = [document.problem((entry, key), message) for key, message in _dataset_problems(found)]
+    if problems:
+        raise Problems(problems)
+    return found
+
+
+def _dataset_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    try:
+        dataset = catalog.find(recipe.dataset)
+        dataset.check_task()
+    except UserError as error:
+        yield "dataset", str(error)
+        return
+    for key, split in (("train_split", recipe.train_split), ("test", recipe.test.split)):
+        try:
+            dataset.check_split(split)
+        except UserError as error:
+            yield key, str(error)
+
+
+def _extended(document: Document, entry: str) -> tuple[Document, dict[str, Any]]:
+    """The entry with what it extends; in the document returned, what is inherited has the line where it is written."""
+    chain: list[str] = []
+    current: str | None = entry
+    while current is not None:
+        if not isinstance(current, str) or current in chain or not isinstance(document.data.get(current), dict):
+            message = f"extends '{current}', which {'extends it again' if current in chain else 'is no recipe here'}"
+            raise Problems([document.problem(((chain or [entry])[-1],), message)])
+        chain.append(current)
+        current = document.data[current].get("extends")
+    resolved: dict[str, Any] = {}
+    for name in reversed(chain):
+        resolved = merge(resolved, document.data[name])
+    resolved.pop("extends", None)
+    lines = dict(document.lines)
+    for name in chain[1:]:
+        lines = {(entry, *path[1:]): line for path, line in document.lines.items() if path[:1] == (name,)} | lines
+    return replace(document, lines=lines), resolved
+
+
+def profile(name: str, near: Path | None = None) -> Profile:
+    """The profile called `name`, from `tables/profiles/NAME.yaml`."""
+    found = files("profiles", near)
+    if name not in found:
+        raise UserError(f"unknown profile '{name}'.{nearest(name, found)}")
+    document = read(found[name])
+    return validate(document, document.data, Profile)

@@ -1,0 +1,152 @@
+"""From a model to a label map: whole image or sliding window, one view or several, argmax at the label's size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from harness.errors import Exit, UserError
+from harness.recipes.common import Normalisation
+from harness.recipes.segmentation import TestProtocol
+from harness.tasks.segmentation.loader import Geometry, geometry, normalise
+from methods.layers import resize
+
+
+def predict(
+    model: nn.Module,
+    views: Sequence[Tensor],
+    size: Sequence[int],
+    protocol: TestProtocol,
+    *,
+    device: str | torch.device = "cpu",
+    normalisation: Normalisation = "imagenet",
+    mirror_pairs: Sequence[tuple[int, int]] = (),
+) -> Tensor:
+    """Class ids uint8 [H, W] of one image from its views (uint8 [3, h, w] each) under `protocol`, on `device`."""
+    how = {"device": device, "normalisation": normalisation, "mirror_pairs": mirror_pairs}
+    return class_ids(scores_at(model, views, size, protocol, **how))
+
+
+class NonFiniteScores(UserError):
+    """A model answered with NaN or infinity, of which no class is the highest."""
+
+    exit = Exit.FAILED
+
+
+def class_ids(scores: Tensor) -> Tensor:
+    """The class with the highest score of [K, H, W], the first one where several tie: uint8 [H, W].
+
+    On a CPU a running maximum over the classes, which reads memory in order: three times as fast as argmax over the
+    first dimension, and equal to it. Raises NonFiniteScores, which the highest scores alone tell: NaN outdoes them.
+    """
+    if scores.device.type != "cpu":
+        ids = scores.argmax(0)
+        best, ids = scores.gather(0, ids[None]), ids.to(torch.uint8)
+    else:
+        best, ids = scores[0].clone(), torch.zeros(scores.shape[1:], dtype=torch.uint8)
+        for k in range(1, len(scores)):
+            ids.masked_fill_(scores[k] > best, k)
+            torch.maximum(best, scores[k], out=best)
+    if not best.isfinite().all():
+        raise NonFiniteScores(
+            "the model's scores are not finite (NaN or infinite); its weights have diverged or are not its own"
+        )
+    return ids
+
+
+@torch.inference_mode()
+def scores_at(
+    model: nn.Module,
+    views: Sequence[Tensor],
+    size: Sequence[int],
+    protocol: TestProtocol,
+    *,
+    device: str | torch.device = "cpu",
+    normalisation: Normalisation = "imagenet",
+    mirror_pairs: Sequence[tuple[int, int]] = (),
+) -> Tensor:
+    """What the argmax is taken of: float [K, H, W], logits or probabilities averaged over the views, at the label's
+    `size`."""
+    total: Tensor | None = None
+    count = 0
+    sizes = geometry(size, protocol)
+    for images, mirrored in _flips(views, sizes, protocol, device, normalisation):
+        logits = _slide(model, images, protocol) if protocol.mode == "slide" else model(images)
+        if protocol.softmax_before_resize:
+            logits = logits.float().softmax(1)  # from here on probabilities
+        if protocol.via_input:
+            logits = _resize(logits, images.shape[-2:], protocol)
+        if mirrored:
+            logits = _mirror(logits, mirror_pairs)
+        if protocol.frame:
+            logits = _resize(logits, sizes.frame, protocol)[..., : sizes.image[0], : sizes.image[1]]
+        logits = _resize(logits, size, protocol)[0].float()
+        if protocol.average == "probabilities":
+            logits = logits.softmax(0)
+        total = logits if total is None else total.add_(logits)
+        count += 1
+    assert total is not None
+    return total if count == 1 else total.div_(count)
+
+
+def _flips(
+    views: Sequence[Tensor],
+    sizes: Geometry,
+    protocol: TestProtocol,
+    device: str | torch.device,
+    normalisation: Normalisation,
+) -> Iterator[tuple[Tensor, bool]]:
+    """Normalised [1, 3, h, w] of every view in its frame, followed by its mirror image where the protocol flips."""
+    for view, (_, frame) in zip(views, sizes.views, strict=True):
+        images = normalise(view.to(device, non_blocking=True)[None], how=normalisation)
+        if protocol.frame:
+            images = F.pad(images, (0, frame[1] - images.shape[-1], 0, frame[0] - images.shape[-2]))
+        yield images, False
+        if protocol.flip:
+            yield images.flip(-1), True
+
+
+def _mirror(logits: Tensor, mirror_pairs: Sequence[tuple[int, int]]) -> Tensor:
+    """Back from a mirrored image: columns reversed, channels of left and right classes exchanged."""
+    logits = logits.flip(-1)
+    if not mirror_pairs:
+        return logits
+    channels = list(range(logits.shape[1]))
+    for a, b in mirror_pairs:
+        channels[a], channels[b] = b, a
+    return logits[:, channels]
+
+
+def windows(size: Sequence[int], window: Sequence[int], stride: Sequence[int]) -> list[tuple[int, int, int, int]]:
+    """(top, left, bottom, right) of the windows that cover `size`; those at the far edges are moved inwards to fit."""
+    edges = []
+    for length, side, step in zip(size, window, stride):
+        steps = max(length - side + step - 1, 0) // step + 1
+        ends = [min(i * step + side, length) for i in range(steps)]
+        edges.append([(max(end - side, 0), end) for end in ends])
+    return [(top, left, bottom, right) for top, bottom in edges[0] for left, right in edges[1]]
+
+
+def _slide(model: nn.Module, images: Tensor, protocol: TestProtocol) -> Tensor:
+    """Averages the windows' logits (or probabilities) [1, K, h, w] at the resized image's size."""
+    assert protocol.window is not None
+    assert protocol.stride is not None
+    total: Tensor | None = None
+    cover = images.new_zeros((1, 1, *images.shape[-2:]))
+    for top, left, bottom, right in windows(images.shape[-2:], protocol.window, protocol.stride):
+        logits = _resize(model(images[..., top:bottom, left:right]), (bottom - top, right - left), protocol).float()
+        if protocol.softmax_before_merge:
+            logits = logits.softmax(1)
+        if total is None:
+            total = logits.new_zeros((1, logits.shape[1], *images.shape[-2:]))
+        total[..., top:bottom, left:right] += logits
+        cover[..., top:bottom, left:right] += 1
+    assert total is not None
+    return total.div_(cover)
+
+
+def _resize(logits: Tensor, size: Sequence[int], protocol: TestProtocol) -> Tensor:
+    return resize(logits, size, align_corners=protocol.align_corners)

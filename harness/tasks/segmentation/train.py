@@ -1,0 +1,207 @@
+"""The `train` job: builds what its configuration says, trains it, and reports what the training itself measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.data.catalog import find as find_dataset
+from harness.data.files import locate
+from harness.data.verify import ensure_sound
+from harness.errors import UserError
+from harness.jobs.context import Context, Progress
+from harness.jobs.job import Measurement
+from harness.jobs.key import Code
+from harness.jobs.kinds import KINDS, SCORES, TrainConfig, load
+from harness.recipes.segmentation import Loss, Recipe
+from harness.store import curve
+from harness.tasks.segmentation.loader import Batch, TrainingBatches, normalise
+from harness.tasks.segmentation.losses import build_loss
+from harness.training import checkpoint, distributed, tensorboard
+from harness.training.batch_norm import set_batch_norm
+from harness.training.loop import Training
+from harness.training.memory import explain_out_of_memory
+from harness.training.metering import WARM_UP, Tally
+from harness.training.optim import build_optimizer, learning_rate_factor
+from harness.training.precision import Precision, only_repeatable_algorithms
+from harness.training.random_state import seed_everything
+from harness.training.tensorboard import TensorBoard
+from methods import registry
+from methods.build import build_model
+from methods.ranks import rank, world_size
+from methods.segmentor import Segmentor
+
+FINAL_LOSS_OVER = 50
+"""Iterations at the end over which `final_loss` is averaged; a single iteration's loss is mostly its batch."""
+
+READ_EVERY_ON_GPU = 20
+
+
+def train(config: TrainConfig, context: Context) -> list[Measurement]:
+    """Trains to the end, going on from a checkpoint in `context.folder` if there is one.
+
+    Leaves the weights (harness.training.checkpoint.load_weights) and curve.jsonl in the folder, with scores on the test
+    split every `recipe.evaluate_every` iterations before the last. The seed decides weights, data order and augmentation.
+    Started by torchrun or as several Slurm tasks, the processes train together; rank 0 writes. Raises Interrupted when
+    asked to stop, MissingError without the data, OutputError, NonFiniteLoss.
+    """
+    torch.set_num_threads(context.threads)
+    with distributed.process_group(context.device):
+        training = build_training(config, context)
+        with explain_out_of_memory(training, config.recipe):
+            tally = training.run(context.progress, context.should_stop)
+        losses = [record["loss"] for record in curve.losses(context.folder)]
+        classes = find_dataset(config.data.name).classes
+        return [*_measurements(tally, losses, context.device), *_counted(training.model, classes)]
+
+
+def build_training(config: TrainConfig, context: Context) -> Training:
+    """Everything that `config` says, on this process's device, with its part of every batch."""
+    recipe, device = config.recipe, torch.device(context.device)
+    watched = tensorboard.wanted()  # a package that is not there is an error before anything is read
+    precision = Precision(recipe.precision, device.type)
+    precision.apply()
+    only_repeatable_algorithms(recipe.deterministic)
+    data = _data(config, context)
+    iterations = max(1, round(recipe.total_iterations(len(data)) * (config.shorten or 1)))
+
+    seed_everything(config.seed)
+    model: Segmentor = build_model(config.model)
+    weights = {"sha256": checkpoint.digest(model.backbone.state_dict())} if config.model.pretrained else {}
+    model = model.to(device)
+    model.criterion = build_loss(recipe.loss, config.model.num_classes)
+    set_batch_norm(model, recipe.batch_norm, recipe.batch_norm_momentum)
+    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    model = model.to(memory_format=layout)
+    if rank() > 0:  # the same weights everywhere, but dropout of its own on every process
+        seed_everything(config.seed + rank())
+
+    def prepare(batch: Batch) -> tuple[Tensor, Tensor]:
+        images = normalise(batch.images.to(device, non_blocking=True), batch.valid, recipe.normalisation)
+        return images.contiguous(memory_format=layout), batch.targets.to(device, non_blocking=True).long()
+
+    return Training(
+        model=model,
+        optimizer=build_optimizer(model, recipe.optimizer),
+        factor=lambda t: learning_rate_factor(recipe.schedule, t, iterations),
+        batches=data.batches,
+        prepare=prepare,
+        iterations=iterations,
+        folder=context.folder,
+        losses=distributed.data_parallel(model, _losses(model, recipe)),
+        precision=precision,
+        checkpoint_every=recipe.checkpoint_every,
+        accumulate=recipe.accumulate,
+        mean=recipe.loss.mean,
+        clip_norm=recipe.optimizer.clip_norm,
+        identity={**_identity(config, iterations, context.cache), "pretrained": weights},
+        read_every=1 if device.type == "cpu" else READ_EVERY_ON_GPU,
+        test_every=recipe.evaluate_every,
+        test=partial(_scores, model, config, context),
+        log=partial(TensorBoard, context.folder, _name(config)) if watched else None,
+    )
+
+
+def _name(config: TrainConfig) -> str:
+    """What tells this training from others to a person who looks at their curves together."""
+    method = config.model.name.rpartition(":")[2]
+    return f"{method}-{config.model.backbone}-{config.data.name}-{config.profile}-{config.seed}".replace("/", "-")
+
+
+def _scores(
+    model: Segmentor, config: TrainConfig, context: Context, should_stop: Callable[[], bool]
+) -> dict[str, float]:
+    """The model's scores on the recipe's test split, with this process's part of its images."""
+    quiet = replace(context, progress=lambda progress: None, should_stop=should_stop)
+    return load(SCORES)(model, config, quiet)
+
+
+def _data(config: TrainConfig, context: Context) -> TrainingBatches:
+    """This process's part of the training split's batches.
+
+    Rank 0 comes first: it may have to write synthetic scenes. Files that nobody has read yet are read by all ranks
+    together, and DataError names every bad one on each of them.
+    """
+    recipe = config.recipe
+    distributed.local_batch(recipe.batch_size, recipe.accumulate)  # an uneven share is an error before the data is read
+    root = distributed.first_rank_first(lambda: locate(config.data, data_dir=context.data_dir, cache=context.cache))
+    part = (rank(), world_size())
+    said = partial(_say_reading, context)
+    for split in (recipe.train_split, *([recipe.test.split] if recipe.evaluate_every else [])):
+        ensure_sound(root, split, context.cache, said, part=part, gather=distributed.gather_texts)
+    workers = 0 if context.device == "cpu" else min(8, context.threads)
+    return TrainingBatches(
+        root, recipe.train_split, recipe.augmentation, recipe.batch_size, config.seed, workers, part=part
+    )
+
+
+def _say_reading(context: Context, done: int, total: int) -> None:
+    context.progress(Progress(done, total, text="reading every file once"))
+
+
+def _losses(model: Segmentor, recipe: Recipe) -> distributed.Losses:
+    """The model's losses, compiled where the recipe says so. A recipe's loss that the method does not use is an error."""
+    losses = torch.compile(model.losses) if recipe.compile else model.losses
+    if recipe.loss == Loss():
+        return losses
+    chosen, used = model.criterion, []
+
+    def criterion(logits: Tensor, targets: Tensor) -> Tensor:
+        used.append(True)
+        return chosen(logits, targets)
+
+    def checked(images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        model.criterion = chosen if used else criterion
+        terms = losses(images, targets)
+        if not used:
+            raise UserError(
+                f"recipe.loss: {type(model).__name__} computes its losses itself and takes none from a recipe; "
+                "leave 'loss' out of the recipe"
+            )
+        return terms
+
+    return checked
+
+
+def _identity(config: TrainConfig, iterations: int, cache: Path) -> Mapping[str, Any]:
+    """What a checkpoint must agree in to be gone on from: configuration, length, processes and code."""
+    entries = registry.reached(config.model.name, config.model.options, config.model.kind)
+    sources = Code(cache)
+    modules = [*KINDS["train"].modules(config), *(entry.module for entry in entries)]
+    code = sources.closure(modules, {entry.module: entry.file for entry in entries})
+    sources.save()
+    return {
+        "config": config.model_dump(mode="json"),
+        "iterations": iterations,
+        "processes": world_size(),
+        "code": code,
+    }
+
+
+def _measurements(tally: Tally, losses: list[float], device: str) -> list[Measurement]:
+    last = losses[-FINAL_LOSS_OVER:]
+    memory = "torch allocator" if device == "cuda" else "resident memory of the process"
+    timed = f"wall time without checkpoints and the first {WARM_UP} iterations"
+    return [
+        Measurement("train_throughput", tally.images / tally.seconds, "images/s", timed),
+        Measurement("train_seconds", tally.total_seconds, "s"),
+        Measurement("final_loss", sum(last) / len(last), "", f"mean of the last {len(last)} iterations"),
+        Measurement("iterations", tally.iteration),
+        Measurement("data_wait", 100 * tally.waited / tally.seconds, "%", f"share of {timed}"),
+        Measurement("train_peak_memory", tally.peak_memory, "MiB", memory),
+    ]
+
+
+def _counted(model: Segmentor, classes: tuple[str, ...]) -> list[Measurement]:
+    """The method's own counts, named by class where there is one per class."""
+    measured = []
+    for name, values in model.measurements().items():
+        labels = classes if len(values) == len(classes) else range(len(values))
+        measured += [Measurement(f"{name}/{label}", float(value)) for label, value in zip(labels, values)]
+    return measured

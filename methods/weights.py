@@ -1,0 +1,121 @@
+"""Files of weights: read without running anything, checked in full against a model before anything is loaded."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from harness.errors import MissingError, OutputError, UserError, nearest
+from harness.jobs.kinds import Model
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name: a .safetensors file, or what torch.save wrote of tensors alone.
+
+    A dictionary that holds them under `model` or `state_dict` beside an optimiser is opened. Raises MissingError where
+    there is no file, UserError where it holds anything else.
+    """
+    if not path.is_file():
+        raise MissingError(f"there is no checkpoint at {path}")
+    try:
+        if path.suffix == ".safetensors":
+            state: Any = safetensors.torch.load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{path} is not a file of weights alone, and anything else is not opened ({reason})") from error
+    for wrapper in ("model", "state_dict"):
+        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
+    if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise UserError(f"{path} holds no mapping from names to tensors")
+    return {str(name).removeprefix("module."): value for name, value in state.items()}
+
+
+def misfits(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+    """Everything that keeps `state` from being the weights of `model`: missing, unexpected and misshapen names."""
+    own = model.state_dict()
+    missing = [f"missing {name}" for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    extra = [f"unexpected {name}" for name in state if name not in own]
+    shapes = [
+        f"{name} is {tuple(state[name].shape)}, should be {tuple(value.shape)}"
+        for name, value in own.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    return missing + extra + shapes
+
+
+def to_fit(model: nn.Module, state: Mapping[str, Tensor], source: object) -> dict[str, Tensor]:
+    """The whole state of `model` from `state`; UserError that lists every misfit. How many batches a norm has seen,
+    which only momentum-free norms use, may be left out."""
+    problems = misfits(model, state)
+    if problems:
+        lines = "\n  ".join(problems)
+        raise UserError(f"{source} does not fit the model; nothing was loaded:\n  {lines}")
+    own = model.state_dict()
+    return {name: state[name].to(value.dtype) if name in state else value for name, value in own.items()}
+
+
+def write(state: Mapping[str, Tensor], path: Path) -> None:
+    """Writes a state aside, then renames: as safetensors where the name says so, else as torch.save does."""
+    aside = path.with_name(f".{path.name}.aside")
+    whole = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".safetensors":
+            safetensors.torch.save_file(whole, aside)
+        else:
+            torch.save(whole, aside)
+        aside.replace(path)
+    except (OSError, RuntimeError) as error:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise OutputError(f"weights cannot be written to {path}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import wrote."""
+
+    tensors: int
+    parameters: int
+    classes: int
+
+
+def import_foreign(source: Path, toolbox: str, model: Model, out: Path, *, num_classes: int | None = None) -> Imported:
+    """Converts a checkpoint that `toolbox` wrote into one of `model`, and writes it to `out`.
+
+    The number of classes is `num_classes`, else what the checkpoint says. UserError with every name that is missing,
+    unknown or of another shape; then nothing is written.
+    """
+    from methods.build import build_model
+    from methods.released import sssegmentation
+
+    if toolbox not in sssegmentation.SOURCES:
+        raise UserError(f"--from: unknown toolbox '{toolbox}'.{nearest(toolbox, sssegmentation.SOURCES)}")
+    foreign = read(source)
+    classes = num_classes or sssegmentation.num_classes(foreign)
+    if classes is None:
+        raise UserError(f"{source} does not say how many classes it has; give --classes")
+    model = model.model_copy(update={"num_classes": classes})
+    state, left = sssegmentation.convert(model, foreign)
+    with torch.device("meta"):
+        built = build_model(model)
+    problems = [f"unexpected {name}" for name in left] + misfits(built, state)
+    problems += [f"{name} holds NaN or infinity" for name, value in state.items() if not value.isfinite().all()]
+    if problems:
+        lines = "\n  ".join(problems)
+        raise UserError(f"{source} does not fit {model.name} with {model.options}; nothing was written:\n  {lines}")
+    whole = {
+        name: state.get(name, torch.zeros(value.shape, dtype=value.dtype)) for name, value in built.state_dict().items()
+    }
+    write(whole, out)
+    return Imported(len(whole), sum(p.numel() for p in built.parameters()), model.num_classes)

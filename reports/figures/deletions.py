@@ -1,0 +1,144 @@
+"""How often a training's method picked each class, a row beside another: IDRNet's Figure 4, from counts the runs stored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.stats.small_samples import mean
+from harness.store.store import Result
+from reports.figures import style
+from reports.table_report import Sheet
+
+COUNTED = ("deletions", "updates")
+"""Measurements NAME/CLASS that say how often a class was picked: deleted to be diagnosed, or updated by a gradient."""
+
+NAMED = 40
+"""Up to so many classes have their names on the axis; more are drawn as a line over their rank."""
+
+
+@dataclass(frozen=True)
+class Frequencies:
+    """Shares in %, one list per training (seed) in the order of `classes`."""
+
+    classes: tuple[str, ...]
+    shares: tuple[tuple[float, ...], ...]
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        return tuple(mean(column) for column in zip(*self.shares))
+
+    @property
+    def evenness(self) -> float:
+        """Entropy of the mean shares over that of equal ones: 1 when every class is picked equally often, 0 when one is."""
+        parts = [share / 100 for share in self.mean if share > 0]
+        return -sum(p * math.log(p) for p in parts) / math.log(len(self.classes)) if len(self.classes) > 1 else 1.0
+
+
+def counts(result: Result) -> dict[str, float]:
+    """{class: how often} of one training, classes in the method's order; {} where nothing was counted."""
+    found: dict[str, float] = {}
+    for measurement in result.measurements:
+        name, _, label = measurement.name.partition("/")
+        if name in COUNTED and label:
+            found[label] = measurement.value
+    return found
+
+
+def frequencies(trainings: Sequence[Result]) -> Frequencies | None:
+    """The shares of one cell's trainings; None where one has no counts, or counted other classes or nothing at all."""
+    found = [counts(result) for result in trainings]
+    if not found or not found[0] or any(c.keys() != found[0].keys() or sum(c.values()) <= 0 for c in found):
+        return None
+    shares = tuple(tuple(100 * value / sum(c.values()) for value in c.values()) for c in found)
+    return Frequencies(tuple(found[0]), shares)
+
+
+def by_column(sheet: Sheet) -> dict[str, dict[str, Frequencies]]:
+    """{column: {row: shares}} of the columns in which at least two rows counted; one of several that share trainings."""
+    found: dict[str, dict[str, Frequencies]] = {}
+    seen: set[tuple[str, ...]] = set()
+    for column in sheet.columns:
+        cells = [sheet.cells[row, column] for row in sheet.rows if (row, column) in sheet.cells]
+        rows = {shown.row: made for shown in cells if (made := frequencies(shown.trainings)) is not None}
+        keys = tuple(t.job.key for shown in cells if shown.row in rows for t in shown.trainings)
+        if len(rows) > 1 and keys not in seen and len({made.classes for made in rows.values()}) == 1:
+            seen.add(keys)
+            found[column] = rows
+    return found
+
+
+def order(rows: Mapping[str, Frequencies]) -> list[int]:
+    """Classes from often to seldom picked, by the row that picks least evenly: it shows how common each class is."""
+    least = min(rows.values(), key=lambda made: made.evenness)
+    return sorted(range(len(least.classes)), key=lambda k: -least.mean[k])
+
+
+def figure(sheet: Sheet) -> tuple[Any, str] | None:
+    """The figure and what it shows in words; None where fewer than two rows of a column counted classes."""
+    columns = by_column(sheet)
+    if not columns:
+        return None
+    rows = list(dict.fromkeys(row for made in columns.values() for row in made))
+    few = all(len(next(iter(made.values())).classes) <= NAMED for made in columns.values())
+    made = style.canvas(9.5, (2.9 if few else 2.4) * len(columns) + 0.3)
+    for i, (column, shares) in enumerate(columns.items()):
+        _panel(made.add_subplot(len(columns), 1, i + 1), sheet, column, shares, rows)
+    handles, labels = made.axes[0].get_legend_handles_labels()
+    if few or handles:
+        made.legend(handles, labels, loc="outside upper left", ncols=min(len(labels), 4))
+    for ax in made.axes:
+        if ax.get_legend() is not None:
+            ax.get_legend().remove()
+    names = ", ".join(style.plain(sheet.table.columns[c].label or c) for c in columns)
+    words = "; ".join(
+        f"{style.plain(sheet.table.columns[c].label or c)}: "
+        + ", ".join(f"{style.plain(sheet.table.name_of(r))} {f.evenness:.3f}" for r, f in shares.items())
+        for c, shares in columns.items()
+    )
+    seeds = max(len(f.shares) for shares in columns.values() for f in shares.values())
+    spread = f", with the range over {seeds} seeds" if seeds > 1 else ""
+    return (
+        made,
+        f"How often each class was picked in training, a colour per row{spread}: {names}. Evenness (1 is equal): {words}",
+    )
+
+
+def _panel(ax: Any, sheet: Sheet, column: str, shares: Mapping[str, Frequencies], rows: Sequence[str]) -> None:
+    import pandas
+    import seaborn
+
+    places = order(shares)
+    classes = next(iter(shares.values())).classes
+    named = len(classes) <= NAMED
+    looks = {style.label(sheet.table.name_of(r)): style.COLOURS[i % len(style.COLOURS)] for i, r in enumerate(rows)}
+    records = [
+        {"class": style.label(classes[k], 20) if named else rank, "share": values[k], "row": _label(sheet, row)}
+        for row, made in shares.items()
+        for values in made.shares
+        for rank, k in enumerate(places, start=1)
+    ]
+    frame = pandas.DataFrame(records)
+    draw = seaborn.barplot if named else seaborn.lineplot
+    extra = {"err_kws": {"linewidth": 0.8}} if named else {"linewidth": 1.2}
+    draw(frame, x="class", y="share", hue="row", errorbar=_range, palette=looks, ax=ax, **extra)
+    ax.axhline(100 / len(classes), color=style.INK, linewidth=0.7, linestyle=(0, (4, 3)), label="equal shares")
+    ax.set_title(style.label(sheet.table.columns[column].label or column))
+    ax.set_xlabel("" if named else f"{len(classes)} classes, most often picked first")
+    ax.set_ylabel("share of picks (%)")
+    ax.grid(visible=False, axis="x")
+    if named:
+        ax.tick_params(axis="x", rotation=50, length=0)
+        for text in ax.get_xticklabels():
+            text.set(ha="right", rotation_mode="anchor")
+
+
+def _range(values: Any) -> tuple[float, float]:
+    """From the smallest to the largest over seeds; a deviation to both sides would reach below nothing."""
+    return min(values), max(values)
+
+
+def _label(sheet: Sheet, row: str) -> str:
+    return style.label(sheet.table.name_of(row))

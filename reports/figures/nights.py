@@ -1,0 +1,121 @@
+"""A cell's nights as a figure: what was measured, what was expected of it by then, and which nights were an alarm."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.files import read_json
+from harness.stats.control_charts import ENOUGH, UNLIKELY, Chart
+from harness.stats.small_samples import t_quantile
+from harness.store.nights import Night
+from reports.figures import style
+from reports.text import markdown
+
+
+@dataclass(frozen=True)
+class Point:
+    """One night. `expected` and `low` are of the nights before it: their mean, and the control limit, below which a value
+    lies by chance one time in fifty (of many cells in a night only lower ones are measured again); None before there are
+    enough of them."""
+
+    date: datetime.date
+    value: float
+    alarm: bool
+    expected: float | None = None
+    low: float | None = None
+
+
+def points(nights: Sequence[Night], since: str = "") -> list[Point]:
+    """The nights of a cell with their control limits; alarms are no part of what is expected, nor are nights before the
+    date `since` which a new level was accepted. Nights without a date or a finite value are left out."""
+    chart, found = Chart(), []
+    for night in nights:
+        try:
+            date = datetime.date.fromisoformat(night.date)
+        except (ValueError, TypeError):
+            continue
+        if not isinstance(night.value, int | float) or not math.isfinite(night.value):
+            continue
+        expected = low = None
+        if chart.nights >= ENOUGH:
+            reach = t_quantile(1 - UNLIKELY, chart.nights - 1) * math.sqrt(1 + 1 / chart.nights)
+            expected, low = chart.mean, chart.mean - reach * chart.spread
+        found.append(Point(date, float(night.value), bool(night.alarm), expected, low))
+        if not night.alarm and night.date >= since:
+            chart.add(night.value)
+    return found
+
+
+def profile(nights: Sequence[Night], root: Path) -> str | None:
+    """The profile that a cell's nights were measured under, as the newest result left in `root` says; None without any."""
+    for night in reversed(nights):
+        record = read_json(root / str(night.folder) / "result.json")
+        try:
+            return str(record["job"]["config"]["profile"]) if record is not None else None
+        except (KeyError, TypeError):
+            continue
+    return None
+
+
+def draw(cell: str, nights: Sequence[Night], since: str = "") -> tuple[str, str] | None:
+    """(SVG, text alternative) of a cell's history; None below two nights."""
+    shown = points(nights, since)
+    if len(shown) < 2:
+        return None
+    with style.styled():
+        figure = style.canvas(7.2, 2.7)
+        _plot(figure.add_subplot(), shown)
+        figure.legend(loc="outside upper left", ncols=4, handlelength=1.4)
+        svg = style.svg(figure)
+    bad = [point for point in shown if point.alarm]
+    dates = list(dict.fromkeys(point.date.isoformat() for point in bad))
+    told = f"alarms on {', '.join(dates[-3:])}{' and before' if len(dates) > 3 else ''}" if bad else "no alarm"
+    span = f"{shown[0].date} to {shown[-1].date}"
+    return svg, f"Nightly history of {style.label(cell, 80)}: {len(shown)} measurements from {span}, {told}"
+
+
+def _plot(ax: Any, shown: Sequence[Point]) -> None:
+    known = [p for p in shown if p.expected is not None and p.low is not None]
+    if known:
+        dates = [p.date for p in known]
+        ax.plot(dates, [p.expected for p in known], color=style.INK, linewidth=1, label="expected", zorder=2)
+        ax.plot(
+            dates, [p.low for p in known], color=style.INK, linewidth=1, linestyle=style.DASHES[1], zorder=2,
+            label="control limit",
+        )  # fmt: skip
+        ax.fill_between(
+            dates, [p.low for p in known], [p.expected for p in known], color=style.FAINT, alpha=0.6, zorder=1
+        )
+    good, bad = ([p for p in shown if p.alarm is kind] for kind in (False, True))
+    look = {"linestyle": "", "zorder": 3}
+    ax.plot([p.date for p in good], [p.value for p in good], "o", color=style.MEASURED, ms=4, label="measured", **look)
+    if bad:
+        ax.plot([p.date for p in bad], [p.value for p in bad], "v", color=style.COLOURS[3], ms=8, label="alarm", **look)
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    places = AutoDateLocator()
+    ax.xaxis.set_major_locator(places)
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(places))
+    ax.set_ylabel("mIoU (%)")
+    ax.margins(x=0.02, y=0.12)
+
+
+def tonight(
+    nights: Mapping[str, Sequence[Night]], date: str, folder: Path, accepted: Mapping[str, str]
+) -> Iterator[str]:
+    """Draws the history of every cell that was measured on `date` into `folder` and yields the Markdown that shows it,
+    for a page beside that folder. OSError where the folder or the disk refuses."""
+    measured = {cell: found for cell, found in nights.items() if any(night.date == date for night in found)}
+    drawn = {cell: made for cell, found in measured.items() if (made := draw(cell, found, accepted.get(cell, "")))}
+    if drawn:
+        yield "## Histories\n"
+        folder.mkdir(parents=True, exist_ok=True)
+    for i, (cell, (svg, alternative)) in enumerate(sorted(drawn.items())):
+        file = folder / f"{i:03d}.svg"
+        file.write_text(svg, encoding="utf-8")
+        yield f"{markdown(cell)}\n\n![{markdown(alternative)}]({folder.name}/{file.name})\n"

@@ -1,0 +1,120 @@
+"""Images beside their truth and what several rows of a table predict, with the pixels in which rows differ marked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from reports.figures import style
+
+IGNORE = 255
+MENDED, SPOILT, WRONG = style.COLOURS[0], style.COLOURS[3], "#7A7A7A"
+"""Right where the first row is wrong; wrong where it is right; wrong in both (in the first row: wrong)."""
+
+_MOST = 640  # pixels of the longer side of one picture; larger ones are thinned
+_TITLE, _LETTER = 0.2, 0.062  # inches: the height of a picture's title, the width of a letter in it
+
+
+class Scene(Protocol):
+    """One image uint8 [H, W, 3] with its truth and the rows' predictions, training ids uint8 [H, W] (255: ignored)."""
+
+    id: str
+    image: np.ndarray
+    truth: np.ndarray
+    predictions: Mapping[str, np.ndarray]
+
+
+def accuracy(prediction: np.ndarray, truth: np.ndarray) -> float:
+    """Share of the valid pixels that are right, in %; NaN where none is valid."""
+    valid = truth != IGNORE
+    return float(100 * (prediction == truth)[valid].mean()) if valid.any() else float("nan")
+
+
+def differences(prediction: np.ndarray, first: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Per pixel uint8 [H, W]: 0 right in both or ignored, 1 mended, 2 spoilt, 3 wrong in both; of the first row itself 3
+    where it is wrong."""
+    valid = truth != IGNORE
+    right, before = prediction == truth, first == truth
+    return np.where(valid, np.select([right & ~before, ~right & before, ~right & ~before], [1, 2, 3], 0), 0).astype(
+        np.uint8
+    )
+
+
+def coloured(label: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    """Training ids as colours uint8 [H, W, 3]; ignored pixels are white."""
+    table = np.full((256, 3), 255, np.uint8)
+    table[: len(palette)] = palette
+    return table[label]
+
+
+def marked(image: np.ndarray, marks: np.ndarray) -> np.ndarray:
+    """The image in pale grey with the marks of `differences` in colour, uint8 [H, W, 3]."""
+    grey = image.mean(axis=2, keepdims=True).astype(np.float32)
+    shown = np.repeat(255 - 0.3 * (255 - grey), 3, axis=2)
+    for value, colour in enumerate((MENDED, SPOILT, WRONG), start=1):
+        shown[marks == value] = tuple(bytes.fromhex(colour[1:]))
+    return shown.astype(np.uint8)
+
+
+def draw(scenes: Sequence[Scene], labels: Mapping[str, str], classes: Sequence[str], palette: Any) -> Any:
+    """A figure with two lines per image: the image above its truth, each row's prediction above where it differs.
+
+    `labels` are the rows in order with what to call them; the first is what the others are compared with.
+    """
+    rows = list(labels)
+    side = min(3.2, max(1.3, 12.5 / (1 + len(rows))))  # inches; many rows make a wider figure rather than stamps
+    heights = [side * scene.truth.shape[0] / scene.truth.shape[1] + _TITLE for scene in scenes for _ in range(2)]
+    figure = style.canvas(side * (1 + len(rows)), sum(heights) + 0.9)
+    figure.get_layout_engine().set(h_pad=0.01, w_pad=0.03, hspace=0.0, wspace=0.0)
+    grid = figure.subplots(len(heights), 1 + len(rows), squeeze=False, gridspec_kw={"height_ratios": heights})
+    for ax in grid.flat:
+        ax.set_axis_off()
+    room = int(side / _LETTER)
+    for i, scene in enumerate(scenes):
+        above, below = grid[2 * i], grid[2 * i + 1]
+        _picture(above[0], scene.image, style.label(scene.id.rpartition("/")[2], room))
+        _picture(below[0], coloured(scene.truth, palette), "truth")
+        for ax, mark, row in zip(above[1:], below[1:], rows):
+            prediction = scene.predictions[row]
+            right = f" · {accuracy(prediction, scene.truth):.1f} %"
+            _picture(ax, coloured(prediction, palette), style.label(labels[row], room - len(right)) + right)
+            marks = differences(prediction, scene.predictions[rows[0]], scene.truth)
+            against = "where it is wrong" if row == rows[0] else f"against {labels[rows[0]]}"
+            _picture(mark, marked(scene.image, marks), style.label(against, room))
+    _legend(figure, scenes, classes, palette, labels[rows[0]], several=len(rows) > 1)
+    return figure
+
+
+def _picture(ax: Any, image: np.ndarray, title: str) -> None:
+    step = max(1, -(-max(image.shape[:2]) // _MOST))
+    ax.imshow(image[::step, ::step], interpolation="nearest")
+    ax.set_title(title, fontsize=7.5, fontweight="normal", pad=2)
+
+
+def _legend(
+    figure: Any, scenes: Sequence[Scene], classes: Sequence[str], palette: Any, first: str, *, several: bool
+) -> None:
+    from matplotlib.patches import Patch
+
+    maps = [m for scene in scenes for m in (scene.truth, *scene.predictions.values())]
+    present = sorted(set().union(*(np.unique(m).tolist() for m in maps)) - {IGNORE})
+    handles = [Patch(color=tuple(v / 255 for v in palette[k]), label=style.label(classes[k], 18)) for k in present[:36]]
+    handles += [Patch(color="none", label=f"and {len(present) - 36} more")] if len(present) > 36 else []
+    marks = [Patch(color=WRONG, label="wrong in both" if several else "wrong")]
+    if several:
+        name = style.label(first, 24)
+        marks += [Patch(color=MENDED, label=f"right, {name} wrong"), Patch(color=SPOILT, label=f"wrong, {name} right")]
+    figure.legend(handles=handles, loc="outside lower left", ncols=9, fontsize=6.5, handlelength=1, columnspacing=1)
+    figure.legend(handles=marks, loc="outside upper left", ncols=3, fontsize=7.5, handlelength=1)
+
+
+def write(figure: Any, path: Path) -> Path:
+    """Writes the figure as PNG aside, then renames."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}")
+    figure.savefig(aside, format="png", dpi=150, metadata={"Software": None})
+    aside.replace(path)
+    return path

@@ -1,0 +1,235 @@
+"""The figures of one report, as SVG: measured beside published, per-class gains, cost, and training curves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reports.figures import curves, deletions, features, per_class, scatter, style
+from reports.table_report import Sheet, Shown
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One drawn figure: its file name, its SVG, and what it shows in words."""
+
+    name: str
+    svg: str
+    alternative: str
+
+
+def draw(sheet: Sheet) -> list[Figure]:
+    """The figures that the sheet has data for; none where nothing is measured."""
+    with style.styled():
+        makes = (_comparison, _agreement, _classes, _cost, _picked, _curves)
+        found = [figure for make in makes if (figure := make(sheet)) is not None]
+        return found + [Figure(name, style.svg(made), words) for name, made, words in features.figures(sheet)]
+
+
+def _agreement(sheet: Sheet) -> Figure | None:
+    return _named("agreement.svg", scatter.scatter(sheet))
+
+
+def _classes(sheet: Sheet) -> Figure | None:
+    return _named("classes.svg", per_class.classes(sheet))
+
+
+def _cost(sheet: Sheet) -> Figure | None:
+    return _named("cost.svg", per_class.cost(sheet))
+
+
+def _picked(sheet: Sheet) -> Figure | None:
+    return _named("frequency.svg", deletions.figure(sheet))
+
+
+def _named(name: str, made: tuple[Any, str] | None) -> Figure | None:
+    return Figure(name, style.svg(made[0]), made[1]) if made is not None else None
+
+
+# --------------------------------------------------------------------------------------- measured beside published
+
+
+def _comparison(sheet: Sheet) -> Figure | None:
+    """A panel per measured column: bars for counts and times (as ratios where a reference row is set), dots for scores."""
+    columns = [c for c in sheet.columns if any(_finite(s) for s in _column(sheet, c))]
+    if not columns:
+        return None
+    rows = [r for r in sheet.rows if any(_drawn(sheet.cells[r, c]) for c in columns if (r, c) in sheet.cells)]
+    across = min(len(columns), 5)
+    down = math.ceil(len(columns) / across)
+    labels = [style.label(sheet.table.name_of(row), 36) for row in rows]
+    width = 2.15 * across + 0.075 * max(map(len, labels))
+    figure = style.canvas(max(4.5, width), (0.75 + 0.29 * len(rows)) * down + 0.25)
+    drawn: set[str] = set()
+    for i, column in enumerate(columns):
+        ax = figure.add_subplot(down, across, i + 1)
+        drawn |= _panel(ax, sheet, column, rows)
+        ax.set_yticks(range(len(rows)), labels if i % across == 0 else [])
+        ax.tick_params(axis="y", length=0)
+    if drawn != {"measured"}:
+        handles = [_handle(kind) for kind in _LOOKS if kind in drawn]
+        figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), handlelength=1.2)
+    names = ", ".join(style.plain(sheet.table.columns[c].label or c) for c in columns)
+    beside = "Measured beside published values" if "published" in drawn else "Measured values"
+    return Figure("measured.svg", style.svg(figure), f"{beside}, a line per row, one panel per column: {names}")
+
+
+_LOOKS: dict[str, dict[str, Any]] = {
+    "measured": {"facecolor": style.MEASURED, "edgecolor": style.MEASURED},
+    "measured on a fitted reconstruction": {"facecolor": style.FITTED, "edgecolor": style.MEASURED},
+    "published": {"facecolor": style.PUBLISHED, "edgecolor": style.PUBLISHED},
+    "quartiles, or one standard deviation": {},
+}
+_MEASURED, _FITTED, _PUBLISHED, _SPREAD = _LOOKS
+
+
+def _handle(kind: str) -> Any:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    return Patch(label=kind, **_LOOKS[kind]) if _LOOKS[kind] else Line2D([], [], color=style.INK, lw=1, label=kind)
+
+
+def _column(sheet: Sheet, column: str) -> list[Shown]:
+    return [sheet.cells[row, column] for row in sheet.rows if (row, column) in sheet.cells]
+
+
+def _finite(shown: Shown) -> bool:
+    return shown.measured and math.isfinite(shown.mean)
+
+
+def _drawn(shown: Shown) -> bool:
+    return _finite(shown) or shown.published is not None
+
+
+def _panel(ax: Any, sheet: Sheet, column: str, rows: Sequence[str]) -> set[str]:
+    """Draws one column; returns which kinds of mark are in it."""
+    spec, measure = sheet.table.columns[column], sheet.table.measure_of(column)
+    base = sheet.cells.get((spec.relative_to, column)) if spec.relative_to else None
+    relative = base is not None and _finite(base) and base.mean > 0
+    by = base.mean if relative and base is not None else 1.0
+    paper_by = base.published.value if relative and base is not None and base.published is not None else 1.0
+    compare = sheet.comparable and (measure.portable or relative)
+    dots = not measure.exact and measure.portable
+    cells = {y: sheet.cells[row, column] for y, row in enumerate(rows) if (row, column) in sheet.cells}
+    several = compare and any(shown.published is not None for shown in cells.values())
+    shift = 0.2 if several and not dots else 0.0
+    kinds: set[str] = set()
+    for y, shown in cells.items():
+        if compare and shown.published is not None:
+            kinds.add(_mark(ax, y + shift, shown.published.value / paper_by, None, _PUBLISHED, dot=dots))
+        if _finite(shown):
+            kind = _FITTED if shown.provenance.get("evidence") == "fitted" and compare else _MEASURED
+            spread = _spread(shown, by)
+            kinds |= {_mark(ax, y - shift, shown.mean / by, spread, kind, dot=dots), *([_SPREAD] if spread else [])}
+    ax.set_ylim(len(rows) - 0.45, -0.55)
+    ax.grid(visible=False, axis="y")
+    to = sheet.table.name_of(spec.relative_to) if relative and spec.relative_to else ""
+    unit = f"× {style.label(to, 16)}" if to else measure.unit
+    ax.set_title(style.label(spec.label or column, 24) + (f" ({unit})" if unit else ""))
+    if dots:
+        ax.margins(x=0.08)
+    else:
+        ax.set_xlim(left=0)
+    return kinds
+
+
+def _mark(ax: Any, y: float, value: float, spread: tuple[float, float] | None, kind: str, *, dot: bool) -> str:
+    look = _LOOKS[kind]
+    if dot:
+        size = 9 if kind == _PUBLISHED else 6
+        ax.plot([value], [y], "o", mfc=look["facecolor"], mec=look["edgecolor"], markersize=size, zorder=3)
+    else:
+        ax.barh(y, value, height=0.36, linewidth=0.8, zorder=2, **look)
+    if spread is not None:
+        ax.plot(spread, [y, y], color=style.INK, linewidth=1, zorder=4)
+    return kind
+
+
+def _spread(shown: Shown, by: float) -> tuple[float, float] | None:
+    """The line through a mark: quartiles of a time, one standard deviation to both sides of several seeds."""
+    if shown.quartiles is not None:
+        return shown.quartiles[0] / by, shown.quartiles[1] / by
+    if len(shown.values) > 1:
+        return (shown.mean - shown.deviation) / by, (shown.mean + shown.deviation) / by
+    return None
+
+
+# ------------------------------------------------------------------------------------------------ training curves
+
+
+def _curves(sheet: Sheet) -> Figure | None:
+    """Loss over iterations, a panel per set of trainings, a line per row, a band over seeds; mIoU where they were tested."""
+    panels = [(f"{name}{also}", bands, key) for key, also in _DRAWN.items() for name, bands in _trained(sheet, key)]
+    if not panels:
+        return None
+    rows = list(dict.fromkeys(row for _, bands, _ in panels for row in bands))
+    looks = {row: style.line_look(i) for i, row in enumerate(rows)}
+    across = 2 if len(panels) in (2, 4) else min(3, len(panels))
+    down = math.ceil(len(panels) / across)
+    figure = style.canvas({1: 6.0, 2: 9.0, 3: 10.8}[across], 2.7 * down + 0.2 * math.ceil(len(rows) / (2 * across)))
+    for i, (column, bands, key) in enumerate(panels):
+        _lines(figure.add_subplot(down, across, i + 1), column, bands, looks, key, last=i + across >= len(panels))
+    from matplotlib.lines import Line2D
+
+    labels = [style.label(sheet.table.name_of(row)) for row in rows]
+    handles = [Line2D([], [], label=label, **looks[row]) for row, label in zip(rows, labels)]
+    figure.legend(handles=handles, loc="outside lower left", ncols=max(1, min(len(handles), 2 * across)))
+    seeds = max(b.seeds for _, bands, _ in panels for b in bands.values())
+    band_text = f", bands over {seeds} seeds" if seeds > 1 else ""
+    names = ", ".join(style.label(column) for column, _, _ in panels)
+    return Figure("curves.svg", style.svg(figure), f"Training loss over iterations, a line per row{band_text}: {names}")
+
+
+_DRAWN = {"loss": "", "miou": ", tested while training"}
+"""What is drawn of a training's curve, and what the panel's title says of it."""
+
+
+def _lines(
+    ax: Any, title: str, bands: dict[str, curves.Band], looks: dict[str, dict[str, Any]], key: str, *, last: bool
+) -> None:
+    for row, band in bands.items():
+        ax.plot(band.iterations, band.mean, linewidth=1.4, **looks[row])
+        if band.seeds > 1:
+            ax.fill_between(band.iterations, band.low, band.high, color=looks[row]["color"], alpha=0.15, linewidth=0)
+    ax.set_title(style.label(title, 34))
+    ax.set_xlabel("iteration" if last else "")
+    ax.set_ylabel({"loss": "training loss, all terms", "miou": "mIoU, %"}[key])
+    ax.margins(x=0.01)
+    highest, lowest = max(b.mean[0] for b in bands.values()), min(min(b.mean) for b in bands.values())
+    if key == "loss" and 0 < lowest < highest / 8:
+        from matplotlib.ticker import LogLocator, NullFormatter
+
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _trained(sheet: Sheet, key: str) -> Iterator[tuple[str, dict[str, curves.Band]]]:
+    """(label, {row: curve of `key`}) of every distinct set of trainings; columns that share theirs (mIoU, accuracy) are
+    drawn once."""
+    seen: set[tuple[str, ...]] = set()
+    for column in sheet.columns:
+        bands: dict[str, curves.Band] = {}
+        keys: list[str] = []
+        for shown in _column(sheet, column):
+            found = curves.band([result.folder for result in shown.trainings], key)
+            if found is not None:
+                bands[shown.row] = found
+                keys += [result.job.key for result in shown.trainings]
+        if bands and tuple(keys) not in seen:
+            seen.add(tuple(keys))
+            yield _where(sheet, column), bands
+
+
+def _where(sheet: Sheet, column: str) -> str:
+    """What the trainings of a column are on: the column's name, or the dataset where several columns show one training."""
+    name = sheet.table.recipe_of(column)
+    same = [c for c in sheet.columns if sheet.table.recipe_of(c) == name]
+    trained = [c for c in same if sheet.table.measure_of(c).kind in ("train", "evaluate")]
+    if len(trained) > 1 and name in sheet.recipes:
+        return sheet.recipes[name].dataset
+    return sheet.table.columns[column].label or column

@@ -1,0 +1,94 @@
+"""The sheet as CSV, one line per cell: for spreadsheets, scripts and diffs."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from reports.table_report import Sheet, Shown
+
+HEADER = (
+    "table",
+    "row",
+    "column",
+    "measured",
+    "published",
+    "difference",
+    "unit",
+    "convention",
+    "verdict",
+    "n",
+    "profile",
+    "seeds",
+    "keys",
+    "commit",
+    "device",
+    "packages",
+    "data",
+    "recipe",
+)
+_NAMED_BY_NONE = "named by no cell"
+
+
+def render(sheet: Sheet, header: bool = True) -> str:
+    """CSV text, a line per cell (RFC 4180 quoting, `\\n` line ends).
+
+    `header=False` leaves the first line out, to append to another table's. `measured` and `difference` have all their
+    digits, `published` those that the paper prints; `verdict` is the cell's state where nothing was measured, and a stale
+    value is not given. A last line without row and column counts, as `n`, the finished jobs in the store that no cell is
+    about.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    if header:
+        writer.writerow(HEADER)
+    writer.writerows(_line(sheet, shown) for shown in sheet)
+    if sheet.others:
+        blank = dict.fromkeys(HEADER, "")
+        told = {
+            "table": sheet.table.id,
+            "verdict": _NAMED_BY_NONE,
+            "n": str(sheet.others),
+            "profile": sheet.profile.name,
+        }
+        writer.writerow((blank | told).values())
+    return out.getvalue()
+
+
+def _line(sheet: Sheet, shown: Shown) -> tuple[str, ...]:
+    return (
+        sheet.table.id,
+        shown.row,
+        shown.column,
+        _number(shown.mean) if shown.values else "",
+        shown.published.printed if shown.published is not None else "",
+        _number(shown.difference) if shown.difference is not None else "",
+        shown.measure.unit,
+        shown.convention,
+        shown.outcome,
+        str(len(shown.values)),
+        sheet.profile.name,
+        *_origin(sheet, shown),
+    )
+
+
+def _origin(sheet: Sheet, shown: Shown) -> tuple[str, ...]:
+    """Where a cell's numbers come from; entries of one field are set apart by `; `."""
+    results = {r.job.key: r for r in (*shown.trainings, *shown.results)}.values()
+    told = [r.environment for r in results]
+    commits = (f"{e.get('commit') or 'unknown'}{' with uncommitted changes' if e.get('dirty') else ''}" for e in told)
+    devices = (", driver ".join(str(e[k]) for k in ("device", "driver") if e.get(k)) for e in told)
+    packages = (f"{name} {version}" for e in told for name, version in (e.get("packages") or {}).items())
+    data = (f"{name} {digest}" for r in results for name, digest in (r.job.parts.get("data") or {}).items())
+    name = sheet.table.recipe_of(shown.column, shown.row)
+    recipe = sheet.recipes.get(name or "") if shown.jobs and shown.measure.kind in ("train", "evaluate") else None
+    differs = "".join(f"; {key}: {why}" for key, why in recipe.differs.items()) if recipe is not None else ""
+    return (
+        *("; ".join(map(str, dict.fromkeys(values))) for values in (shown.seeds, (r.job.key for r in results))),
+        *("; ".join(dict.fromkeys(values)) for values in (commits, devices, packages, data)),
+        f"{name}{differs}" if recipe is not None else "",
+    )
+
+
+def _number(value: float) -> str:
+    return format(value, ".12g")

@@ -1,0 +1,248 @@
+"""The collapsible part of a Markdown report: what every number rests on, enough to doubt it or to repeat it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from harness import ROOT
+from harness.plan.durations import work
+from harness.store.store import Result
+from harness.table.schema import Table
+from harness.text import plural
+from reports.table_report import Sheet, Shown
+from reports.text import line, markdown, number, signed
+
+_IDENTITY = ("commit", "dirty", "python", "packages", "device", "driver", "threads", "system")
+
+
+def render(sheet: Sheet) -> Iterator[str]:
+    """Sections as `<details>` blocks: cells, rows, runs, environments, recipes."""
+    yield "## Details\n"
+    environments = _environments(sheet)
+    yield from _block("Every cell: what was measured, what is published and where, and why the verdict", _cells(sheet))
+    yield from _block("Rows: what each one is", _rows(sheet))
+    yield from _block("Runs: seeds, keys, dates, durations", _runs(sheet, environments))
+    yield from _block("Environments", _environment_lines(environments))
+    yield from _block("Data", _data(sheet))
+    yield from _block("Recipes and what they change", _recipes(sheet))
+
+
+def _block(summary: str, lines: Iterator[str]) -> Iterator[str]:
+    content = list(lines)
+    if content:
+        yield f"<details><summary>{summary}</summary>\n"
+        yield from content
+        yield "\n</details>\n"
+
+
+def place(table: Table) -> str:
+    """The table file as a person names it: relative to the checkout, without the folders of this machine."""
+    path = Path(table.path)
+    try:
+        return line(str(path.resolve().relative_to(ROOT)))
+    except ValueError:
+        return line(path.name)
+
+
+def options(sheet: Sheet) -> str:
+    """The options of the command that measures this sheet."""
+    given = [] if sheet.profile.name == "paper" else ["--profile", sheet.profile.name]
+    given += ["--seeds", str(len(sheet.repetitions))] if len(sheet.repetitions) > 1 else []
+    if set(sheet.rows) != set(sheet.table.rows):
+        given += [part for row in sheet.rows for part in ("--rows", row)]
+    if set(sheet.columns) != set(sheet.table.columns):
+        given += [part for column in sheet.columns for part in ("--columns", column)]
+    return "".join(f" {shlex.quote(line(part))}" for part in given)
+
+
+# ------------------------------------------------------------------------------------------------------- the cells
+
+
+def _cells(sheet: Sheet) -> Iterator[str]:
+    shared: dict[str, set[str]] = {}
+    for shown in sheet:
+        if shown.published is not None:
+            shared[shown.column] = shared.get(shown.column, set(_facts(shown))) & set(_facts(shown))
+    for column, facts in shared.items():
+        first = next(s for s in sheet if s.column == column and s.published is not None)
+        told = [fact for fact in _facts(first) if fact in facts]
+        label = sheet.table.columns[column].label or column
+        yield f"- published values of column {markdown(label)}: {markdown('; '.join(told))}"
+    yield "\n| Cell | Measured | Published | Difference | Outcome | Why |\n|---|---|---|---|---|---|"
+    for shown in sheet:
+        reason = shown.verdict.reason if shown.measured else shown.reason
+        reason += f"; {shown.reason}" if shown.state == "partly" else ""
+        own = [fact for fact in _facts(shown) if fact not in shared.get(shown.column, set())]
+        yield (
+            f"| {markdown(f'{shown.row} / {shown.column}')} | {_measured(shown)} | {_published(shown, own)} |"
+            f" {'' if shown.difference is None else signed(shown.difference, shown.decimals + 2)} |"
+            f" {shown.outcome} | {markdown(reason)} |"
+        )
+
+
+def _measured(shown: Shown) -> str:
+    """All digits of every repetition, with unit and convention."""
+    values = [format(v, ".10g") for v in (shown.values or shown.old)]
+    text = ", ".join(values[:12]) + (f", … ({len(values)} in all)" if len(values) > 12 else "")
+    if not values:
+        return "–"
+    about = " ".join(part for part in (shown.measure.unit, f"({shown.convention})" if shown.convention else "") if part)
+    return markdown(f"{text} {about}".strip()) + (" *stale*" if shown.old else "")
+
+
+def _published(shown: Shown, own: list[str]) -> str:
+    """The published value with what sets it apart from the others of its column."""
+    if shown.published is None:
+        return "–"
+    row = shown.another or shown.provenance.get("row")
+    return markdown(f"{shown.published.printed} {shown.measure.unit} ({'; '.join([f'row {row}', *own])})")
+
+
+def _facts(shown: Shown) -> list[str]:
+    """Where a published value stands and how it is to be read."""
+    told = shown.provenance
+    if shown.published is None or not told:
+        return []
+    where = [f"arXiv {told['arxiv']}"] if told.get("arxiv") else [str(told.get("paper", ""))]
+    where += [f"Table {told['table']}"] if told.get("table") is not None else []
+    decimals = told.get("decimals")
+    facts = [", ".join([*where, f"column {told.get('column')}"])]
+    facts.append(
+        f"{decimals} {'decimal' if decimals == 1 else 'decimals'}, {_ROUNDINGS[told.get('rounding', 'round')]}"
+    )
+    facts += [] if shown.measure.exact else [f"statistic: {told.get('statistic')}"]
+    facts += [f"{name}: {told[name]}" for name in ("split", "protocol", "convention") if told.get(name)]
+    return facts + ([f"module {told['evidence']}"] if told.get("evidence") and not shown.another else [])
+
+
+_ROUNDINGS = {"round": "rounded", "truncate": "truncated"}
+
+
+def _rows(sheet: Sheet) -> Iterator[str]:
+    for key in sheet.rows:
+        row = sheet.table.rows[key]
+        parts = [f"method {_reference(row.method)}"] if row.method is not None else []
+        if row.module is not None:
+            note = f": {row.module.note}" if row.module.note else ""
+            parts.append(f"module {_reference(row.module)}, {row.module.evidence}{note}")
+        parts += [f"quoted from {row.cited}"] if row.cited is not None else []
+        parts += [f"awaits {row.awaits}"] if row.awaits is not None else []
+        parts += [f"in {column}: {_options(cell.options)}" for column, cell in row.cells.items() if cell.options]
+        parts += [f"compared with the published {row.compared_with}"] if row.compared_with is not None else []
+        text = markdown("; ".join([*parts, *row.notes]))
+        yield f"- **{markdown(sheet.table.name_of(key))}** ({markdown(key)}): {text}"
+
+
+def _reference(ref: Any) -> str:
+    return ref.name + (f" ({_options(ref.options)})" if ref.options else "")
+
+
+def _options(given: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in given.items())
+
+
+# -------------------------------------------------------------------------------------------------------- the runs
+
+
+def _runs(sheet: Sheet, environments: Mapping[str, tuple[int, Mapping[str, Any]]]) -> Iterator[str]:
+    shown_by: dict[str, list[str]] = {}
+    for shown in sheet:
+        for result in (*shown.trainings, *shown.results):
+            shown_by.setdefault(result.job.key, []).append(f"{shown.row} / {shown.column}")
+    results = sheet.results()
+    if not results:
+        return
+    total = sum(map(work, results.values()))
+    yield f"{plural(len(results), 'job')}, {total:.0f} s in all. A key names configuration, code, data and weights together.\n"
+    yield "| Job | For | Seed | Key | Started (UTC) | Seconds | Environment | Told |\n|---|---|---|---|---|---:|---|---|"
+    for key, result in results.items():
+        cells = list(dict.fromkeys(shown_by[key]))
+        used = ", ".join(cells[:2]) + (f" and {len(cells) - 2} more" if len(cells) > 2 else "")
+        started = datetime.fromtimestamp(result.started, UTC).strftime("%Y-%m-%d %H:%M")
+        yield (
+            f"| {result.job.kind} | {markdown(used)} | {result.job.config.get('seed', '')} | `{key[:16]}` |"
+            f" {started} | {work(result):.1f} | E{environments[_identity(result)][0]} | {_told(result)} |"
+        )
+
+
+_TOLD = {
+    "iterations": "{} iterations",
+    "final_loss": "final loss {}",
+    "train_throughput": "{} images/s",
+    "data_wait": "{} % waiting for data",
+    "images": "{} images",
+    "aacc": "{} % pixel accuracy",
+}
+
+
+def _told(result: Result) -> str:
+    found = ((text, result.value(name)) for name, text in _TOLD.items())
+    return ", ".join(text.format(number(m.value)) for text, m in found if m is not None)
+
+
+def _identity(result: Result) -> str:
+    return json.dumps({k: result.environment.get(k) for k in _IDENTITY}, sort_keys=True, default=str)
+
+
+def _environments(sheet: Sheet) -> dict[str, tuple[int, Mapping[str, Any]]]:
+    """{identity: (number, environment)} of everything that differs between the sheet's results."""
+    found: dict[str, tuple[int, Mapping[str, Any]]] = {}
+    for result in sheet.results().values():
+        found.setdefault(_identity(result), (len(found) + 1, result.environment))
+    return found
+
+
+def _environment_lines(environments: Mapping[str, tuple[int, Mapping[str, Any]]]) -> Iterator[str]:
+    for i, told in environments.values():
+        packages = ", ".join(f"{name} {version}" for name, version in (told.get("packages") or {}).items())
+        commit = str(told.get("commit") or "unknown commit")
+        state = " with uncommitted changes" if told.get("dirty") else ""
+        parts = [
+            f"commit {commit}{state}",
+            f"{told.get('device', 'unknown device')}, {told.get('threads', '?')} threads",
+            *([f"driver {told['driver']}"] if told.get("driver") else []),
+            str(told.get("system", "")),
+            f"Python {told.get('python', '?')}",
+            packages,
+        ]
+        yield f"- **E{i}**: {markdown(' · '.join(part for part in parts if part))}"
+
+
+def _data(sheet: Sheet) -> Iterator[str]:
+    """The manifest of every dataset: a digest of all of its files."""
+    found = {str(k): str(v) for r in sheet.results().values() for k, v in (r.job.parts.get("data") or {}).items()}
+    about = ", embedded scenes that stand in for it" if sheet.profile.synthetic is not None else ""
+    yield from (f"- **{markdown(name)}**: manifest `{line(digest)[:16]}`{about}" for name, digest in found.items())
+
+
+# ----------------------------------------------------------------------------------------------------- the recipes
+
+
+def _recipes(sheet: Sheet) -> Iterator[str]:
+    for name, recipe in sheet.recipes.items():
+        length = f"{recipe.epochs} epochs" if recipe.epochs is not None else f"{recipe.iterations} iterations"
+        crop = "×".join(map(str, recipe.augmentation.crop))
+        optimizer, schedule = recipe.optimizer, recipe.schedule
+        text = (
+            f"{recipe.dataset}, {length}, batch {recipe.batch_size}, crop {crop}, {optimizer.name} at {optimizer.lr:g}, weight"
+            f" decay {optimizer.weight_decay:g}, {schedule.name}; tested on {recipe.test.split}, {recipe.test.mode}"
+        )
+        source = f"; source: {recipe.source}" if recipe.source else ""
+        yield f"- **{markdown(name)}**: {markdown(text + source)}"
+        yield from (f"  - {markdown(key)}: {markdown(why)}" for key, why in recipe.differs.items())
+    changed = {
+        "recipe": sheet.profile.recipe,
+        "model": sheet.profile.model.given(),
+        "length of the training": sheet.profile.shorten,
+        "synthetic data": sheet.profile.synthetic.model_dump() if sheet.profile.synthetic is not None else None,
+        "side of given feature maps": sheet.profile.features_side,
+    }
+    for what, value in changed.items():
+        if value:
+            text = json.dumps(value, ensure_ascii=False)
+            yield f"- profile {markdown(sheet.profile.name)} changes {what}: {markdown(text)}"

@@ -1,0 +1,327 @@
+"""The sheet as Markdown that renders on a code host: the paper's table with the measured numbers in it, and why to trust them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import quote
+
+from harness.table.schema import Table
+from harness.text import duration, plural
+from reports import advice, claims, reproduce, row_headers, verdict
+from reports.formats import details
+from reports.table_report import Sheet, Shown
+from reports.text import markdown, number, sentence, shorten, signed
+
+LABEL = 120  # characters of a label shown in the table; the whole of it stands under "Rows"
+
+MEANINGS = {
+    verdict.REPRODUCED: "prints the published digits (counts), or its 90 % interval lies within the margin",
+    verdict.INFERRED: "prints the published digits, but part of the module is inferred and stated by no source",
+    verdict.FITTED: "prints the published digits because the module was reconstructed to do so: no evidence",
+    verdict.NOT_REPRODUCED: "other digits (counts), or its 90 % interval lies wholly outside the margin",
+    verdict.INCONCLUSIVE: "one seed, or a 90 % interval across the edge of the margin; how many more seeds would decide, if any",
+    verdict.NOT_COMPARABLE: "measured under a profile whose numbers mean something else",
+    verdict.OTHER_MACHINE: "depends on the machine: only the ratio between rows compares",
+    verdict.INVALID: "the measurement is NaN or infinite",
+    verdict.UNPUBLISHED: "measured; the paper prints no value",
+    "stale": "measured before the code, the data or the weights changed",
+    "failed": "its job ended without a result",
+    "blocked": "cannot run here: data or weights are missing",
+    "absent": "its job does not measure this here",
+    "unreadable": "a result is there that this version cannot read",
+    "not run": "not measured yet",
+    "on request": "runs only when its column is named",
+    "cited": "the paper quotes it from elsewhere; never run",
+    "awaits": "no method for this row yet",
+}
+
+
+def render(sheet: Sheet, *, figures: Mapping[str, str] | None = None) -> str:
+    """The report. `figures` maps a text alternative to the figure's path relative to the report."""
+    notes = _Footnotes()
+    table = list(_table(sheet, notes))
+    parts = [
+        *_head(sheet),
+        *table,
+        *notes.lines(),
+        *_verdicts(sheet),
+        *_claims(sheet),
+        *_decide(sheet),
+        *_gains(sheet),
+        *_rankings(sheet),
+        *_figures(figures or {}),
+        *_notes(sheet.table),
+        *details.render(sheet),
+        *_repeat(sheet),
+    ]
+    return "\n".join(parts).rstrip("\n") + "\n"
+
+
+class _Footnotes:
+    """Numbers footnotes in the order in which cells first need them."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def mark(self, texts: Sequence[str]) -> str:
+        numbers = [str(self._numbers.setdefault(text, len(self._numbers) + 1)) for text in texts]
+        return f"<sup>{', '.join(numbers)}</sup>" if numbers else ""
+
+    def lines(self) -> list[str]:
+        return [*(f"{i}. {markdown(sentence(text))}" for text, i in self._numbers.items()), ""] if self._numbers else []
+
+
+# ------------------------------------------------------------------------------------------------------ the head
+
+
+def _head(sheet: Sheet) -> Iterator[str]:
+    table, source = sheet.table, sheet.table.published.source
+    yield f"# {markdown(table.name)}: {markdown(table.title)}\n"
+    if table.published.values:
+        places = []
+        if source.arxiv:
+            places.append(f"[arXiv {markdown(source.arxiv)}](https://arxiv.org/abs/{quote(source.arxiv)})")
+        places += [f"doi {markdown(source.doi)}"] if source.doi else []
+        places += [markdown(source.venue)] if source.venue else []
+        places += [f"Table {markdown(str(source.table))}"] if source.table is not None else []
+        yield "Published: " + (" · ".join(places) or "source not stated") + "\n"
+    else:
+        yield "A table of our own: nothing is published to compare with.\n"
+    if table.about:
+        yield markdown(table.about) + "\n"
+    if sheet.comparable:
+        yield f"Profile **{markdown(sheet.profile.name)}**: {markdown(sheet.profile.about)}.\n"
+    else:
+        told = (
+            "Only the claims are judged"
+            if sheet.profile.claims_only
+            else "No number here says anything about the paper's"
+        )
+        yield (
+            f"> **Profile {markdown(sheet.profile.name)}, not comparable with the paper**: {markdown(sheet.profile.about)}. "
+            f"{told}.\n"
+        )
+    cells = list(sheet)
+    measured = sum(shown.measured for shown in cells)
+    counts = " · ".join(f"{count} {outcome}" for outcome, count in sheet.counts().items())
+    yield f"{measured} of {len(cells)} cells measured" + (f": {counts}.\n" if counts else ".\n")
+    if sheet.others:
+        yield f"{reproduce.unnamed(sheet.others)}; `python -m harness site` lists them.\n"
+
+
+# ----------------------------------------------------------------------------------------------------- the table
+
+
+def _table(sheet: Sheet, notes: _Footnotes) -> Iterator[str]:
+    table = sheet.table
+    if not sheet.rows:
+        yield "*No cell is selected.*\n"
+        return
+    heads = row_headers.heads(table)
+    titles = [markdown(shorten(title, LABEL)) for title in heads.values()]
+    yield "| " + " | ".join([*titles, *(_heading(sheet, column, notes) for column in sheet.columns)]) + " |"
+    empty = " |" * (len(heads) - 1 + len(sheet.columns))
+    yield "|---|" + "---|" * (len(heads) - 1 + len(sheet.columns))
+    group, extra = "", False
+    for key in sheet.rows:
+        row = table.rows[key]
+        if row.extra and not extra:
+            extra = True
+            yield "| *Not in the paper's table, ours* |" + empty
+        elif row.group and row.group != group:
+            yield f"| **{markdown(shorten(row.group, LABEL))}** |" + empty
+        group = row.group
+        names = [markdown(shorten(name, LABEL)) for name in row_headers.names(table, key, list(heads))]
+        shown = (sheet.cells.get((key, column)) for column in sheet.columns)
+        yield "| " + " | ".join([*names, *(_cell(sheet, c, notes) if c is not None else "" for c in shown)]) + " |"
+    yield ""
+
+
+def _heading(sheet: Sheet, column: str, notes: _Footnotes) -> str:
+    spec, measure = sheet.table.columns[column], sheet.table.measure_of(column)
+    about = [measure.unit] if measure.unit else []
+    about += [markdown(sheet.table.convention_of(column))] if measure.name == "flops" else []
+    about += [f"ratio to {_label(sheet.table, spec.relative_to)}"] if spec.relative_to else []
+    head = markdown(shorten(spec.label or column, LABEL)) + (f" ({'; '.join(about)})" if about else "")
+    told = {s.convention for s in sheet if s.column == column and s.measured} - {"", sheet.table.convention_of(column)}
+    texts = [spec.note] if spec.note else []
+    return head + notes.mark(texts + ([f"measured: {'; '.join(sorted(told))}"] if told else []))
+
+
+def _label(table: Table, row: str) -> str:
+    return markdown(shorten(table.name_of(row), 40))
+
+
+def _cell(sheet: Sheet, shown: Shown, notes: _Footnotes) -> str:
+    """`42.21 · paper 42.21 · **reproduced**`, or what stands in the place of a value, with its footnotes."""
+    mark = notes.mark(shown.footnotes)
+    paper = f"paper {markdown(shown.published.printed)}" if shown.published is not None else ""
+    ratio = shown.ratio
+    if not shown.measured:
+        paper += f", {ratio.published:.2f} ×" if paper and ratio is not None and ratio.published is not None else ""
+        state = "" if shown.state == "not run" else f"*{shown.state}*{mark}"
+        return " · ".join(part for part in ("–", paper, state) if part)
+    parts = [_value(shown)]
+    if ratio is not None and ratio.measured is not None:
+        parts.append(f"{ratio.measured:.2f} ×")
+    if paper:
+        paper += f", {ratio.published:.2f} ×" if ratio is not None and ratio.published is not None else ""
+        parts.append(paper + _difference(shown))
+    word = "" if shown.verdict.word in (verdict.UNPUBLISHED, verdict.OTHER_MACHINE) else shown.verdict.word
+    if word == verdict.NOT_COMPARABLE:
+        word = ""  # said once, above the table
+    if word == verdict.INCONCLUSIVE and shown.verdict.more is not None:
+        word += f" ({plural(shown.verdict.more, 'more seed')})"
+    if word:
+        weak = shown.verdict.word in (verdict.FITTED, verdict.INFERRED, verdict.INCONCLUSIVE)
+        parts.append(f"*{word}*" if weak else f"**{word}**")
+    return " · ".join(parts) + mark
+
+
+def _value(shown: Shown) -> str:
+    if len(shown.values) > 1:
+        return f"{shown.text} ± {number(shown.deviation, 2)} (n = {len(shown.values)})"
+    if shown.quartiles is not None:
+        low, high = (verdict.printed(q, shown.decimals) for q in shown.quartiles)
+        return f"{shown.text} ({low} … {high})"
+    return shown.text
+
+
+def _difference(shown: Shown) -> str:
+    """The difference where it says something: not for equal digits, nor between machines or profiles."""
+    silent = (verdict.OTHER_MACHINE, verdict.NOT_COMPARABLE, verdict.INVALID)
+    if shown.difference is None or shown.verdict.word in silent:
+        return ""
+    text = signed(shown.difference, shown.decimals)
+    return "" if text.startswith("±") else f" ({text})"
+
+
+# ---------------------------------------------------------------------------------------------- below the table
+
+
+def _verdicts(sheet: Sheet) -> Iterator[str]:
+    yield "## Verdicts\n"
+    yield "| Cells | Outcome | Meaning |\n|---:|---|---|"
+    for outcome, count in sheet.counts().items():
+        yield f"| {count} | {outcome} | {markdown(MEANINGS.get(outcome, ''))} |"
+    yield ""
+    if any(shown.quartiles is not None for shown in sheet):
+        yield "Times and memory are medians, with their quartiles in brackets where there are several passes.\n"
+
+
+def _claims(sheet: Sheet) -> Iterator[str]:
+    judgements = claims.judge(sheet)
+    if not judgements:
+        return
+    yield "## Claims\n"
+    yield "| Claim | Outcome | Per column |\n|---|---|---|"
+    for judgement in judgements:
+        text = claims.said(judgement.claim, lambda row: _label(sheet.table, row))
+        told = judgement.outcome != claims.UNMEASURED
+        several = len(judgement.claim.steps) > 1
+        parts = (
+            "<br>".join(_part(sheet, part, told=told, named=several) for part in judgement.parts)
+            or "no column selected"
+        )
+        yield f"| {text} | **{judgement.outcome}** | {parts} |"
+    yield "\nDifferences are in favour of the claim; brackets are 90 % intervals. A claim holds when each of its"
+    yield "comparisons does, and does not when one is refuted at 5 % shared among them.\n"
+
+
+def _part(sheet: Sheet, part: claims.Part, *, told: bool, named: bool) -> str:
+    """`ADE20K: holds, +6.40 [+5.91, +6.89], paper +6.65 (3 seeds, paired)`; `named`: with the row of the step."""
+    texts = [part.outcome] if told else []
+    if part.difference is not None:
+        texts.append(_signed(sheet, part.column, part.difference))
+    if part.interval is not None:
+        texts[-1] += (
+            f" [{_signed(sheet, part.column, part.interval[0])}, {_signed(sheet, part.column, part.interval[1])}]"
+        )
+    if part.published is not None:
+        texts.append(f"paper {_signed(sheet, part.column, part.published)}")
+    label = markdown(shorten(sheet.table.columns[part.column].label or part.column, 40))
+    label += f" · {_label(sheet.table, part.better)}" if named else ""
+    return f"{label}: {', '.join(texts)}" + (f" ({markdown(part.reason)})" if part.reason and told else "")
+
+
+def _signed(sheet: Sheet, column: str, value: float) -> str:
+    return signed(value, sheet.table.measure_of(column).decimals)
+
+
+def _decide(sheet: Sheet) -> Iterator[str]:
+    steps = advice.steps(sheet)
+    if not steps:
+        return
+    yield "## What would decide\n"
+    yield "If mean and spread stay as they are, cheapest first; a claim or a cell may still turn out either way.\n"
+    yield "| Cell | More seeds | Time, as measured here |\n|---|---:|---:|"
+    for step in steps:
+        column = markdown(shorten(sheet.table.columns[step.column].label or step.column, 40))
+        yield f"| {_label(sheet.table, step.row)}, {column} | {step.seeds} | {duration(step.seconds)} |"
+    yield ""
+
+
+def _gains(sheet: Sheet) -> Iterator[str]:
+    found = claims.gains(sheet)
+    measured = [gain for gain in found if gain.measured is not None]
+    open_ = [gain for gain in found if gain.base is None]
+    if not measured and not open_:
+        return
+    yield "## Printed gains\n"
+    if measured:
+        same = sum((gain.measured or 0.0) * gain.printed > 0 for gain in measured)
+        yield f"{same} of {len(measured)} measured gains have the sign that the paper prints.\n"
+        yield "| Cell | Over | Paper | Here |\n|---|---|---:|---:|"
+        for gain in measured:
+            column = markdown(shorten(sheet.table.columns[gain.column].label or gain.column, 40))
+            pair = (_signed(sheet, gain.column, v) for v in (gain.printed, gain.measured or 0.0))
+            yield f"| {_label(sheet.table, gain.row)}, {column} | {_label(sheet.table, gain.base or '')} | {' | '.join(pair)} |"
+        yield ""
+    for gain in open_:
+        column = markdown(shorten(sheet.table.columns[gain.column].label or gain.column, 40))
+        printed = _signed(sheet, gain.column, gain.printed)
+        yield f"- {_label(sheet.table, gain.row)}, {column}: no row of the table is {printed} away, as the paper prints.\n"
+
+
+def _rankings(sheet: Sheet) -> Iterator[str]:
+    found = claims.rankings(sheet)
+    if not found:
+        return
+    yield "## Order of the rows\n"
+    yield "| Column | Rows | Kendall's τ with the paper's order |\n|---|---:|---|"
+    for ranking in found:
+        label = markdown(shorten(sheet.table.columns[ranking.column].label or ranking.column, LABEL))
+        low_high = f" [{ranking.interval[0]:.2f}, {ranking.interval[1]:.2f}]" if ranking.interval is not None else ""
+        yield f"| {label} | {ranking.rows} | {ranking.tau:.2f}{low_high} |"
+    yield ""
+
+
+def _figures(figures: Mapping[str, str]) -> Iterator[str]:
+    if figures:
+        yield "## Figures\n"
+    for alternative, path in figures.items():
+        yield f"![{markdown(alternative)}]({path})\n"
+
+
+def _notes(table: Table) -> Iterator[str]:
+    if table.notes:
+        yield "## Notes\n"
+        yield from (f"- {markdown(note)}" for note in table.notes)
+        yield ""
+
+
+def _repeat(sheet: Sheet) -> Iterator[str]:
+    yield "## Repeat\n"
+    environments = [r.environment for r in sheet.results().values()]
+    commits = {str(e["commit"]) for e in environments if e.get("commit")}
+    if any(e.get("dirty") for e in environments):
+        yield "Part of this was measured with uncommitted changes, so the commit alone may not give the same keys.\n"
+    elif len(commits) > 1:
+        yield "The measurements are of several commits (see Environments).\n"
+    yield "```"
+    if len(commits) == 1:
+        yield f"git checkout {commits.pop()}"
+    yield f"python -m harness run {details.place(sheet.table)}{details.options(sheet)}"
+    yield "```"
+    yield ""
+    yield reproduce.embed(reproduce.record(sheet))
