@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from host_waits import Synchronisations
-from idrnet_loops import logits as loop_logits
-from idrnet_loops import losses as loop_losses
 
 from methods import registry
 from methods.segmentor import IGNORE, GivenFeatures
+from tests.support.host_waits import Synchronisations
+from tests.support.idrnet_loops import logits as loop_logits
+from tests.support.idrnet_loops import losses as loop_losses
 
 K = 150
 FORMULATIONS = {

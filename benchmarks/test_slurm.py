@@ -18,9 +18,7 @@ from pathlib import Path
 import pytest
 
 from harness import ROOT
-
-sys.path.insert(0, str(ROOT / "tests/slurm"))
-from one_machine import Bench, bench_in, raised
+from tests.support.slurm_machine import Bench, bench_in, raised
 
 JOBS = 200
 POLL = 10.0
@@ -95,9 +93,9 @@ def test_overhead_per_job(bench: Bench, cluster, monkeypatch: pytest.MonkeyPatch
 SIMULATED = """
 import json, os, sys, tempfile
 os.fsync = lambda file: None  # memory is measured, not the disk
-sys.path[:0] = [{root!r}, {root!r} + "/tests/slurm"]
+sys.path.insert(0, {root!r})
 from pathlib import Path
-from pretend import Front, Pretend, job
+from tests.support.fake_slurm import Front, Pretend, job
 count = int(sys.argv[1])
 slurm = Pretend()
 with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:

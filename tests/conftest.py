@@ -9,10 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from house import House
 from hypothesis import HealthCheck, settings
 
 from harness import ROOT
+
+# Processes that tests start import this checkout, also where another one is installed; and each of them is one of many.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+from tests.support.checkout import House
 
 # Started in the background of a script, this process ignores Ctrl-C, and so would the commands that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

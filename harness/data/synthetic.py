@@ -19,12 +19,12 @@ from harness.errors import OutputError, UserError, nearest
 from harness.recipes.profile import Synthetic
 
 # the files whose change makes other scenes
-_WRITERS = ("synthetic.py", "scenes.py", "instances.py", "reading.py", "mat.py")
+_WRITERS = ("synthetic.py", "scenes.py", "annotations/coco.py", "annotations/label_maps.py", "annotations/matlab.py")
 
 
 def write_once(dataset: Dataset, scenes: Synthetic, cache: Path) -> Path:
     """Writes the scenes below `cache` unless they are there, and returns their folder. Safe in several processes."""
-    code = b"".join(Path(__file__).with_name(name).read_bytes() for name in _WRITERS)
+    code = b"".join((Path(__file__).parent / name).read_bytes() for name in _WRITERS)
     facts = repr((dataset.name, dataset.layouts[0], dataset.splits, scenes.model_dump(mode="json"))).encode()
     name = f"{dataset.name}-{hashlib.sha256(code + facts).hexdigest()[:12]}"
     folder = Path(cache) / "synthetic" / name

@@ -26,7 +26,15 @@ if TYPE_CHECKING:
 
 _ROOMS = ("harness", "methods")
 _BY_NAME = re.compile(rf"({'|'.join(_ROOMS)})(\.\w+)+(:\w+)?")
-_SILENT = {"harness", "harness.errors", "harness.jobs.kinds", "methods"}
+_SILENT = {
+    "harness",
+    "harness.errors",
+    "harness.jobs",
+    "harness.jobs.kinds",
+    "harness.jobs.context",
+    "harness.jobs.job",
+    "methods",
+}
 _LAYOUT = {tokenize.NL, tokenize.COMMENT, tokenize.ENCODING, tokenize.ENDMARKER}
 
 

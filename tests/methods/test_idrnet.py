@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,9 +11,7 @@ from harness.errors import UserError
 from methods import registry
 from methods.idrnet.options import CHOICES, DIFFERENCES
 from methods.segmentor import IGNORE, GivenFeatures, pixel_loss
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from host_waits import Synchronisations
+from tests.support.host_waits import Synchronisations
 
 K = 6
 CHANNELS = (3, 4, 5, 9)

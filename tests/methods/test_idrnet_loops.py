@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import copy
-import sys
-from pathlib import Path
 
+import idrnet_loops
 import pytest
 import torch
 import torch.nn.functional as F
 
 from methods import registry
 from methods.segmentor import IGNORE, GivenFeatures
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import idrnet_loops
 
 K = 7
 CASES = {

@@ -1,8 +1,6 @@
-"""IDRNet's head against the released code, whose outputs for two variants are in tests/data/idrnet_head.pt."""
+"""IDRNet's head against the released code, whose outputs for two variants are in tests/fixtures/idrnet_head.pt."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +9,7 @@ from methods import registry
 from methods.idrnet.released import from_released, translate
 from methods.segmentor import IGNORE, GivenFeatures
 
-FIXTURE = torch.load(Path(__file__).parents[1] / "data" / "idrnet_head.pt", weights_only=True)
+FIXTURE = torch.load(ROOT / "tests/fixtures/idrnet_head.pt", weights_only=True)
 VARIANTS = {"fcn": "none", "ppm": "ppm"}
 STATE = ["class_relations_mean", "class_relations_var", "selected_classes_counter", "dl_cls_representations"]
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
-from report_bench import PAPER, RECIPE, TABLE, Bench, Make
 
 from harness.environment import Device
 from harness.plan.planner import Planner, Selection
 from harness.recipes.profile import Profile
 from harness.store.store import Store
 from harness.table.load import load
+from tests.support.report_bench import PAPER, RECIPE, TABLE, Bench, Make
 
 
 @pytest.fixture(scope="session")

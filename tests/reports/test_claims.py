@@ -8,7 +8,6 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from report_bench import PAPER, TABLE, Make
 
 from harness.errors import Problems
 from harness.recipes.profile import Profile, Synthetic
@@ -19,6 +18,7 @@ from reports.formats import markdown, terminal
 from reports.site import views
 from reports.table_report import Sheet, Shown
 from reports.verdict import ALPHA
+from tests.support.report_bench import PAPER, TABLE, Make
 
 ON_PARAMS = [{"better": "ppm", "than": "aspp", "on": ["params"]}]
 SHORT = Profile(name="short", about="a tenth", comparable=False, claims_only=True, synthetic=Synthetic())

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_bench import TABLE, Make
 
 from harness.store.store import Failure
 from harness.table.paths import table_files
 from reports.formats import latex
 from reports.table_report import Sheet
+from tests.support.report_bench import TABLE, Make
 
 NASTY = ["100% & more_#1 ^~ {x} $y$ \\input{z}", "<b>|\"'`", "?` !` -- ---", "é ł ñ ő ç Å ï ß", "λ_div × 10⁹ ± ∞ … “q” – —",
          "שלום עולם", "漢字 🙂", "\x00\x1b[31m", "a\u202eb", "x" * 10_000,

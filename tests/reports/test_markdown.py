@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from report_bench import TABLE, Make
 
 from harness.recipes.profile import Profile, Synthetic
 from harness.store.store import Failure
 from reports import text
 from reports.formats import markdown
+from tests.support.report_bench import TABLE, Make
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 NASTY = [

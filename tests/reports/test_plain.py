@@ -8,7 +8,6 @@ import math
 from dataclasses import replace
 
 import pytest
-from report_bench import ENVIRONMENT, TABLE, Bench, Make
 
 from harness.jobs.job import Measurement
 from harness.store.store import Failure
@@ -17,6 +16,7 @@ from reports.formats import csv as csv_format
 from reports.formats import latex, markdown, terminal
 from reports.table_report import sheets
 from reports.text import pad, width
+from tests.support.report_bench import ENVIRONMENT, TABLE, Bench, Make
 
 
 def filled(make: Make, **changes: object) -> Bench:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_bench import ENVIRONMENT, Make
 
 from harness.errors import UserError
 from reports import advice, reproduce
 from reports.formats import latex, markdown
 from reports.write import write
+from tests.support.report_bench import ENVIRONMENT, Make
 
 HERE = {"torch": "2.15.0"}
 

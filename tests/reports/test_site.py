@@ -14,7 +14,6 @@ from urllib.parse import unquote, urlparse
 
 import numpy as np
 import pytest
-from report_bench import ENVIRONMENT, TABLE, Bench, Make
 
 from harness.errors import OutputError
 from harness.jobs.job import Measurement
@@ -23,6 +22,7 @@ from harness.store.store import Failure
 from reports.audit.corpus import Finding
 from reports.site import drawings, views
 from reports.site.build import build
+from tests.support.report_bench import ENVIRONMENT, TABLE, Bench, Make
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 VOID = {"meta", "link", "input", "img", "br"}

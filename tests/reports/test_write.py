@@ -10,7 +10,6 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from report_bench import TABLE, Bench, Make
 
 from harness import ROOT
 from harness.jobs.job import Measurement
@@ -18,6 +17,7 @@ from harness.recipes.profile import Profile, Synthetic
 from reports.figures import curves, per_class, style
 from reports.figures.table import draw
 from reports.write import write
+from tests.support.report_bench import TABLE, Bench, Make
 
 SMOKE = Profile(name="smoke", about="a check", comparable=False, synthetic=Synthetic())
 

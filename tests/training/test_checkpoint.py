@@ -14,21 +14,20 @@ from hypothesis import strategies as st
 from harness.errors import DataError, Exit, Interrupted, OutputError, UserError
 from harness.store import curve
 from harness.training import checkpoint, random_state
-
-from . import tiny
+from tests.support import tiny_training
 
 
 def stopped_at(folder: Path, iteration: int, **options) -> None:
     asked = iter(range(1, 100))
     with pytest.raises(Interrupted):
-        tiny.training(folder, **options).run(should_stop=lambda: next(asked) == iteration)
+        tiny_training.training(folder, **options).run(should_stop=lambda: next(asked) == iteration)
 
 
 def test_two_are_kept_and_the_end_leaves_only_weights(tmp_path):
     stopped_at(tmp_path, 8)
     assert [saved.iteration for saved in checkpoint.listing(tmp_path)] == [6, 8]
     before = max(saved.path.stat().st_size for saved in checkpoint.listing(tmp_path))
-    tiny.training(tmp_path).run()
+    tiny_training.training(tmp_path).run()
     (final,) = checkpoint.listing(tmp_path)
     assert final.final
     assert final.iteration == 12
@@ -61,12 +60,12 @@ def test_corrupt_newest_falls_back_and_says_so(tmp_path_factory, cut, flip):
 
 
 def test_training_goes_on_from_the_previous_one(tmp_path):
-    tiny.training(tmp_path / "whole").run()
+    tiny_training.training(tmp_path / "whole").run()
     broken = tmp_path / "broken"
     stopped_at(broken, 8)
     newest = checkpoint.listing(broken)[-1].path
     newest.write_bytes(newest.read_bytes()[:-100])
-    tiny.training(broken, seed=1).run()
+    tiny_training.training(broken, seed=1).run()
     for name, weight in checkpoint.load_weights(tmp_path / "whole").items():
         assert torch.equal(weight, checkpoint.load_weights(broken)[name])
     assert [record["iteration"] for record in curve.read(broken)] == list(range(1, 13))
@@ -74,7 +73,7 @@ def test_training_goes_on_from_the_previous_one(tmp_path):
 
 
 def test_corrupt_weights_are_refused(tmp_path):
-    tiny.training(tmp_path).run()
+    tiny_training.training(tmp_path).run()
     (final,) = checkpoint.listing(tmp_path)
     final.path.write_bytes(final.path.read_bytes()[:-1])
     with pytest.raises(DataError, match=r"corrupt or cut short.*run the training again"):
@@ -94,12 +93,12 @@ def test_full_disk_keeps_the_last_good_one(tmp_path, monkeypatch, room):
     with monkeypatch.context() as patch:
         fill_disk(patch, after=room)
         with pytest.raises(OutputError, match=r"disk is full.*iteration 6 is kept.*go on") as caught:
-            tiny.training(tmp_path).run()
+            tiny_training.training(tmp_path).run()
     assert caught.value.exit == Exit.OUTPUT
     assert [saved.iteration for saved in checkpoint.listing(tmp_path)] == [3, 6]
     assert not list(tmp_path.glob("*.aside*"))
-    tiny.training(tmp_path, seed=3).run()
-    tiny.training(tmp_path / "whole").run()
+    tiny_training.training(tmp_path, seed=3).run()
+    tiny_training.training(tmp_path / "whole").run()
     for name, weight in checkpoint.load_weights(tmp_path / "whole").items():
         assert torch.equal(weight, checkpoint.load_weights(tmp_path)[name])
 
@@ -148,18 +147,18 @@ def test_a_device_that_is_full(tmp_path):
 def test_unwritable_folder(tmp_path):
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
     with pytest.raises(OutputError, match="Permission denied"):
-        tiny.training(tmp_path).run()
+        tiny_training.training(tmp_path).run()
 
 
 def test_a_file_in_the_way_of_the_folder(tmp_path):
     (tmp_path / "job").write_text("")
     with pytest.raises(OutputError, match="cannot write to"):
-        tiny.training(tmp_path / "job").run()
+        tiny_training.training(tmp_path / "job").run()
 
 
 def test_checkpoint_of_another_training_is_refused_with_the_difference(tmp_path):
     stopped_at(tmp_path, 4)
-    other = tiny.training(tmp_path, identity={"model": "tiny", "classes": 21, "recipe": {"lr": (1, 2)}})
+    other = tiny_training.training(tmp_path, identity={"model": "tiny", "classes": 21, "recipe": {"lr": (1, 2)}})
     with pytest.raises(UserError) as caught:
         other.run()
     assert "classes: 5 -> 21" in str(caught.value)

@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from harness import ROOT
 from harness.errors import Exit, UserError
 from harness.jobs.kinds import Data
 from harness.recipes.common import Optimizer
@@ -23,7 +24,7 @@ from harness.training.batch_norm import SynchronisedBatchNorm
 
 from .test_run import config
 
-SPREAD = Path(__file__).with_name("spread.py")
+SPREAD = ROOT / "tests/support/distributed_steps.py"
 
 
 def free_port() -> int:

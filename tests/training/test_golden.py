@@ -5,8 +5,7 @@ import json
 import pytest
 
 from methods import registry
-
-from . import golden
+from tests.support import golden
 
 NEAR = 5
 """Steps compared where processor or torch differ: later, rounding has grown into other decisions."""
@@ -16,7 +15,7 @@ NEAR = 5
 @pytest.mark.parametrize("method", registry.names("method"))
 def test_losses_are_the_golden_ones(method):
     path = golden.FOLDER / f"{method}.json"
-    assert path.exists(), f"write one: python tests/training/golden.py --reason 'a new method' {method}"
+    assert path.exists(), f"write one: python tests/support/golden.py --reason 'a new method' {method}"
     expected = json.loads(path.read_text(encoding="utf-8"))
     terms = golden.losses(method)
     assert len(expected["terms"]) == golden.STEPS

@@ -15,18 +15,17 @@ from harness.tasks.segmentation.losses import build_loss
 from harness.training import checkpoint, metering
 from harness.training.metering import NonFiniteLoss
 from harness.training.random_state import seed_everything
-
-from . import tiny
+from tests.support import tiny_training
 
 
 def test_equals_a_loop_written_out(tmp_path):
     """Same weights as torch's optimiser driven by hand with the same losses and rates."""
     recipe = Optimizer(lr=0.05, momentum=0.9, weight_decay=1e-3)
-    tiny.training(tmp_path, 6, optimizer=recipe, schedule=Schedule(power=1.0)).run()
+    tiny_training.training(tmp_path, 6, optimizer=recipe, schedule=Schedule(power=1.0)).run()
     seed_everything(0)
-    model = tiny.TinySegmentor().train()
+    model = tiny_training.TinySegmentor().train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-3)
-    for t, batch in enumerate(tiny.batches(0, 6)):
+    for t, batch in enumerate(tiny_training.batches(0, 6)):
         optimizer.param_groups[0]["lr"] = 0.05 * (1 - t / 6)
         optimizer.zero_grad()
         losses = model.losses(batch.images, batch.targets)
@@ -41,7 +40,7 @@ def test_equals_a_loop_written_out(tmp_path):
 
 def test_curve_is_the_same_however_seldom_the_losses_are_read(tmp_path):
     def lines(folder, **options):
-        tiny.training(folder, **options).run()
+        tiny_training.training(folder, **options).run()
         return [{k: v for k, v in record.items() if k != "images_per_s"} for record in curve.read(folder)]
 
     assert lines(tmp_path / "seldom", read_every=5) == lines(tmp_path / "always")
@@ -50,7 +49,7 @@ def test_curve_is_the_same_however_seldom_the_losses_are_read(tmp_path):
 @pytest.mark.parametrize("read_every", [1, 20])
 def test_non_finite_loss_names_iteration_and_images(tmp_path, read_every):
     def batches(start, stop):
-        for t, batch in zip(range(start, stop), tiny.batches(start, stop)):
+        for t, batch in zip(range(start, stop), tiny_training.batches(start, stop)):
             if t == 7:
                 batch.images[1] = float("nan")
             yield batch
@@ -58,7 +57,7 @@ def test_non_finite_loss_names_iteration_and_images(tmp_path, read_every):
     with pytest.raises(
         NonFiniteLoss, match=r"not finite in iteration 8 .*image7_0, image7_1.*nonfinite\.json"
     ) as caught:
-        tiny.training(tmp_path, batches=batches, read_every=read_every).run()
+        tiny_training.training(tmp_path, batches=batches, read_every=read_every).run()
     assert caught.value.exit == Exit.FAILED
     report = json.loads((tmp_path / "nonfinite.json").read_text())
     assert report["iteration"] == 8
@@ -72,7 +71,7 @@ def test_non_finite_loss_names_iteration_and_images(tmp_path, read_every):
 
 def test_clipping_bounds_the_step(tmp_path):
     plain = Optimizer(lr=1.0, momentum=0.0, weight_decay=0.0)
-    training = tiny.training(tmp_path, 1, optimizer=plain, schedule=Schedule(), clip_norm=1e-3)
+    training = tiny_training.training(tmp_path, 1, optimizer=plain, schedule=Schedule(), clip_norm=1e-3)
     before = [p.detach().clone() for p in training.model.parameters()]
     training.run()
     moved = torch.stack([(a - b).norm() for a, b in zip(training.model.parameters(), before)]).norm().item()
@@ -81,7 +80,7 @@ def test_clipping_bounds_the_step(tmp_path):
 
 def unequal(start, stop):
     """Batches of four images, of which the first has a labelled pixel, the second none, the others nearly all."""
-    for batch in tiny.batches(start, stop):
+    for batch in tiny_training.batches(start, stop):
         batch.targets[0].flatten()[1:] = 255
         batch.targets[1] = 255
         yield batch
@@ -91,11 +90,11 @@ def unequal(start, stop):
 @pytest.mark.parametrize("accumulate", [2, 4])
 def test_accumulation_is_the_batch_in_one_piece(tmp_path, accumulate, mean):
     """Without normalisation over the batch and dropout, however unequal the parts."""
-    criterion = build_loss(Loss(mean=mean), tiny.CLASSES)
+    criterion = build_loss(Loss(mean=mean), tiny_training.CLASSES)
 
     def train(folder, accumulate):
-        training = tiny.training(
-            folder, 3, accumulate=accumulate, model=tiny.PlainSegmentor, mean=mean, batches=unequal
+        training = tiny_training.training(
+            folder, 3, accumulate=accumulate, model=tiny_training.PlainSegmentor, mean=mean, batches=unequal
         )
         training.model.criterion = criterion
         training.run()
@@ -110,7 +109,7 @@ def test_accumulation_is_the_batch_in_one_piece(tmp_path, accumulate, mean):
 
 def test_progress_is_seldom_and_ends_at_the_end(tmp_path):
     seen = []
-    tally = tiny.training(tmp_path, 40).run(progress=seen.append)
+    tally = tiny_training.training(tmp_path, 40).run(progress=seen.append)
     assert (seen[-1].done, seen[-1].total) == (40, 40)
     for part in (r"loss \d", r"\(main \d", r"lr \d", r"memory \d+\.\d\d GiB", r"waiting for data \d+ %"):
         assert re.search(part, seen[-1].text), part
@@ -130,7 +129,7 @@ def test_what_is_left_is_reckoned_from_this_start(tmp_path, monkeypatch):
     for at in (104.0, 106.0):
         now[0] = at
         tally.iteration += 1
-        told.note({"main": torch.ones(())}, tiny.batch(tally.iteration), 0.1)
+        told.note({"main": torch.ones(())}, tiny_training.batch(tally.iteration), 0.1)
     told.close()
     assert [(progress.done, progress.left) for progress in seen] == [(31, 9 * 4.0), (32, 8 * 3.0)]
 
@@ -142,7 +141,7 @@ def test_what_lies_apart_takes_no_wait_out_of_the_time(tmp_path, monkeypatch):
 
     def slow():
         now[0] += 3
-        yield tiny.batch(0)
+        yield tiny_training.batch(0)
 
     tally = metering.Tally(iteration=6)
     told = metering.Journal(tmp_path, tally, 8, lambda progress: None)
@@ -159,4 +158,4 @@ def test_what_lies_apart_takes_no_wait_out_of_the_time(tmp_path, monkeypatch):
 
 def test_a_source_that_ends_early_is_a_bug(tmp_path):
     with pytest.raises(AssertionError, match="ended early"):
-        tiny.training(tmp_path, 6, batches=lambda start, stop: tiny.batches(start, stop - 1)).run()
+        tiny_training.training(tmp_path, 6, batches=lambda start, stop: tiny_training.batches(start, stop - 1)).run()

@@ -18,8 +18,7 @@ from harness.recipes.common import Optimizer, Schedule
 from harness.recipes.segmentation import Augmentation, Recipe
 from harness.training import optim
 from methods.backbones import build_backbone
-
-from . import tiny
+from tests.support import tiny_training
 
 lengths = st.integers(1, 300)
 powers = st.floats(0.1, 3)
@@ -93,7 +92,7 @@ def test_a_length_is_said_once(given):
 
 
 def model() -> nn.Module:
-    return tiny.TinySegmentor()
+    return tiny_training.TinySegmentor()
 
 
 def test_multipliers_scale_the_rate_of_a_group():
@@ -131,7 +130,7 @@ def test_norms_and_biases_without_decay():
 def test_layer_decay_and_exemptions_are_timms(name, timms):
     """Rates and weight decay of every parameter of a backbone; in timm's model the classifier is the layer after it."""
     with torch.device("meta"):
-        segmentor = tiny.TinySegmentor()
+        segmentor = tiny_training.TinySegmentor()
         segmentor.backbone = build_backbone(name)
         whole = timm.create_model(timms)
     recipe = Optimizer(name="adamw", lr=1.0, layer_decay=0.8, weight_decay=0.05, decay_norm_and_bias=False)
@@ -151,7 +150,7 @@ def test_layer_decay_and_exemptions_are_timms(name, timms):
 
 def test_position_parameters_take_no_decay_and_matrices_do():
     with torch.device("meta"):
-        segmentor = tiny.TinySegmentor()
+        segmentor = tiny_training.TinySegmentor()
         segmentor.backbone = build_backbone("timm/swin_tiny_patch4_window7_224")
         segmentor.backbone.absolute_pos_embed = nn.Parameter(torch.zeros(1, 4, 4))
     groups = optim.parameter_groups(segmentor, Optimizer(weight_decay=0.05, decay_norm_and_bias=False))

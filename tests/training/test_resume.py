@@ -23,8 +23,8 @@ from harness.store import curve
 from harness.tasks.segmentation.train import train
 from harness.training import checkpoint
 from harness.training.__main__ import main as training_command
+from tests.support import tiny_training
 
-from . import tiny
 from .test_run import config, context, numbers
 
 ITERATIONS = 12
@@ -46,7 +46,7 @@ def assert_same(a: dict, b: dict) -> None:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory) -> dict:
     folder = tmp_path_factory.mktemp("undisturbed")
-    tiny.training(folder, ITERATIONS).run()
+    tiny_training.training(folder, ITERATIONS).run()
     result = outcome(folder)
     assert [record["iteration"] for record in result["curve"]] == list(range(1, ITERATIONS + 1))
     return result
@@ -58,26 +58,28 @@ def test_interrupted_and_resumed(undisturbed, tmp_path_factory, stops):
     folder = tmp_path_factory.mktemp("stopped")
     for stop in stops:
         asked = iter(range(1, ITERATIONS + 1))
-        training = tiny.training(folder, ITERATIONS, seed=stop)  # another seed: all of the state comes from the file
+        training = tiny_training.training(
+            folder, ITERATIONS, seed=stop
+        )  # another seed: all of the state comes from the file
         if not checkpoint.listing(folder):
-            training = tiny.training(folder, ITERATIONS)
+            training = tiny_training.training(folder, ITERATIONS)
         try:
             training.run(should_stop=lambda asked=asked, stop=stop: next(asked) == stop)
         except Interrupted:
             newest = checkpoint.load(folder)
             assert newest["tally"]["iteration"] == len(curve.read(folder))
-    tiny.training(folder, ITERATIONS, seed=99).run()
+    tiny_training.training(folder, ITERATIONS, seed=99).run()
     assert_same(outcome(folder), undisturbed)
 
 
 def test_a_finished_training_is_not_run_again(undisturbed, tmp_path):
-    tiny.training(tmp_path, ITERATIONS).run()
+    tiny_training.training(tmp_path, ITERATIONS).run()
     before = (tmp_path / curve.FILE).read_bytes()
 
     def no_batches(start, stop):
         raise AssertionError("asked for a batch")
 
-    again = tiny.training(tmp_path, ITERATIONS, seed=5, batches=no_batches)
+    again = tiny_training.training(tmp_path, ITERATIONS, seed=5, batches=no_batches)
     assert again.run().iteration == ITERATIONS
     assert (tmp_path / curve.FILE).read_bytes() == before
     assert again.model.measurements()["drawn"] == undisturbed["weights"]["drawn"].tolist()
@@ -95,8 +97,8 @@ def run_in_child(folder: Path, event: int | None) -> int:
 
     def work() -> None:
         if event is not None:
-            tiny.kill_at(event)
-        tiny.training(folder, ITERATIONS).run()
+            tiny_training.kill_at(event)
+        tiny_training.training(folder, ITERATIONS).run()
 
     return ended(started(work))
 
@@ -135,7 +137,7 @@ def test_killed_at_twenty_random_instants(undisturbed, tmp_path):
 @pytest.mark.slow
 def test_killed_from_outside(undisturbed, tmp_path):
     """Another process kills it as soon as its curve has a given number of lines; a fresh interpreter goes on."""
-    command = [sys.executable, tiny.__file__, str(tmp_path), str(ITERATIONS)]
+    command = [sys.executable, tiny_training.__file__, str(tmp_path), str(ITERATIONS)]
     process = subprocess.Popen(command)
     while process.poll() is None and len(curve.read(tmp_path)) < 5:
         with suppress(subprocess.TimeoutExpired):

@@ -1,0 +1,400 @@
+"""The front end against a Slurm in memory: what it makes of every end, and that nothing is submitted twice or lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from harness.cli.cluster import detach
+from harness.errors import Exit, MissingError, UserError
+from harness.scheduler.slurm import remote
+from harness.scheduler.slurm.controller import Controller, Refused, may_help_to_wait
+from harness.store.store import Failure
+from tests.support.fake_slurm import Front, Pretend, job
+
+
+@pytest.fixture
+def slurm() -> Pretend:
+    return Pretend()
+
+
+@pytest.fixture
+def front(tmp_path: Path, slurm: Pretend) -> Front:
+    return Front(tmp_path, slurm)
+
+
+def test_a_good_job_is_told_as_started_and_done(front: Front, slurm: Pretend):
+    a = job("a")
+    front.start(a)
+    slurm.begin(a)
+    assert front.after(1) == [("a", "started", "")]
+    slurm.finish(front.store, a)
+    assert front.after(1) == [("a", "done", "")]
+    assert not front.slurm.active()
+    assert slurm.questions == 0  # files said it all
+
+
+def test_a_jobs_own_error_is_final(front: Front, slurm: Pretend):
+    a = job("a")
+    front.start(a)
+    slurm.begin(a)
+    slurm.err(front.store, a)
+    assert front.after(1) == [("a", "started", ""), ("a", "failed", "exception")]
+    assert len(slurm.submitted) == 1
+
+
+ENDS = [
+    ("OUT_OF_MEMORY", {}, "out of memory", 2),
+    ("FAILED", {"exit_code": 137}, "killed", 2),
+    ("FAILED", {"signal": 9}, "killed", 2),
+    ("TIMEOUT", {}, "timeout", 11),
+    ("PREEMPTED", {}, "preempted", 101),
+    ("NODE_FAIL", {"node": "n1"}, "node failure", 6),
+    ("CANCELLED", {}, "cancelled", 1),
+    ("FAILED", {"exit_code": 3}, "failed", 1),
+]
+
+
+@pytest.mark.parametrize(("state", "about", "cause", "times"), ENDS, ids=[f"{e[2]}-{e[0]}" for e in ENDS])
+def test_every_end_has_a_cause_and_a_bound(
+    front: Front, slurm: Pretend, state: str, about: dict, cause: str, times: int
+):
+    a = job("a")
+    front.start(a)
+    said = []
+    while front.slurm.active():
+        slurm.begin(a)
+        slurm.end(a, state, **about)
+        said += [e for e in front.after(100) if e[1] != "started"]
+    assert said == [("a", "retried", cause)] * (times - 1) + [("a", "failed", cause)]
+    assert len(slurm.submitted) == times
+    assert front.store.failure(a).cause == cause
+
+
+def test_more_memory_after_the_host_ran_out_of_it(front: Front, slurm: Pretend):
+    a = job("a")
+    front.start(a)
+    slurm.begin(a)
+    slurm.log(a, "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=1.0")
+    slurm.end(a, "FAILED", signal=9)
+    front.after(30)
+    assert [shape.memory for _, shape, _ in slurm.submitted] == [4000, 8000]
+
+
+def test_what_never_started_is_tried_again_and_explained(front: Front, slurm: Pretend):
+    a = job("a")
+    front.start(a)
+    for _ in range(3):
+        slurm.end(a, "FAILED", exit_code=1)
+        front.after(100)
+    assert front.table() == [("never started", True), ("never started", True), ("never started", False)]
+    assert "shared with the nodes" in front.store.failure(a).message
+
+
+def test_a_job_that_waits_for_what_will_never_come_is_taken_back(front: Front, slurm: Pretend):
+    a = job("a")
+    front.start(a)
+    slurm.end(a, "PENDING", reason="PartitionTimeLimit")
+    front.after(30)
+    assert slurm.cancelled
+    assert front.table()[0] == ("never started", True)
+
+
+def test_a_job_that_requeued_itself_goes_on(front: Front, slurm: Pretend):
+    a = job("a")
+    front.start(a)
+    slurm.begin(a)
+    slurm.save(a, requeued=True, cause="timeout")
+    slurm.end(a, "PENDING", reason="BeginTime")
+    assert front.after(60) == [("a", "started", ""), ("a", "retried", "timeout")]
+    slurm.begin(a, restart=1)
+    slurm.finish(front.store, a)
+    assert front.after(60) == [("a", "started", ""), ("a", "done", "")]
+    assert len(slurm.submitted) == 1
+
+
+def test_a_preempted_job_that_slurm_cancels_is_submitted_again(front: Front, slurm: Pretend):
+    a = job("a")
+    front.start(a)
+    slurm.begin(a)
+    slurm.save(a, requeued=False)
+    slurm.end(a, "PREEMPTED")
+    assert front.after(60) == [("a", "started", ""), ("a", "retried", "preempted")]
+    assert len(slurm.submitted) == 2
+
+
+def test_a_silent_controller_says_nothing_about_jobs(front: Front, slurm: Pretend):
+    a = job("a")
+    front.start(a)
+    slurm.begin(a)
+    slurm.silent = True
+    assert front.after(3600) == [("a", "started", "")]
+    assert front.slurm.active()
+
+
+def test_a_forgotten_job_is_lost_only_after_a_while(front: Front, slurm: Pretend):
+    a = job("a")
+    front.start(a)
+    slurm.tasks.clear()
+    assert front.after(60) == []
+    assert front.after(120) == [("a", "retried", "lost")]
+
+
+def test_a_result_counts_whatever_slurm_says(front: Front, slurm: Pretend):
+    a = job("a")
+    front.start(a)
+    slurm.finish(front.store, a)
+    slurm.end(a, "NODE_FAIL")
+    assert front.after(60) == [("a", "done", "")]
+
+
+# ---------------------------------------------------------------------------------------------------------- dependencies
+
+
+def test_an_evaluation_waits_for_its_own_training(front: Front, slurm: Pretend):
+    trains = [job(f"t{i}", "train") for i in range(3)]
+    tests = [job(f"e{i}", "evaluate", t) for i, t in enumerate(trains)]
+    front.start(*trains, *tests)
+    (first, _, none), (second, _, after) = slurm.submitted
+    assert none is None
+    assert after == f"aftercorr:{first.id}"
+    assert [trains[i].key for i in range(3)] == first.keys
+    assert [tests[i].key for i in range(3)] == second.keys
+
+
+def test_a_training_with_several_evaluations(front: Front, slurm: Pretend):
+    lone, rich = job("lone", "train"), job("rich", "train")
+    tests = [job("e1", "evaluate", rich), job("e2", "evaluate", rich), job("e3", "evaluate", lone)]
+    front.start(lone, rich, *tests)
+    (first, *_), (second, _, after), (third, _, single) = slurm.submitted
+    assert first.keys == [rich.key, lone.key]
+    assert (second.keys, after) == ([tests[0].key, tests[2].key], f"aftercorr:{first.id}")
+    assert (third.keys, single) == ([tests[1].key], f"afterok:{first.id}_0")
+
+
+def test_evaluations_of_a_failed_training_are_skipped(front: Front, slurm: Pretend):
+    t, e = job("t", "train"), None
+    e = job("e", "evaluate", t)
+    front.start(t, e)
+    slurm.begin(t)
+    slurm.err(front.store, t)
+    slurm.end(e, "CANCELLED", reason="DependencyNeverSatisfied")
+    assert front.after(60) == [("t", "started", ""), ("t", "failed", "exception"), ("e", "skipped", "skipped")]
+    assert front.slurm.ledger.open_attempts() == {}
+
+
+def test_evaluations_follow_a_training_that_is_submitted_again(front: Front, slurm: Pretend):
+    t = job("t", "train")
+    e = job("e", "evaluate", t)
+    front.start(t, e)
+    slurm.begin(t)
+    slurm.end(t, "NODE_FAIL", node="n1")
+    slurm.end(e, "CANCELLED", reason="DependencyNeverSatisfied")
+    said = front.after(60)
+    assert ("t", "retried", "node failure") in said
+    assert slurm.submitted[-1][2] == f"afterok:{slurm.task(t)}"
+    slurm.begin(t)
+    slurm.finish(front.store, t)
+    slurm.begin(e)
+    slurm.finish(front.store, e)
+    assert {s for s in front.after(60) if s[1] == "done"} == {("t", "done", ""), ("e", "done", "")}
+
+
+def test_an_evaluation_that_started_too_early_is_not_blamed(front: Front, slurm: Pretend):
+    """Slurm takes a dependency on a job it has forgotten for one that is met."""
+    t = job("t", "train")
+    e = job("e", "evaluate", t)
+    front.start(t, e)
+    slurm.begin(e)
+    slurm.save(e, requeued=False)
+    slurm.end(e, "FAILED", exit_code=75)
+    front.after(60)
+    assert ("waiting", True) in front.table()
+    assert slurm.submitted[-1][2] == f"afterok:{slurm.task(t)}"
+
+
+# ------------------------------------------------------------------------------------------------------ several front ends
+
+
+def test_a_second_front_end_follows_what_the_first_submitted(front: Front, slurm: Pretend):
+    a, b = job("a"), job("b")
+    front.start(a, b)
+    slurm.begin(a)
+    other = Front(front.store.root, slurm)
+    other.start(a, b)
+    assert len(slurm.submitted) == 1
+    slurm.finish(front.store, a)
+    slurm.finish(front.store, b)
+    assert [s for s in front.after(1) if s[1] == "done"] == [s for s in other.after(1) if s[1] == "done"]
+
+
+def test_two_front_ends_submit_a_dead_job_once(front: Front, slurm: Pretend):
+    a = job("a")
+    front.start(a)
+    other = Front(front.store.root, slurm)
+    other.start(a)
+    slurm.begin(a)
+    slurm.end(a, "NODE_FAIL")
+    assert ("a", "retried", "node failure") in front.after(30)
+    other.after(30)
+    assert len(slurm.submitted) == 2
+    slurm.begin(a)
+    slurm.finish(front.store, a)
+    assert ("a", "done", "") in other.after(30)
+
+
+def test_a_front_end_that_died_inside_sbatch(front: Front, slurm: Pretend):
+    a = job("a")
+    front.start(a)
+    array = slurm.submitted[0][0]
+    array.id = None  # it never learned the number
+    array.write()
+    other = Front(front.store.root, slurm)
+    other.start(a)
+    assert len(slurm.submitted) == 1
+    slurm.finish(front.store, a)
+    assert ("a", "done", "") in other.after(5)
+
+
+def test_a_front_end_that_died_before_sbatch(front: Front, slurm: Pretend):
+    a = job("a")
+    front.start(a)
+    array = slurm.submitted[0][0]
+    array.id = None
+    array.write()
+    slurm.names.clear()
+    other = Front(front.store.root, slurm)
+    other.start(a)
+    assert len(slurm.submitted) == 2
+
+
+def test_a_front_end_that_dies_while_it_calls_an_attempt_over(
+    front: Front, slurm: Pretend, monkeypatch: pytest.MonkeyPatch
+):
+    """The cause is there all the same, and the job is not run again unasked."""
+    a = job("a")
+    front.start(a)
+    slurm.begin(a)
+    slurm.end(a, "CANCELLED")
+
+    def die(*outcome: object, **more: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(front.slurm.ledger, "record", die)
+    with pytest.raises(SystemExit):
+        front.after(60)
+    assert front.store.failure(a).cause == "cancelled"
+
+
+def test_what_failed_while_nobody_looked_is_repeated_when_asked(front: Front, slurm: Pretend):
+    a = job("a")
+    front.start(a)
+    slurm.begin(a)
+    slurm.err(front.store, a)
+    other = Front(front.store.root, slurm)
+    other.start(a)  # as with --retry-failed
+    assert len(slurm.submitted) == 2
+    assert other.table() == [("exception", True)]
+    slurm.begin(a)
+    slurm.finish(other.store, a)
+    assert ("a", "done", "") in other.after(30)
+
+
+def test_ctrl_c_leaves_the_jobs_alone(front: Front, slurm: Pretend):
+    front.start(job("a"))
+    front.slurm.stop()
+    assert not front.slurm.active()
+    assert slurm.cancelled == []
+
+
+def test_what_an_absent_controller_did_not_cancel_is_not_called_cancelled(
+    front: Front, slurm: Pretend, monkeypatch: pytest.MonkeyPatch
+):
+    class Away(Controller):
+        def require(self) -> None: ...
+
+        def ask(self, command: Sequence[str]) -> None: ...
+
+    a = job("a")
+    front.start(a)
+    monkeypatch.setattr(remote, "Controller", Away)
+    with pytest.raises(MissingError, match="does not answer"):
+        list(remote.cancel(SimpleNamespace(jobs={a.key: a}), front.store))
+    assert front.slurm.ledger.open_attempts().keys() == {a.key}
+
+
+# ------------------------------------------------------------------------------------------------------------ refusals
+
+
+def test_a_full_quota_is_waited_for(front: Front, slurm: Pretend):
+    a = job("a")
+    slurm.refusal = Refused("Job violates accounting/QOS policy (QOSMaxSubmitJobPerUserLimit)", later=True)
+    front.start(a)
+    assert front.after(100) == [("a", "retried", "refused")]  # said once, whatever the number of attempts
+    assert front.slurm.active()
+    assert front.slurm.held == 1
+    slurm.refusal = None
+    front.after(40)
+    assert len(slurm.submitted) == 1
+    assert front.slurm.held == 0
+    assert front.slurm.ledger.open_attempts().keys() == {a.key}
+
+
+def test_leaving_says_what_slurm_did_not_take(front: Front, slurm: Pretend, capsys: pytest.CaptureFixture[str]):
+    jobs = [job("a"), job("b")]
+    plan = {made.key: made for made in jobs}
+    slurm.refusal = Refused("QOSMaxSubmitJobPerUserLimit", later=True)
+    assert detach(front.slurm, jobs, plan) == Exit.RESUMABLE
+    said = capsys.readouterr().out
+    assert "0 of 2 jobs with Slurm" in said
+    assert "QOSMaxSubmitJobPerUserLimit" in said
+    slurm.refusal = None
+    again = Front(front.store.root, slurm)
+    assert detach(again.slurm, jobs, plan) == Exit.OK
+    assert "2 jobs with Slurm" in capsys.readouterr().out
+
+
+def test_a_refusal_for_good_is_told(front: Front, slurm: Pretend):
+    slurm.refusal = Refused("Invalid account", later=False)
+    with pytest.raises(UserError, match="Invalid account"):
+        front.start(job("a"))
+    assert front.slurm.ledger.open_attempts() == {}
+
+
+@pytest.mark.parametrize(
+    ("message", "later"),
+    [
+        ("Unable to contact slurm controller (connect failure)", True),
+        ("Batch job submission failed: Job violates accounting/QOS policy (QOSMaxSubmitJobPerUserLimit)", True),
+        ("Slurm temporarily unable to accept job, sleeping and retrying", True),
+        ("Batch job submission failed: Invalid account or account/partition combination specified", False),
+        ("Requested time limit is invalid (missing or exceeds some limit)", False),
+    ],
+)
+def test_which_refusals_pass(message: str, later: bool):
+    assert may_help_to_wait(message) is later
+
+
+# ----------------------------------------------------------------------------------------------------------- questions
+
+
+def test_one_question_for_all_jobs_and_seldom(front: Front, slurm: Pretend):
+    jobs = [job(f"j{i}") for i in range(500)]
+    front.start(*jobs)
+    for made in jobs:
+        slurm.begin(made)
+    front.after(600)
+    assert slurm.questions <= 600 / 10
+    assert slurm.questions <= 20  # nothing happens: once a minute at last
+
+
+def test_stale_traces_of_an_earlier_attempt_are_gone(front: Front, slurm: Pretend):
+    a = job("a")
+    front.store.fail(a, Failure("exception", "long ago"))
+    front.start(a)
+    slurm.begin(a)
+    slurm.finish(front.store, a)
+    assert ("a", "done", "") in front.after(5)

@@ -1,0 +1,263 @@
+"""The job itself: a training's checkpoint becomes measurements and a confusion matrix."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from harness import ROOT
+from harness.data import catalog
+from harness.data.files import locate, pairs
+from harness.data.layout import IGNORE
+from harness.errors import DataError, Interrupted, UserError
+from harness.jobs.context import Context, Progress
+from harness.jobs.kinds import Data, EvaluateConfig, Model
+from harness.recipes.profile import Synthetic
+from harness.recipes.segmentation import TestProtocol
+from harness.tasks.segmentation import evaluate
+from harness.tasks.segmentation.loader import images_for_testing
+from tests.support.count_together import measured
+
+SCENES = Synthetic(train_images=2, test_images=4, size=(32, 48))
+DATA = Data(name="camvid", synthetic=SCENES)
+
+
+class Oracle(nn.Module):
+    """Answers with the labels themselves, except that every class 0 pixel becomes class 1."""
+
+    def __init__(self, labels: list[Tensor]) -> None:
+        super().__init__()
+        self.labels = iter(labels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        label = next(self.labels).long()
+        label[label == 0] = 1
+        label[label == IGNORE] = 2
+        return nn.functional.one_hot(label, 11).permute(2, 0, 1)[None].float()
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    return Context(
+        folder=tmp_path,
+        cache=tmp_path / "cache",
+        data_dir=None,
+        device="cpu",
+        threads=1,
+        needs={"train": tmp_path / "train"},
+    )
+
+
+@pytest.fixture
+def oracle(context: Context, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    root = locate(DATA, data_dir=None, cache=context.cache)
+    labels = [item.label for item in images_for_testing(root, "val", TestProtocol())]
+    monkeypatch.setattr(evaluate, "trained_model", lambda config, folder, device: Oracle(labels))
+    return labels
+
+
+def config(**changes: object) -> EvaluateConfig:
+    given = {"model": Model(name="any", num_classes=11), "data": DATA, "protocol": TestProtocol(), "profile": "smoke"}
+    return EvaluateConfig(**{**given, "seed": 0, **changes})
+
+
+def test_measurements_and_matrix(context: Context, oracle: list[Tensor]) -> None:
+    measured = {m.name: m.value for m in evaluate.evaluate(config(), context)}
+    truth = torch.cat([label.flatten() for label in oracle])
+    counts = torch.bincount(truth[truth != IGNORE].long(), minlength=11).double()
+    present = [k for k in range(11) if counts[k] > 0]
+    names = locate(DATA, data_dir=None, cache=context.cache).dataset.classes
+    iou = dict.fromkeys(present, 1.0) | {0: 0.0, 1: float(counts[1] / (counts[0] + counts[1]))}
+    assert counts[0] > 0
+    assert measured["images"] == 4
+    assert measured["aacc"] == pytest.approx(float(100 * (1 - counts[0] / counts.sum())))
+    assert measured["miou"] == pytest.approx(100 * np.mean(list(iou.values())))
+    assert measured["macc"] == pytest.approx(100 * np.mean([k != 0 for k in present]))
+    assert {n.removeprefix("iou/") for n in measured if n.startswith("iou/")} == {names[k] for k in iou}
+    for k, value in iou.items():
+        assert measured[f"iou/{names[k]}"] == pytest.approx(100 * value)
+    matrix = np.load(context.folder / "confusion.npy")
+    assert matrix.dtype == np.int64
+    assert matrix.sum() == truth.numel()
+    assert matrix[11].sum() == (truth == IGNORE).sum()
+
+
+def test_progress_and_stopping(context: Context, oracle: list[Tensor]) -> None:
+    seen: list[Progress] = []
+    stopped = Context(**{**context.__dict__, "progress": seen.append, "should_stop": lambda: len(seen) == 2})
+    with pytest.raises(Interrupted, match="after 2 of 4 images"):
+        evaluate.evaluate(config(), stopped)
+    assert [(p.done, p.total) for p in seen] == [(1, 4), (2, 4)]
+    assert all(p.rate > 0 for p in seen)
+    assert not (context.folder / "confusion.npy").exists()
+
+
+def test_wrong_number_of_classes_is_refused(context: Context) -> None:
+    with pytest.raises(UserError, match="the model has 19 classes, dataset 'camvid' has 11"):
+        evaluate.evaluate(config(model=Model(name="any", num_classes=19)), context)
+
+
+def test_bad_image_is_never_skipped(context: Context, oracle: list[Tensor]) -> None:
+    root = locate(DATA, data_dir=None, cache=context.cache)
+    victim = Path(pairs(root, "val")[2].label)
+    victim.write_bytes(victim.read_bytes()[:60])
+    with pytest.raises(DataError, match=victim.name):
+        evaluate.evaluate(config(), context)
+
+
+def test_memory_does_not_grow_with_images(context: Context) -> None:
+    class Constant(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.zeros(1, 11, 1, 1)
+
+    data = Data(name="camvid", synthetic=Synthetic(train_images=1, test_images=60, size=(576, 768)))
+    root = locate(data, data_dir=None, cache=context.cache)
+    resident: list[int] = []
+    watch = Context(**{**context.__dict__, "progress": lambda p: resident.append(psutil.Process().memory_info().rss)})
+    evaluate.confusion_of(Constant(), root, TestProtocol(), watch)
+    kept = 30 * 576 * 768 * 5  # images, labels and predictions of thirty, had they been kept
+    assert min(resident[50:]) - max(resident[10:20]) < kept / 2, "beyond what the allocator breathes"
+
+
+@pytest.mark.parametrize(
+    ("trained", "tested", "split", "other"),
+    [
+        ("cityscapes", "dark_zurich", "val", "lip"),
+        ("cityscapes", "nighttime_driving", "test", "lip"),
+        ("lip", "cihp", "val", "cityscapes"),
+    ],
+)
+def test_another_dataset_with_the_same_classes(
+    trained: str, tested: str, split: str, other: str, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cross-domain: a checkpoint of one dataset on another with as many classes; not on one with others."""
+    classes = catalog.find(trained).num_classes
+
+    class First(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.eye(classes)[0].view(1, classes, 1, 1)
+
+    monkeypatch.setattr(evaluate, "trained_model", lambda config, folder, device: First())
+    given = {"model": Model(name="any", num_classes=classes), "protocol": TestProtocol(split=split)}
+    measured = {
+        m.name: m.value for m in evaluate.evaluate(config(**given, data=Data(name=tested, synthetic=SCENES)), context)
+    }
+    matrix = np.load(context.folder / "confusion.npy")
+    assert measured["images"] == 4
+    assert measured["aacc"] == pytest.approx(100 * matrix[0].sum() / matrix[:classes].sum())
+    with pytest.raises(UserError, match=rf"{classes} classes, dataset '{other}' has"):
+        evaluate.evaluate(config(**given, data=Data(name=other, synthetic=SCENES)), context)
+
+
+def test_several_processes_measure_what_one_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes share five images, and the reading of their files, through gloo; the numbers are equal, not close."""
+    script = ROOT / "tests/support/count_together.py"
+    (tmp_path / "together").mkdir()
+    (tmp_path / "alone").mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
+    started = []
+    for rank in range(2):
+        command = [sys.executable, str(script), str(tmp_path / "together"), str(tmp_path / f"{rank}.json")]
+        started.append(subprocess.Popen(command, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}))
+    monkeypatch.setattr(evaluate, "trained_model", evaluate.trained_model)  # put back what the next line replaces
+    alone = measured(tmp_path / "alone")
+    assert [process.wait(timeout=120) for process in started] == [0, 0]
+    assert alone["images"] == 5
+    for rank in range(2):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == alone
+    matrices = [np.load(tmp_path / folder / "confusion.npy") for folder in ("alone", "together")]
+    assert matrices[0].sum() == 5 * 32 * 48
+    np.testing.assert_array_equal(*matrices)
+
+
+def test_a_diverged_model_is_refused_with_the_image(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Conv2d(3, 11, 3)
+    model.weight.data[4] = float("nan")
+    monkeypatch.setattr(evaluate, "trained_model", lambda config, folder, device: model.eval())
+    first = pairs(locate(DATA, data_dir=None, cache=context.cache), "val")[0].id
+    with pytest.raises(UserError, match=rf"image '{first}' of split 'val': the model's scores are not finite"):
+        evaluate.evaluate(config(), context)
+    assert not (context.folder / "confusion.npy").exists()
+
+
+def test_trained_weights_are_used(tmp_path: Path, context: Context) -> None:
+    """The whole way: train two steps, evaluate, and again with other weights."""
+    from harness.jobs.kinds import TrainConfig
+    from harness.recipes.segmentation import Augmentation, Recipe
+    from harness.tasks.segmentation.train import train
+
+    model = Model(name="fcn", num_classes=11, backbone="resnet18", output_stride=32)
+    how = Augmentation(resize=(48, 32), crop=(32, 32))
+    results = []
+    for seed in (0, 1):
+        folder = tmp_path / f"train{seed}"
+        folder.mkdir()
+        recipe = Recipe(dataset="camvid", batch_size=2, iterations=2, augmentation=how)
+        there = Context(**{**context.__dict__, "folder": folder})
+        train(TrainConfig(model=model, data=DATA, recipe=recipe, profile="smoke", seed=seed), there)
+        tested = Context(**{**context.__dict__, "needs": {"train": folder}})
+        results.append(evaluate.evaluate(config(model=model, seed=seed), tested))
+        assert results[-1] == evaluate.evaluate(config(model=model, seed=seed), tested)
+    assert results[0] != results[1]
+
+
+def test_unreadable_checkpoint_is_a_user_error(tmp_path: Path, context: Context) -> None:
+    (tmp_path / "train").mkdir()
+    model = Model(name="fcn", num_classes=11, backbone="resnet18", output_stride=32)
+    with pytest.raises(UserError):
+        evaluate.evaluate(config(model=model), context)
+
+
+def test_normalisation_is_the_trainings(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an evaluation gives the model is what its configuration says, and between -1 and 1 where symmetric."""
+    seen: list[float] = []
+
+    class Watch(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append(float(images.abs().max()))
+            return torch.zeros(1, 11, 1, 1)
+
+    monkeypatch.setattr(evaluate, "trained_model", lambda config, folder, device: Watch())
+    evaluate.evaluate(config(normalisation="symmetric"), context)
+    assert 0.5 < max(seen) <= 1
+    seen.clear()
+    evaluate.evaluate(config(), context)
+    assert 1.5 < max(seen) < 3
+
+
+def _ranked(rank: int, folder: str) -> None:
+    """One of two processes, of which the second's images alone get scores that are not finite."""
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2")
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    model = nn.Conv2d(3, 11, 3).eval()
+    model.weight.data *= float("nan") if rank else 1
+    where = Context(folder=Path(folder), cache=Path(folder) / "cache", data_dir=None, device="cpu", threads=1)
+    root = locate(DATA, data_dir=None, cache=where.cache)
+    try:
+        evaluate.confusion_of(model, root, TestProtocol(), where)
+    except Exception as error:
+        (Path(folder) / f"{rank}.txt").write_text(f"{type(error).__name__}: {error}")
+    dist.destroy_process_group()
+
+
+def test_processes_refuse_a_diverged_model_alike(tmp_path: Path) -> None:
+    """Also the one whose own scores are finite, in place of waiting for counts that do not come."""
+    second = pairs(locate(DATA, data_dir=None, cache=tmp_path / "cache"), "val")[1].id
+    torch.multiprocessing.spawn(_ranked, (str(tmp_path),), nprocs=2)
+    told = {(tmp_path / f"{rank}.txt").read_text() for rank in range(2)}
+    assert len(told) == 1
+    assert told.pop().startswith(f"NonFiniteScores: image '{second}' of split 'val'")
