@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from harness import ROOT
-from tests.support.slurm_machine import Bench, bench_in, raised
+from tests.support.slurm_machine import SlurmBench, bench_in, raised
 
 JOBS = 200
 POLL = 10.0
@@ -31,7 +31,7 @@ def cluster(tmp_path_factory):
 
 
 @pytest.fixture
-def bench(tmp_path: Path, cluster) -> Bench:
+def bench(tmp_path: Path, cluster) -> SlurmBench:
     return bench_in(tmp_path, cluster.environ)
 
 
@@ -41,10 +41,10 @@ def cpu() -> float:
     return own.ru_utime + own.ru_stime + waited.ru_utime + waited.ru_stime
 
 
-def test_overhead_per_job(bench: Bench, cluster, monkeypatch: pytest.MonkeyPatch):
+def test_overhead_per_job(bench: SlurmBench, cluster, monkeypatch: pytest.MonkeyPatch):
     """Submitting, following and collecting 200 jobs costs at most 50 ms each, and one question per 10 s."""
     from harness.environment import Device
-    from harness.nightly.night import Silent
+    from harness.nightly.night import NullListener
     from harness.plan.planner import Planner
     from harness.scheduler import run as runner
     from harness.scheduler.slurm.cluster_file import load
@@ -71,7 +71,7 @@ def test_overhead_per_job(bench: Bench, cluster, monkeypatch: pytest.MonkeyPatch
     start = transport.start
     monkeypatch.setattr(transport, "start", lambda *a: (start(*a), submitted.append(time.monotonic() - began))[0])
     began, before = time.monotonic(), cpu()
-    outcome = runner.run(plan, bench.store, transport, Silent())
+    outcome = runner.run(plan, bench.store, transport, NullListener())
     wall, used = time.monotonic() - began, cpu() - before
     assert len(outcome.done) == JOBS, outcome
 
@@ -95,11 +95,11 @@ import json, os, sys, tempfile
 os.fsync = lambda file: None  # memory is measured, not the disk
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from tests.support.fake_slurm import Front, Pretend, job
+from tests.support.fake_slurm import SlurmFrontEnd, FakeSlurm, job
 count = int(sys.argv[1])
-slurm = Pretend()
+slurm = FakeSlurm()
 with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
-    front = Front(Path(folder), slurm, array={{"size": 500}})
+    front = SlurmFrontEnd(Path(folder), slurm, array={{"size": 500}})
     jobs = [job(f"j{{i}}") for i in range(count)]
     front.start(*jobs)
     for made in jobs:

@@ -114,8 +114,8 @@ def test_against_mmengine(tmp_path, benchmark, dataset, at_least):
         for _ in range(ROUNDS)
     ]
 
-    def ratio(measure: str, a: tuple[str, str], b: tuple[str, str]) -> float:
-        return statistics.median(one[a][measure] / one[b][measure] for one in rounds)
+    def ratio(metric: str, a: tuple[str, str], b: tuple[str, str]) -> float:
+        return statistics.median(one[a][metric] / one[b][metric] for one in rounds)
 
     def faster(who: str) -> str:
         return max(layouts, key=lambda layout: statistics.median(one[who, layout]["per_cpu_second"] for one in rounds))
@@ -124,8 +124,8 @@ def test_against_mmengine(tmp_path, benchmark, dataset, at_least):
     pairs = {"best": chosen, **{layout: dict.fromkeys(sides, layout) for layout in layouts}}
     ratios = {
         name: {
-            measure: ratio(measure, ("ours", of["ours"]), ("mmengine", of["mmengine"]))
-            for measure in ("per_cpu_second", "per_second", "MiB")
+            metric: ratio(metric, ("ours", of["ours"]), ("mmengine", of["mmengine"]))
+            for metric in ("per_cpu_second", "per_second", "MiB")
         }
         for name, of in pairs.items()
     }

@@ -18,7 +18,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 def write_json(path: Path, record: Any) -> None:
     """Writes JSON aside and renames it; OutputError (nothing changed) when the folder or the disk refuses."""
-    aside = _aside(path)
+    aside = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with aside.open("w", encoding="utf-8") as file:
@@ -29,10 +29,10 @@ def write_json(path: Path, record: Any) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
-        raise refused(path, error) from error
+        raise output_error(path, error) from error
 
 
-def append_json(path: Path, records: Iterable[Any]) -> None:
+def append_jsonl(path: Path, records: Iterable[Any]) -> None:
     """Adds a line of JSON per record, apart from a line that an earlier writer left half; OutputError as in `write_json`."""
     text = "".join(f"{json.dumps(record)}\n" for record in records)
     try:
@@ -42,17 +42,17 @@ def append_json(path: Path, records: Iterable[Any]) -> None:
             half = bool(written) and not written.endswith(b"\n")
             file.write(b"\n" * half + text.encode())
     except OSError as error:
-        raise refused(path, error) from error
+        raise output_error(path, error) from error
 
 
-def _aside(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """Where a file is written before it takes its name: apart from what other processes and nodes write."""
     import socket  # only for what writes
 
     return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
 
 
-def refused(path: Path, error: OSError) -> OutputError:
+def output_error(path: Path, error: OSError) -> OutputError:
     """What a person is told when the results folder takes no more."""
     if error.errno in FULL:
         return OutputError(

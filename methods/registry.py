@@ -152,7 +152,7 @@ def find(name: str, kind: str = "method") -> Entry:
     return entry
 
 
-def reached(name: str, options: Mapping[str, Any], kind: str = "method") -> list[Entry]:
+def dependencies(name: str, options: Mapping[str, Any], kind: str = "method") -> list[Entry]:
     """The entry called `name` and, with these options, all that it builds by name and never imports: an option, or a
     default, may name another entry."""
     found = [find(name, kind)]

@@ -10,7 +10,7 @@ from harness.plan.durations import work
 from harness.text import duration, plural
 from reports import verdict
 from reports.formats import details
-from reports.table_report import Sheet, Shown
+from reports.table_report import CellReport, TableReport
 from reports.text import line
 
 
@@ -24,31 +24,31 @@ class Step:
     seconds: float
 
 
-def steps(sheet: Sheet) -> list[Step]:
+def steps(report: TableReport) -> list[Step]:
     """One step per inconclusive cell that more seeds can decide, cheapest first; nothing where no verdicts are given."""
     found = [
         Step(shown.row, shown.column, shown.verdict.more, shown.verdict.more * _price(shown))
-        for shown in sheet
+        for shown in report
         if shown.verdict.word == verdict.INCONCLUSIVE and shown.verdict.more is not None
     ]
     return sorted(found, key=lambda step: (step.seconds, step.seeds, step.row, step.column))
 
 
-def lines(sheets: Sequence[Sheet]) -> Iterator[str]:
+def lines(sheets: Sequence[TableReport]) -> Iterator[str]:
     """What would decide, over several tables: cheapest first, with the command of each."""
-    found = [(step, sheet) for sheet in sheets for step in steps(sheet)]
+    found = [(step, report) for report in sheets for step in steps(report)]
     found.sort(key=lambda entry: (entry[0].seconds, entry[0].seeds))
     count = plural(len(found), "inconclusive cell") if found else "no inconclusive cell"
     yield f"{count} that more seeds can decide" + (", cheapest first:" if found else "")
-    for step, sheet in found:
-        total = len(sheet.repetitions) + step.seeds
-        profile = "" if sheet.profile.name == "paper" else f" --profile {sheet.profile.name}"
-        yield f"   {sheet.table.id}/{step.row}/{step.column}: {plural(step.seeds, 'seed')} more, about {duration(step.seconds)}"
+    for step, report in found:
+        total = len(report.repetitions) + step.seeds
+        profile = "" if report.profile.name == "paper" else f" --profile {report.profile.name}"
+        yield f"   {report.table.id}/{step.row}/{step.column}: {plural(step.seeds, 'seed')} more, about {duration(step.seconds)}"
         only = f"--rows {shlex.quote(line(step.row))} --columns {shlex.quote(line(step.column))}"
-        yield f"      python -m harness run {details.place(sheet.table)}{profile} --seeds {total} {only}"
+        yield f"      python -m harness run {details.place(report.table)}{profile} --seeds {total} {only}"
 
 
-def _price(shown: Shown) -> float:
+def _price(shown: CellReport) -> float:
     """Seconds of one repetition: its training and its test, as the mean of those that ran."""
     total = sum(work(result) for result in {r.job.key: r for r in (*shown.trainings, *shown.results)}.values())
     return total / len(shown.values)

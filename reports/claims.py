@@ -17,7 +17,7 @@ from itertools import combinations
 
 from harness.stats.small_samples import deviation, mean, t_quantile
 from harness.table.schema import Claim
-from reports.table_report import Sheet, Shown
+from reports.table_report import CellReport, TableReport
 from reports.text import number
 from reports.verdict import ALPHA
 
@@ -67,18 +67,18 @@ class Ranking:
     interval: tuple[float, float] | None
 
 
-def judge(sheet: Sheet) -> list[Judgement]:
-    """The claims about the sheet's rows, in the table's order."""
-    judged = sheet.comparable or sheet.profile.claims_only
+def judge_claims(report: TableReport) -> list[Judgement]:
+    """The claims about the report's rows, in the table's order."""
+    judged = report.comparable or report.profile.claims_only
     judgements = []
-    for claim in sheet.table.claims:
-        columns = tuple(sheet.table.columns) if claim.on == "all" else claim.on
-        selected = [c for c in columns if c in sheet.columns]
-        if not set(claim.rows) & set(sheet.rows):
+    for claim in report.table.claims:
+        columns = tuple(report.table.columns) if claim.on == "all" else claim.on
+        selected = [c for c in columns if c in report.columns]
+        if not set(claim.rows) & set(report.rows):
             continue  # about rows that are not selected
         refuted = ALPHA / (len(claim.steps) * len(columns))
         parts = tuple(
-            _part(sheet, Part(*step, column, UNMEASURED), claim.by or 0.0, refuted, judged)
+            _part(report, Part(*step, column, UNMEASURED), claim.by or 0.0, refuted, judged)
             for column in selected
             for step in claim.steps
         )
@@ -86,7 +86,7 @@ def judge(sheet: Sheet) -> list[Judgement]:
     return judgements
 
 
-def said(claim: Claim, name: Callable[[str], str]) -> str:
+def claim_text(claim: Claim, name: Callable[[str], str]) -> str:
     """A claim in words; `name` gives a row's."""
     if claim.monotone is not None:
         return f"each better than the one before: {' → '.join(map(name, claim.monotone))}"
@@ -106,12 +106,12 @@ def _overall(outcomes: Sequence[str], left_out: int) -> str:
     return UNMEASURED if set(outcomes) == {UNMEASURED} else UNDECIDED
 
 
-def _part(sheet: Sheet, part: Part, by: float, refuted: float, judged: bool) -> Part:
+def _part(report: TableReport, part: Part, by: float, refuted: float, judged: bool) -> Part:
     """The comparison judged; `refuted` is the level of the test against it."""
     column = part.column
-    better, than = (sheet.cells.get((row, column)) for row in (part.better, part.than))
-    sign = 1 if sheet.table.measure_of(column).better == "higher" else -1
-    ours, theirs = (sheet.table.value_of(row, column) for row in (part.better, part.than))
+    better, than = (report.cells.get((row, column)) for row in (part.better, part.than))
+    sign = 1 if report.table.metric_of(column).better == "higher" else -1
+    ours, theirs = (report.table.value_of(row, column) for row in (part.better, part.than))
     if ours is not None and theirs is not None:
         part = replace(part, published=sign * (ours.value - theirs.value))
     if better is None or than is None or not better.measured or not than.measured:
@@ -119,19 +119,19 @@ def _part(sheet: Sheet, part: Part, by: float, refuted: float, judged: bool) -> 
         return replace(part, reason=f"without {' and '.join(missing)}")
     difference = sign * (better.mean - than.mean)
     if not judged:
-        return replace(part, outcome=NOT_JUDGED, reason=f"profile {sheet.profile.name}", difference=difference)
+        return replace(part, outcome=NOT_JUDGED, reason=f"profile {report.profile.name}", difference=difference)
     if not math.isfinite(difference):
         return replace(part, outcome=UNDECIDED, reason="a value is not a finite number")
     part = replace(part, difference=difference)
-    if better.measure.exact:
+    if better.metric.exact:
         holds = difference >= by if by else difference > 0
         return replace(part, outcome=HOLDS if holds else FAILS, reason="a count, without noise")
-    if better.measure.kind == "latency":
+    if better.metric.kind == "latency":
         return _timed(part, better, than, by)
     return _paired(part, better, than, sign, by, refuted)
 
 
-def _timed(part: Part, better: Shown, than: Shown, by: float) -> Part:
+def _timed(part: Part, better: CellReport, than: CellReport, by: float) -> Part:
     if better.quartiles is None or than.quartiles is None:
         return replace(part, outcome=UNDECIDED, reason="one measurement on this machine, without a spread")
     interval = (than.quartiles[0] - better.quartiles[1], than.quartiles[1] - better.quartiles[0])
@@ -139,7 +139,7 @@ def _timed(part: Part, better: Shown, than: Shown, by: float) -> Part:
     return replace(part, outcome=outcome, reason="on this machine, quartile against quartile", interval=interval)
 
 
-def _paired(part: Part, better: Shown, than: Shown, sign: int, by: float, refuted: float) -> Part:
+def _paired(part: Part, better: CellReport, than: CellReport, sign: int, by: float, refuted: float) -> Part:
     ours, theirs = dict(zip(better.seeds, better.values)), dict(zip(than.seeds, than.values))
     differences = [sign * (ours[seed] - theirs[seed]) for seed in ours if seed in theirs]
     n, spread = len(differences), deviation(differences)
@@ -174,27 +174,27 @@ class Gain:
     measured: float | None = None
 
 
-def gains(sheet: Sheet) -> list[Gain]:
-    """Every printed gain of the sheet's cells; `measured` where both rows are measured and comparable, over shared seeds."""
+def gains(report: TableReport) -> list[Gain]:
+    """Every printed gain of the report's cells; `measured` where both rows are measured and comparable, over shared seeds."""
     found = []
-    judged = sheet.comparable or sheet.profile.claims_only
-    for shown in sheet:
+    judged = report.comparable or report.profile.claims_only
+    for shown in report:
         value = shown.published
         if value is None or value.gain is None or shown.another:
             continue
-        base = _base(sheet, shown, value.value - value.gain)
-        other = sheet.cells.get((base, shown.column)) if base is not None else None
+        base = _base(report, shown, value.value - value.gain)
+        other = report.cells.get((base, shown.column)) if base is not None else None
         both = judged and other is not None and shown.measured and other.measured
         measured = _difference(shown, other) if both and other is not None else None
         found.append(Gain(shown.row, shown.column, value.gain, base, measured))
     return found
 
 
-def _base(sheet: Sheet, shown: Shown, expected: float) -> str | None:
+def _base(report: TableReport, shown: CellReport, expected: float) -> str | None:
     """The row that a gain is measured from: the nearest one above, else below, whose published value is the difference."""
-    rows = list(sheet.table.rows)
+    rows = list(report.table.rows)
     at = rows.index(shown.row)
-    values = sheet.table.published.values
+    values = report.table.published.values
     tolerance = 0.51 * 10.0**-shown.decimals  # of sums of printed decimals in binary
     for row in (*reversed(rows[:at]), *rows[at + 1 :]):
         value = values.get(row, {}).get(shown.column)
@@ -203,7 +203,7 @@ def _base(sheet: Sheet, shown: Shown, expected: float) -> str | None:
     return None
 
 
-def _difference(shown: Shown, other: Shown) -> float:
+def _difference(shown: CellReport, other: CellReport) -> float:
     """The mean difference over the seeds that both have, else of the means."""
     ours, theirs = dict(zip(shown.seeds, shown.values)), dict(zip(other.seeds, other.values))
     shared = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
@@ -213,16 +213,16 @@ def _difference(shown: Shown, other: Shown) -> float:
 # --------------------------------------------------------------------------------------------------------- rankings
 
 
-def rankings(sheet: Sheet) -> list[Ranking]:
+def rankings(report: TableReport) -> list[Ranking]:
     """For every column in which three or more rows are measured and published: do they come in the paper's order?
 
     Rows that are another module, or were reconstructed to meet the published numbers, are left out.
     """
-    if not (sheet.comparable or sheet.profile.claims_only):
+    if not (report.comparable or report.profile.claims_only):
         return []
     found = []
-    for column in sheet.columns:
-        cells = [sheet.cells[row, column] for row in sheet.rows if (row, column) in sheet.cells]
+    for column in report.columns:
+        cells = [report.cells[row, column] for row in report.rows if (row, column) in report.cells]
         both = [c for c in cells if c.measured and c.published is not None and math.isfinite(c.mean)]
         both = [c for c in both if not c.another and c.provenance.get("evidence") != "fitted"]
         if len(both) < 3:
@@ -246,7 +246,7 @@ def kendall(first: Sequence[float], second: Sequence[float]) -> float | None:
     return agree / scale if scale else None
 
 
-def _over_seeds(cells: Sequence[Shown], published: Sequence[float]) -> tuple[float, float] | None:
+def _over_seeds(cells: Sequence[CellReport], published: Sequence[float]) -> tuple[float, float] | None:
     shared = set.intersection(*(set(c.seeds) for c in cells))
     by_seed = [dict(zip(c.seeds, c.values)) for c in cells]
     taus = [t for s in sorted(shared) if (t := kendall([v[s] for v in by_seed], published)) is not None]

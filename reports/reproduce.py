@@ -11,23 +11,23 @@ from typing import Any
 from harness.errors import UserError
 from harness.text import plural
 from reports.formats import details
-from reports.table_report import Sheet
+from reports.table_report import TableReport
 from reports.text import line
 
 _OPEN, _CLOSE = "<!-- reproduce: ", " -->"
 
 
-def record(sheet: Sheet) -> dict[str, Any]:
+def record(report: TableReport) -> dict[str, Any]:
     """What has to be the same for the same numbers: command, commits, packages, devices, data, seeds, keys."""
-    results = list(sheet.results().values())
+    results = list(report.results().values())
     environments = [r.environment for r in results]
     data: dict[str, str] = {}
     for result in results:
         data |= {str(k): str(v) for k, v in (result.job.parts.get("data") or {}).items()}
     return {
-        "table": sheet.table.id,
-        "profile": sheet.profile.name,
-        "command": f"python -m harness run {details.place(sheet.table)}{details.options(sheet)}",
+        "table": report.table.id,
+        "profile": report.profile.name,
+        "command": f"python -m harness run {details.place(report.table)}{details.options(report)}",
         "commits": sorted({str(e["commit"]) for e in environments if e.get("commit")}),
         "dirty": any(bool(e.get("dirty")) for e in environments),
         "python": sorted({str(e["python"]) for e in environments if e.get("python")}),
@@ -35,9 +35,9 @@ def record(sheet: Sheet) -> dict[str, Any]:
         "devices": sorted({str(e["device"]) for e in environments if e.get("device")}),
         "drivers": sorted({str(e["driver"]) for e in environments if e.get("driver")}),
         "data": data,
-        "synthetic": sheet.profile.synthetic is not None,
-        "recipes": {name: dict(recipe.differs) for name, recipe in sheet.recipes.items()},
-        "seeds": sorted({s for shown in sheet for s in shown.seeds}),
+        "synthetic": report.profile.synthetic is not None,
+        "recipes": {name: dict(recipe.differs) for name, recipe in report.recipes.items()},
+        "seeds": sorted({s for shown in report for s in shown.seeds}),
         "keys": sorted(r.job.key[:16] for r in results),
     }
 

@@ -17,7 +17,7 @@ from harness.recipes.profile import Profile
 from harness.recipes.segmentation import Recipe
 from harness.stats.small_samples import deviation, mean
 from harness.store.store import Failure, Result, Store
-from harness.table.metrics import Measure, scale
+from harness.table.metrics import Metric, scale
 from harness.table.recipes import recipe as find_recipe
 from harness.table.schema import Table, Value
 from reports import verdict as judge
@@ -39,7 +39,7 @@ class Ratio:
 
 
 @dataclass(frozen=True)
-class Shown:
+class CellReport:
     """One cell as a report shows it.
 
     `state`: measured, partly (some repetitions), stale (only of other code or data: `old`), failed, blocked, absent (the
@@ -50,7 +50,7 @@ class Shown:
 
     row: str
     column: str
-    measure: Measure
+    metric: Metric
     state: str
     reason: str = ""
     values: tuple[float, ...] = ()
@@ -89,8 +89,8 @@ class Shown:
 
     @property
     def decimals(self) -> int:
-        """As many as the paper prints, else as the measure usually has."""
-        return self.published.decimals if self.published is not None else self.measure.decimals
+        """As many as the paper prints, else as the metric usually has."""
+        return self.published.decimals if self.published is not None else self.metric.decimals
 
     @property
     def text(self) -> str:
@@ -104,13 +104,13 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class TableReport:
     """A table with what was measured of it, under one profile. `rows` and `columns` are those selected, in table order."""
 
     table: Table
     profile: Profile
     repetitions: tuple[int, ...]
-    cells: Mapping[tuple[str, str], Shown]
+    cells: Mapping[tuple[str, str], CellReport]
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     recipes: Mapping[str, Recipe]
@@ -120,7 +120,7 @@ class Sheet:
     def comparable(self) -> bool:
         return self.profile.comparable
 
-    def __iter__(self) -> Iterator[Shown]:
+    def __iter__(self) -> Iterator[CellReport]:
         """Cells row by row, in the order they are printed."""
         for row in self.rows:
             for column in self.columns:
@@ -132,22 +132,22 @@ class Sheet:
         return dict(Counter(shown.outcome for shown in self).most_common())
 
     def results(self) -> dict[str, Result]:
-        """Every result that the sheet rests on, trainings included, by job key."""
+        """Every result that the report rests on, trainings included, by job key."""
         found: dict[str, Result] = {}
         for shown in self:
             found |= {r.job.key: r for r in (*shown.trainings, *shown.results)}
         return found
 
 
-def sheets(plan: Plan, store: Store) -> Iterator[Sheet]:
-    """The sheet of every table of a plan, one after the other."""
-    others = sum(1 for _ in store.others(plan.jobs.values()))
+def table_reports(plan: Plan, store: Store) -> Iterator[TableReport]:
+    """The report of every table of a plan, one after the other."""
+    others = sum(1 for _ in store.results_outside(plan.jobs.values()))
     for table in plan.tables:
         yield replace(build(plan, table, store), others=others)
 
 
-def build(plan: Plan, table: Table, store: Store) -> Sheet:
-    """The sheet of one table of a plan, from what the store holds now; `others` are not counted."""
+def build(plan: Plan, table: Table, store: Store) -> TableReport:
+    """The report of one table of a plan, from what the store holds now; `others` are not counted."""
     reader = _Reader(plan, store)
     planned = plan.of(table)
     cells = {(c.row, c.column): _shown(c, reader, plan.profile) for c in planned}
@@ -156,7 +156,7 @@ def build(plan: Plan, table: Table, store: Store) -> Sheet:
     order = sorted({c.row: table.rows[c.row].extra for c in planned}.items(), key=lambda item: item[1])
     columns = dict.fromkeys(c for c in table.columns if any(c == p.column for p in planned))
     rows = tuple(row for row, _ in order)
-    return Sheet(table, plan.profile, plan.repetitions, cells, rows, tuple(columns), _recipes(table, planned))
+    return TableReport(table, plan.profile, plan.repetitions, cells, rows, tuple(columns), _recipes(table, planned))
 
 
 def _recipes(table: Table, cells: Sequence[Cell]) -> dict[str, Recipe]:
@@ -164,7 +164,7 @@ def _recipes(table: Table, cells: Sequence[Cell]) -> dict[str, Recipe]:
     found: dict[str, Recipe] = {}
     for cell in cells:
         name = table.recipe_of(cell.column, cell.row)
-        unused = cell.state in ("cited", "awaits") or cell.measure.kind not in ("train", "evaluate")
+        unused = cell.state in ("cited", "awaits") or cell.metric.kind not in ("train", "evaluate")
         if name is None or name in found or unused:
             continue
         try:
@@ -213,20 +213,20 @@ class _Reader:
         return "; ".join(texts[:3]) + (f"; and {len(texts) - 3} more" if len(texts) > 3 else "") or "another key"
 
 
-def _shown(cell: Cell, reader: _Reader, profile: Profile) -> Shown:
-    table, measure = cell.table, cell.measure
+def _shown(cell: Cell, reader: _Reader, profile: Profile) -> CellReport:
+    table, metric = cell.table, cell.metric
     row = table.rows[cell.row]
-    shown = Shown(
+    shown = CellReport(
         cell.row,
         cell.column,
-        measure,
+        metric,
         "not run",
         # a time of another module on another machine compares with nothing
-        published=table.value_of(cell.row, cell.column) if measure.portable or not row.compared_with else None,
+        published=table.value_of(cell.row, cell.column) if metric.portable or not row.compared_with else None,
         another=(table.name_of(row.compared_with)) if row.compared_with else "",
-        convention=table.convention_of(cell.column) if measure.name == "flops" else "",
+        convention=table.convention_of(cell.column) if metric.name == "flops" else "",
         provenance=table.provenance(cell.row, cell.column),
-        rounding=table.rounding_of(cell.row) if measure.exact else "round",
+        rounding=table.rounding_of(cell.row) if metric.exact else "round",
         jobs=cell.jobs,
     )
     shown = _with_values(shown, cell, reader)
@@ -234,15 +234,15 @@ def _shown(cell: Cell, reader: _Reader, profile: Profile) -> Shown:
     return replace(shown, footnotes=_footnotes(shown, table))
 
 
-def _with_values(shown: Shown, cell: Cell, reader: _Reader) -> Shown:
+def _with_values(shown: CellReport, cell: Cell, reader: _Reader) -> CellReport:
     if cell.state in ("cited", "awaits"):
         return replace(shown, state=cell.state, reason=cell.reason)
     finished = [(job, r) for job in cell.jobs if (r := reader.result(job)) is not None]
-    name = shown.measure.name
+    name = shown.metric.name
     found = [(job, r, m) for job, r in finished if (m := r.value(name)) is not None]
     if not found:
         return _without_value(shown, cell, reader, bool(finished))
-    by = scale(shown.measure, cell.table.convention_of(cell.column))
+    by = scale(shown.metric, cell.table.convention_of(cell.column))
     results = tuple(r for _, r, _ in found)
     shown = replace(
         shown,
@@ -260,7 +260,7 @@ def _with_values(shown: Shown, cell: Cell, reader: _Reader) -> Shown:
     return replace(shown, state="partly", reason=f"{len(found)} of {len(cell.jobs)} repetitions; {_clause(rest)}")
 
 
-def _clause(rest: Shown) -> str:
+def _clause(rest: CellReport) -> str:
     return f"the others: {rest.state}" + (f" ({rest.reason})" if rest.reason else "")
 
 
@@ -269,10 +269,10 @@ def _quartiles(result: Result, name: str, by: float) -> tuple[float, float] | No
     return (low.value / by, high.value / by) if low is not None and high is not None else None
 
 
-def _without_value(shown: Shown, cell: Cell, reader: _Reader, finished: bool = False) -> Shown:
+def _without_value(shown: CellReport, cell: Cell, reader: _Reader, finished: bool = False) -> CellReport:
     """Why a cell, or what is missing of it, has no current value."""
     if finished:
-        return replace(shown, state="absent", reason=f"the job finished without measuring {shown.measure.title}")
+        return replace(shown, state="absent", reason=f"the job finished without measuring {shown.metric.title}")
     for job in cell.jobs:
         failure = reader.failure(job)
         if failure is not None:
@@ -292,19 +292,19 @@ def _without_value(shown: Shown, cell: Cell, reader: _Reader, finished: bool = F
     return replace(shown, state="not run", reason="no job of this cell has finished")
 
 
-def _stale(shown: Shown, cell: Cell, reader: _Reader) -> Shown | None:
+def _stale(shown: CellReport, cell: Cell, reader: _Reader) -> CellReport | None:
     """The cell with what was measured of it before code, data or weights changed, if anything was."""
     old = [(job, r) for job in cell.jobs if (r := reader.store.stale(job)) is not None]
-    measured = [(job, r, m) for job, r in old if (m := r.value(shown.measure.name)) is not None]
+    measured = [(job, r, m) for job, r in old if (m := r.value(shown.metric.name)) is not None]
     if not measured:
         return None
-    by = scale(shown.measure, cell.table.convention_of(cell.column))
+    by = scale(shown.metric, cell.table.convention_of(cell.column))
     job, newest, _ = max(measured, key=lambda entry: entry[1].started)
     why = f"measured before a change: {reader.changed(newest, job)}"
     return replace(shown, state="stale", reason=why, old=tuple(m.value / by for _, _, m in measured))
 
 
-def _verdict(shown: Shown, profile: Profile) -> Verdict:
+def _verdict(shown: CellReport, profile: Profile) -> Verdict:
     if not shown.measured:
         return judge.NONE
     if shown.published is None:
@@ -312,33 +312,31 @@ def _verdict(shown: Shown, profile: Profile) -> Verdict:
     if not profile.comparable:
         tail = ": only claims are judged" if profile.claims_only else f": {profile.about}"
         return Verdict(judge.NOT_COMPARABLE, f"profile {profile.name}{tail}")
-    if not shown.measure.portable:
+    if not shown.metric.portable:
         return Verdict(
             judge.OTHER_MACHINE, "the paper measured on another machine; only the ratio between rows compares"
         )
     text = shown.published.text
-    if shown.measure.exact:
+    if shown.metric.exact:
         evidence = str(shown.provenance.get("evidence", ""))
         return judge.exact(shown.values[0], text, shown.rounding, evidence, shown.another)
     if shown.jobs[0].config.get("checkpoint"):
-        return judge.given(shown.values[0], text)
+        return judge.judge_given_weights(shown.values[0], text)
     dataset = str((shown.jobs[0].config.get("data") or {}).get("name", ""))
-    wide = judge.margin(shown.measure.name, dataset, shown.published.value)
+    wide = judge.margin(shown.metric.name, dataset, shown.published.value)
     statistic = str(shown.provenance.get("statistic", "unknown"))
     rounding = str(shown.provenance.get("rounding", "round"))
     return judge.equivalence(shown.values, text, margin=wide, statistic=statistic, rounding=rounding)
 
 
-def _footnotes(shown: Shown, table: Table) -> tuple[str, ...]:
+def _footnotes(shown: CellReport, table: Table) -> tuple[str, ...]:
     """What a reader must know to read this cell rightly; the same text in several cells becomes one footnote."""
     notes: list[str] = []
     if shown.verdict.word in (judge.FITTED, judge.INFERRED, judge.INVALID):
         notes.append(shown.verdict.reason)
     weights = {name for job in shown.jobs if (name := job.config.get("checkpoint"))}
     notes += [f"given weights, tested and not trained here: {Path(name).name}" for name in sorted(weights)]
-    busy = max(
-        (m.value for r in shown.results if (m := r.value(f"{shown.measure.name}_others")) is not None), default=0
-    )
+    busy = max((m.value for r in shown.results if (m := r.value(f"{shown.metric.name}_others")) is not None), default=0)
     if busy > QUIET:
         notes.append(f"not a quiet machine: other processes took {busy:.0f} % of the CPUs meanwhile; measure it again")
     fitted = shown.provenance.get("evidence") == "fitted"
@@ -356,7 +354,7 @@ def _footnotes(shown: Shown, table: Table) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _ratio(table: Table, cells: Mapping[tuple[str, str], Shown], shown: Shown) -> Ratio | None:
+def _ratio(table: Table, cells: Mapping[tuple[str, str], CellReport], shown: CellReport) -> Ratio | None:
     to = table.columns[shown.column].relative_to
     if to is None:
         return None

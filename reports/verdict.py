@@ -45,7 +45,7 @@ ARITHMETIC = 0.1
 """Points by which one checkpoint's score differs between versions of torch and GPUs, as sssegmentation's README warns."""
 
 _DATASET_MARGINS = {("miou", "camvid"): 1.0, ("macc", "camvid"): 2.0}  # 101 validation images: every image weighs a lot
-_DEFAULT_MARGIN = 0.01  # of the published value, for a measure that has no margin of its own
+_DEFAULT_MARGIN = 0.01  # of the published value, for a metric that has no margin of its own
 _MOST_SEEDS = 100  # beyond this many, "more seeds" is no advice
 
 
@@ -67,9 +67,9 @@ NONE = Verdict("")
 """The verdict on a cell without a measurement."""
 
 
-def margin(measure: str, dataset: str, published: float) -> float:
-    """The difference below which two values of a measure on a dataset count as equal."""
-    found = _DATASET_MARGINS.get((measure, dataset), MARGINS.get(measure))
+def margin(metric: str, dataset: str, published: float) -> float:
+    """The difference below which two values of a metric on a dataset count as equal."""
+    found = _DATASET_MARGINS.get((metric, dataset), MARGINS.get(metric))
     return found if found is not None else _DEFAULT_MARGIN * abs(published)
 
 
@@ -121,7 +121,7 @@ def _prints(value: float, text: str, decimals: int, rounding: str) -> bool:
 # ----------------------------------------------------------------------------------------------- cells with noise
 
 
-def given(value: float, text: str) -> Verdict:
+def judge_given_weights(value: float, text: str) -> Verdict:
     """The verdict on a test of given weights, in which nothing is random but the arithmetic of another machine."""
     wide = ARITHMETIC + 10.0 ** -len(text.partition(".")[2]) / 2
     if not math.isfinite(value):

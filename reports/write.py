@@ -1,4 +1,4 @@
-"""Writes a sheet's report: TABLE.md, TABLE.csv and, with figures, the folder TABLE/. Each file aside, then renamed."""
+"""Writes a report's report: TABLE.md, TABLE.csv and, with figures, the folder TABLE/. Each file aside, then renamed."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import os
 from pathlib import Path
 
 from reports.formats import csv, markdown
-from reports.table_report import Sheet
+from reports.table_report import TableReport
 
 
-def write(sheet: Sheet, folder: Path, *, figures: bool = True) -> Path:
+def write(report: TableReport, folder: Path, *, figures: bool = True) -> Path:
     """Writes the report into `folder` and returns the Markdown file; OSError where the folder or the disk refuses.
 
     The file of profile `paper` is TABLE.md, of any other TABLE.PROFILE.md, so that neither overwrites the other.
     """
-    profile = sheet.profile.name
-    stem = sheet.table.id if profile == "paper" else f"{sheet.table.id}.{profile}"
+    profile = report.profile.name
+    stem = report.table.id if profile == "paper" else f"{report.table.id}.{profile}"
     folder.mkdir(parents=True, exist_ok=True)
     drawn: dict[str, str] = {}
     if figures:
         from reports.figures.table import draw  # loads matplotlib
 
-        for figure in draw(sheet):
+        for figure in draw(report):
             replace_file(folder / stem / figure.name, figure.svg)
             drawn[figure.alternative] = f"{stem}/{figure.name}"
-    replace_file(folder / f"{stem}.csv", csv.render(sheet))
+    replace_file(folder / f"{stem}.csv", csv.render(report))
     path = folder / f"{stem}.md"
-    replace_file(path, markdown.render(sheet, figures=drawn))
+    replace_file(path, markdown.render(report, figures=drawn))
     return path
 
 

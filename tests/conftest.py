@@ -16,7 +16,7 @@ from harness import ROOT
 # Processes that tests start import this checkout, also where another one is installed; and each of them is one of many.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-from tests.support.checkout import House
+from tests.support.checkout import Checkout
 
 # Started in the background of a script, this process ignores Ctrl-C, and so would the commands that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -64,5 +64,5 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def house(copied: Path, tmp_path: Path) -> House:
-    return House(copied, tmp_path / "results")
+def checkout(copied: Path, tmp_path: Path) -> Checkout:
+    return Checkout(copied, tmp_path / "results")

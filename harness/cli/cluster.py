@@ -11,14 +11,20 @@ from harness.jobs.job import Job
 from harness.plan import cost as costs
 from harness.plan.planner import Plan
 from harness.scheduler.slurm.ledger import Ledger
-from harness.scheduler.slurm.remote import Place
+from harness.scheduler.slurm.remote import ClusterTarget
 from harness.scheduler.slurm.transport import Slurm
 from harness.store.store import Store
 from harness.text import plural
 
 
 def cost(
-    place: Place | None, device: Device, plan: Plan, jobs: Sequence[Job], store: Store, slots: int, budget: float | None
+    place: ClusterTarget | None,
+    device: Device,
+    plan: Plan,
+    jobs: Sequence[Job],
+    store: Store,
+    slots: int,
+    budget: float | None,
 ) -> list[str]:
     """The cost of a plan in lines, where one was asked for or GPUs are used; UserError where it is over the budget."""
     if place is None and device.kind == "cpu" and budget is None:
@@ -41,7 +47,7 @@ def detach(transport: Slurm, jobs: Sequence[Job], among: Mapping[str, Job]) -> E
     return Exit.OK
 
 
-def doctor(place: Place, results: Path, data_dir: Path | None) -> Exit:
+def doctor(place: ClusterTarget, results: Path, data_dir: Path | None) -> Exit:
     """Checks a cluster with one small job, and says what it found."""
     from harness.scheduler.slurm.probe import examine
 

@@ -65,7 +65,7 @@ def plan(options: Namespace) -> Exit:
     if options.decide:
         from reports import advice, table_report
 
-        _print(advice.lines([*table_report.sheets(plan, store)]))
+        _print(advice.lines([*table_report.table_reports(plan, store)]))
     return Exit.OK if plan.wanted() else Exit.NOTHING
 
 
@@ -75,7 +75,7 @@ def status(options: Namespace) -> Exit:
     from harness.scheduler.slurm import remote
 
     plan, store = plan_of(options)
-    lines, left = inspection.status_lines(plan, store, remote.whereabouts(plan.jobs.values(), store))
+    lines, left = inspection.status_lines(plan, store, remote.queue_states(plan.jobs.values(), store))
     _print(lines)
     return Exit.FAILED if left else Exit.OK
 
@@ -97,13 +97,13 @@ def report(options: Namespace) -> Exit:
         from reports import table_report
         from reports.formats import csv, latex, terminal
 
-        sheets = table_report.sheets(plan, store)
+        table_reports = table_report.table_reports(plan, store)
         if options.format == "latex":
-            sys.stdout.write(latex.document(sheets))
+            sys.stdout.write(latex.document(table_reports))
         elif options.format == "csv":
-            sys.stdout.writelines(csv.render(made, header=i == 0) for i, made in enumerate(sheets))
+            sys.stdout.writelines(csv.render(made, header=i == 0) for i, made in enumerate(table_reports))
         else:
-            sys.stdout.writelines(map(terminal.render, sheets))
+            sys.stdout.writelines(map(terminal.render, table_reports))
     measured = any(store.result(job) is not None for cell in plan.cells for job in cell.jobs)
     return Exit.OK if measured else Exit.NOTHING
 
@@ -244,7 +244,7 @@ def _report(plan, store, *, figures: bool, text: bool) -> None:
     from reports import table_report, write
     from reports.formats import terminal
 
-    for made in table_report.sheets(plan, store):
+    for made in table_report.table_reports(plan, store):
         if text:
             sys.stdout.write("\n" + terminal.render(made))
         try:

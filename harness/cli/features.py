@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.cli.options import data_dir, device_of, plan_of
 from harness.cli.progress import Counter
 from harness.errors import Exit, MissingError, UserError
-from harness.files import refused
+from harness.files import output_error
 from harness.text import plural
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def features(options: Namespace) -> Exit:
         raise UserError("features are extracted of one table at a time")
     column, jobs = rows_tested(plan, store)
     source = _Source(jobs, options, store.cache)
-    print(source.told())
+    print(source.summary())
     found: dict[str, list[Features]] = {}
     wrong: list[UserError] = []  # told at the end: what the other rows give is drawn all the same
     for row, tests in jobs.items():
@@ -87,7 +87,7 @@ class _Source:
                 f"{self.split}; look at more (--images {self.total})"
             )
 
-    def told(self) -> str:
+    def summary(self) -> str:
         names = f"; no pixel of {', '.join(self.absent)}" if self.absent else ""
         return (
             f"{self.root.dataset.name}, {self.split}: {len(self.sample.labels)} pixels, at most {self.per_class} of each of "
@@ -146,6 +146,6 @@ def _drawn(table: Any, column: str, found: Mapping[str, Sequence[Features]], fol
             try:
                 replace_file(folder / name, style.svg(figure))
             except OSError as error:
-                raise refused(folder / name, error) from error
+                raise output_error(folder / name, error) from error
             written.append(folder / name)
     return written

@@ -184,10 +184,10 @@ def _shelf(shelf: str) -> Callable[[], Iterator[tuple[str, str]]]:
     return rows
 
 
-def _measures() -> Iterator[tuple[str, str]]:
-    from harness.table.metrics import MEASURES
+def _metrics() -> Iterator[tuple[str, str]]:
+    from harness.table.metrics import METRICS
 
-    return ((m.name, f"{m.title} ({m.unit}), from {m.kind} jobs") for m in MEASURES.values())
+    return ((m.name, f"{m.title} ({m.unit}), from {m.kind} jobs") for m in METRICS.values())
 
 
 def _conventions() -> Iterator[tuple[str, str]]:
@@ -203,7 +203,7 @@ _LISTS: dict[str, Callable[[], Iterator[tuple[str, str]]]] = {
     "datasets": _datasets,
     "recipes": _shelf("recipes"),
     "profiles": _shelf("profiles"),
-    "measures": _measures,
+    "metrics": _metrics,
     "conventions": _conventions,
 }
 

@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     _profile(why)
     _place(why)
 
-    things = ("tables", "methods", "contexts", "datasets", "recipes", "profiles", "measures", "conventions")
+    things = ("tables", "methods", "contexts", "datasets", "recipes", "profiles", "metrics", "conventions")
     listing = add("list", "list what there is", "list methods")
     listing.add_argument("what", nargs="?", choices=things, help="default: all of them")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from harness import environment
 from harness.errors import Exit
-from harness.files import refused
+from harness.files import output_error
 from harness.nightly import night
-from harness.scheduler.slurm.remote import Place
+from harness.scheduler.slurm.remote import ClusterTarget
 from harness.scheduler.transport import Transport
 from harness.store.nights import History
 from harness.store.store import Store
@@ -20,7 +20,7 @@ def run(options: Namespace, data_dir: Path | None) -> Exit:
     config = night.load(options.file)
     store = Store(Path(options.results))
     store.prepare()
-    place = Place.of(config.on) if config.on else None
+    place = ClusterTarget.of(config.on) if config.on else None
     if place is not None:
         place.check()
     device = place.device(options.device) if place else environment.device(options.device)
@@ -35,7 +35,7 @@ def run(options: Namespace, data_dir: Path | None) -> Exit:
         return Local(of, data_dir=data_dir, device=device)
 
     each = place.cluster.processes if place else 1
-    work = night.Tonight(config, store, data_dir, device, transport, each)
+    work = night.Night(config, store, data_dir, device, transport, each)
     if options.date:
         work.today = night.check_date(options.date)
     layers, verdict = work.run()
@@ -47,7 +47,7 @@ def run(options: Namespace, data_dir: Path | None) -> Exit:
         page = "\n".join([page, *nights.tonight(nights, date, written.with_suffix(""), config.slice.accepted)])
         written.write_text(page, encoding="utf-8")
     except OSError as error:
-        refusal = refused(written, error)
+        refusal = output_error(written, error)
     print(page)
     problem = night.notify(config, page, verdict)
     if problem:

@@ -13,7 +13,7 @@ from harness.errors import Problems, UserError, nearest
 if TYPE_CHECKING:
     from harness.environment import Device
     from harness.plan.planner import Plan, Selection
-    from harness.scheduler.slurm.remote import Place
+    from harness.scheduler.slurm.remote import ClusterTarget
     from harness.store.store import Store
     from harness.table.schema import Table
 
@@ -74,16 +74,16 @@ def device_of(options: Namespace) -> Device:
     return environment.device(options.device) if place is None else place.device(options.device)
 
 
-def cluster_of(options: Namespace) -> Place | None:
+def cluster_of(options: Namespace) -> ClusterTarget | None:
     """The cluster of --on; None: this machine."""
     if getattr(options, "on", None) is None:
         if getattr(options, "detach", False):
             raise UserError("--detach leaves jobs with Slurm: say which cluster with --on")
         return None
-    from harness.scheduler.slurm.remote import Place
+    from harness.scheduler.slurm.remote import ClusterTarget
 
-    if not isinstance(options.on, Place):
-        options.on = Place.of(options.on)
+    if not isinstance(options.on, ClusterTarget):
+        options.on = ClusterTarget.of(options.on)
     return options.on
 
 

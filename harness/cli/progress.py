@@ -25,7 +25,7 @@ _NOUNS = {"train": "training", "evaluate": "evaluation", "complexity": "count", 
 _PLAIN_EVERY = 15.0  # seconds between progress lines of one job when not on a terminal
 
 
-def standing(p: Progress, elapsed: float) -> str:
+def progress_line(p: Progress, elapsed: float) -> str:
     """`14/20  38 img/s  loss 1.92 (main 1.71, auxiliary 0.21), …  eta 2.0 s` of a job that started `elapsed` seconds ago."""
     left = elapsed / max(p.done, 1) * (p.total - p.done) if p.left is None else p.left
     rate = f"  {p.rate:.3g} img/s" if p.rate else ""
@@ -193,7 +193,7 @@ class Console:
         elapsed = time.monotonic() - self._started.get(key, time.monotonic())
         if p is None or not p.done:
             return f" ▸ {name:<40} starting, {duration(elapsed)}"
-        return f" ▸ {name:<40} {standing(p, elapsed)}"
+        return f" ▸ {name:<40} {progress_line(p, elapsed)}"
 
     def _summary(self, job: Job) -> str:
         result = self._store.result(job)

@@ -25,7 +25,7 @@ from harness.scheduler import run as runner
 from harness.scheduler.transport import Event, Transport
 from harness.spec import Spec
 from harness.stats.control_charts import Chart, Limits, alarms, suspects
-from harness.store.nights import Change, History, Night, charts, locate, night
+from harness.store.nights import Change, History, NightRecord, charts, locate, night
 from harness.store.store import Result, Store
 from harness.table import recipes
 from harness.table.load import load as load_table
@@ -104,7 +104,7 @@ def load(path: str | Path) -> Nightly:
 
 
 @dataclass
-class Layer:
+class Check:
     """What one layer found. `measured`: how many numbers it is based on."""
 
     name: str
@@ -115,7 +115,7 @@ class Layer:
 
 
 @dataclass
-class Tonight:
+class Night:
     """One night's work. `transport` makes what runs jobs for a store; `hours` gives what jobs cost."""
 
     config: Nightly
@@ -126,7 +126,7 @@ class Tonight:
     each: int = 1
     today: datetime.date = field(default_factory=datetime.date.today)
 
-    def run(self) -> tuple[list[Layer], Exit]:
+    def run(self) -> tuple[list[Check], Exit]:
         """All layers; FAILED on a regression, NOTHING when nothing was measured, else OK."""
         layers = [self.golden(), self.checkpoints(), self.slice()]
         if any(layer.regressions for layer in layers):
@@ -137,9 +137,9 @@ class Tonight:
 
     # ----------------------------------------------------------------------------------------------------- layer one
 
-    def golden(self) -> Layer:
+    def golden(self) -> Check:
         """Golden curves: the tests that compare them, exactly where the machine is that of the curves."""
-        layer = Layer("golden curves")
+        layer = Check("golden curves")
         for test in self.config.golden.tests:
             command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-rf", "-p", "no:cacheprovider", test]
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -157,9 +157,9 @@ class Tonight:
 
     # ----------------------------------------------------------------------------------------------------- layer two
 
-    def checkpoints(self) -> Layer:
+    def checkpoints(self) -> Check:
         """Kept checkpoints under today's code: the same numbers as when they were trained, but for rounding."""
-        layer, config = Layer("kept checkpoints"), self.config.checkpoints
+        layer, config = Check("kept checkpoints"), self.config.checkpoints
         plan = self._plan(config.tables, config.profile, 0)
         again = Store(self.store.root / "nightly/again" / self.today.isoformat())
         again.prepare()
@@ -205,9 +205,9 @@ class Tonight:
 
     # --------------------------------------------------------------------------------------------------- layer three
 
-    def slice(self) -> Layer:
+    def slice(self) -> Check:
         """Full trainings of the cells that were longest not measured, within the budget, held against their history."""
-        layer, config, limits = Layer("full trainings"), self.config.slice, self.config.limits
+        layer, config, limits = Check("full trainings"), self.config.slice, self.config.limits
         history, date = History(self.store.root), self.today.isoformat()
         written = history.nights()
         # of this night as little as of later ones, so that it can be started again
@@ -226,13 +226,13 @@ class Tonight:
         history.add([n for n in made if (n.date, n.folder) not in seen])
         layer.measured = len(tonight)
         for cell, (value, _) in sorted(tonight.items()):
-            layer.lines.append(_told(cell, value, again.get(cell), expected.get(cell), cell in found))
+            layer.lines.append(_summary(cell, value, again.get(cell), expected.get(cell), cell in found))
         for cell, drop in found.items():
             change = locate([*known[cell], *(n for n in made if n.cell == cell)], root)
             layer.regressions += _regression(cell, drop, change)
         return layer
 
-    def _chosen(self, plan: Plan, known: Mapping[str, Sequence[Night]], layer: Layer) -> list[Cell]:
+    def _chosen(self, plan: Plan, known: Mapping[str, Sequence[NightRecord]], layer: Check) -> list[Cell]:
         """Cells in the order of their last night, until the budget is used; one of unknown cost at most."""
         cells = [c for c in plan.wanted() if c.jobs and c.jobs[0].kind == "evaluate" and not self._blocked(plan, c)]
         cells.sort(key=lambda c: known[c.name][-1].date if known.get(c.name) else "")
@@ -257,7 +257,7 @@ class Tonight:
     def _blocked(plan: Plan, cell: Cell) -> bool:
         return any(plan.reason(job) is not None for job in cell.jobs)
 
-    def _trained(self, cells: Sequence[Cell], turn: int, layer: Layer) -> dict[str, tuple[float, Result]]:
+    def _trained(self, cells: Sequence[Cell], turn: int, layer: Check) -> dict[str, tuple[float, Result]]:
         """{cell: (mIoU, result)} of a fresh seed of each: that of this day and turn."""
         if not cells:
             return {}
@@ -288,11 +288,11 @@ class Tonight:
         )
         return planner.plan(loaded)
 
-    def _measure(self, plan: Plan, store: Store, layer: Layer) -> None:
+    def _measure(self, plan: Plan, store: Store, layer: Check) -> None:
         if not plan.cells:
             return
         try:
-            outcome = runner.run(plan, store, self.transport(store), Silent(), retry_failed=True)
+            outcome = runner.run(plan, store, self.transport(store), NullListener(), retry_failed=True)
         except UserError as error:  # what the other layers found is still to be told
             layer.failed.append(str(error))
             return
@@ -301,7 +301,7 @@ class Tonight:
         ]
 
 
-class Silent:
+class NullListener:
     """Nobody watches at night."""
 
     def event(self, event: Event) -> None:
@@ -311,7 +311,7 @@ class Silent:
         pass
 
 
-def _told(cell: str, value: float, again: tuple[float, Result] | None, chart: Chart | None, alarm: bool) -> str:
+def _summary(cell: str, value: float, again: tuple[float, Result] | None, chart: Chart | None, alarm: bool) -> str:
     text = f"{cell}: {value:.2f}"
     if again is not None:
         text += f", measured again: {again[0]:.2f}"
@@ -331,7 +331,7 @@ def _regression(cell: str, drop: float, change: Change | None) -> list[str]:
 # ------------------------------------------------------------------------------------------------------------- report
 
 
-def markdown(layers: Sequence[Layer], verdict: Exit, date: datetime.date) -> str:
+def markdown(layers: Sequence[Check], verdict: Exit, date: datetime.date) -> str:
     """The night as a page."""
     regressions = [line for layer in layers for line in layer.regressions]
     failed = [line for layer in layers for line in layer.failed]

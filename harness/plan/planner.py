@@ -20,7 +20,7 @@ from harness.recipes.profile import Profile
 from harness.recipes.segmentation import Recipe, TestProtocol
 from harness.spec import Spec
 from harness.store.store import Store
-from harness.table.metrics import Measure
+from harness.table.metrics import Metric
 from harness.table.recipes import recipe as find_recipe
 from harness.table.schema import Table
 from harness.yamlfile import merge
@@ -46,8 +46,8 @@ class Cell:
         return f"{self.table.id}/{self.row}/{self.column}"
 
     @property
-    def measure(self) -> Measure:
-        return self.table.measure_of(self.column)
+    def metric(self) -> Metric:
+        return self.table.metric_of(self.column)
 
 
 @dataclass
@@ -161,13 +161,13 @@ class Planner:
 
     def _cell(self, plan: Plan, table: Table, row_key: str, column_key: str, *, asked: bool) -> Cell:
         row, column = table.rows[row_key], table.columns[column_key]
-        measure = table.measure_of(column_key)
+        metric = table.metric_of(column_key)
         if row.cited is not None:
             return Cell(table, row_key, column_key, "cited", row.cited)
         awaits = self._awaits(table, row_key, column_key)
         if awaits:
             return Cell(table, row_key, column_key, "awaits", awaits)
-        if measure.kind in ("complexity", "latency"):
+        if metric.kind in ("complexity", "latency"):
             jobs = (self._count_or_time(plan, table, row_key, column_key),)
         elif table.checkpoint_of(row_key, column_key) is not None:
             jobs = (self._given(plan, table, row_key, column_key),)
@@ -179,7 +179,7 @@ class Planner:
 
     def _awaits(self, table: Table, row_key: str, column_key: str) -> str:
         """Why there is nothing to run in a cell; '' where there is."""
-        row, kind = table.rows[row_key], table.measure_of(column_key).kind
+        row, kind = table.rows[row_key], table.metric_of(column_key).kind
         cell = row.cells.get(column_key)
         reason = row.awaits or (cell.awaits if cell is not None else None)
         if reason:
@@ -192,7 +192,7 @@ class Planner:
             return ""
         if kind == "train":
             return "the row tests given weights and trains nothing"
-        if self.profile.model.given():
+        if self.profile.model.explicit_fields():
             return f"profile {self.profile.name} builds another model than the one whose weights the row names"
         return ""
 
@@ -200,7 +200,7 @@ class Planner:
 
     def _count_or_time(self, plan: Plan, table: Table, row: str, column_key: str) -> Job:
         shapes = table.input_of(column_key)
-        measure = table.measure_of(column_key)
+        metric = table.metric_of(column_key)
         recipe = self._recipe(table, row, column_key) if table.recipe_of(column_key, row) else None
         if shapes is None:
             assert recipe is not None
@@ -211,7 +211,7 @@ class Planner:
             largest = max(s[-1] for s in shapes)
             shapes = tuple((*s[:2], *(max(1, n * side // largest) for n in s[2:])) for s in shapes)
         model = self._model(table, row, column_key, recipe, image=image)
-        if measure.kind == "complexity":
+        if metric.kind == "complexity":
             # parameters do not depend on the convention: count them with the table's FLOPs, in one job
             named = [table.convention_of(c) for c in table.columns if table.convention_of(c)]
             convention = table.convention_of(column_key) or (named or ["fvcore"])[0]
@@ -232,7 +232,7 @@ class Planner:
         train_recipe = recipe.model_copy(update={"test": own, "source": "", "differs": {}})
         config = TrainConfig(model=model, data=data, recipe=train_recipe, shorten=self.profile.shorten, **common)
         train = self._job(plan, "train", config, data=data)
-        if table.measure_of(column_key).kind == "train":
+        if table.metric_of(column_key).kind == "train":
             return train
         tested = data.model_copy(update={"name": table.columns[column_key].tested_on or recipe.dataset})
         given = {"protocol": recipe.test, "normalisation": recipe.normalisation}
@@ -268,7 +268,7 @@ class Planner:
             return Model(name=row.method.name, options=options, num_classes=classes)
         defaults = table.defaults.model_dump(include={"backbone", "output_stride"}, exclude_none=True)
         weights = {"pretrained": recipe.pretrained} if recipe is not None else {}
-        given = {**defaults, **weights, **row.model.given(), **self.profile.model.given()}
+        given = {**defaults, **weights, **row.model.explicit_fields(), **self.profile.model.explicit_fields()}
         return Model(name=row.method.name, options=options, num_classes=classes, **given)
 
     def _recipe(self, table: Table, row: str, column: str, *, as_tested: bool = True) -> Recipe:
@@ -279,8 +279,8 @@ class Planner:
         place = (name, near, column if changes else "", table.id if changes else "")
         if place not in self._recipes:
             found = find_recipe(name, near)
-            found = found.model_copy(update={"test": found.tested(changes)}) if changes else found
-            self._recipes[place] = changed_by(self.profile, found, name)
+            found = found.model_copy(update={"test": found.with_test_changes(changes)}) if changes else found
+            self._recipes[place] = apply_profile(self.profile, found, name)
         return self._recipes[place]
 
     def _job(
@@ -332,7 +332,7 @@ class Planner:
         from methods import registry
 
         model: Model = config.model  # type: ignore[attr-defined]
-        entries = registry.reached(model.name, model.options, model.kind)
+        entries = registry.dependencies(model.name, model.options, model.kind)
         modules = tuple(sorted({*KINDS[kind].modules(config), *(e.module for e in entries)}))
         if modules not in self._closures:
             outside = {e.module: e.file for e in entries if not e.module.startswith("methods.")}
@@ -348,7 +348,7 @@ class Planner:
         return self._digests[name]
 
 
-def changed_by(profile: Profile, recipe: Recipe, name: str) -> Recipe:
+def apply_profile(profile: Profile, recipe: Recipe, name: str) -> Recipe:
     """The recipe as the profile changes it; UserError where the two do not go together."""
     if not profile.recipe:
         return recipe

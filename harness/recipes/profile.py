@@ -24,7 +24,7 @@ class ModelChanges(Spec):
     output_stride: int | None = Field(None, gt=0)
     pretrained: bool | str = False
 
-    def given(self) -> dict[str, Any]:
+    def explicit_fields(self) -> dict[str, Any]:
         """The fields that the file names."""
         return self.model_dump(exclude_unset=True)
 

@@ -169,7 +169,7 @@ class Recipe(Spec):
         assert self.epochs is not None
         return self.epochs * max(1, images // self.batch_size)
 
-    def tested(self, changes: Mapping[str, Any]) -> TestProtocol:
+    def with_test_changes(self, changes: Mapping[str, Any]) -> TestProtocol:
         """The test protocol with some fields changed; ValueError that says which do not fit."""
         try:
             return TestProtocol.model_validate({**self.test.model_dump(), **changes})

@@ -19,7 +19,7 @@ from harness.errors import Exit
 from harness.jobs.job import Job
 from harness.jobs.kinds import KINDS
 from harness.scheduler.transport import Event
-from harness.scheduler.worker import Request, execute, wordless
+from harness.scheduler.worker import Request, describe_silent_exit, execute
 from harness.store.store import Failure, Store
 
 _GRACE = 30.0  # seconds a job may take to save and stop before it is killed
@@ -147,7 +147,7 @@ class Local:
 
     def _died(self, job: Job, code: int) -> Failure:
         """The record of a job that ended without a word."""
-        cause, message, kind = "died", wordless(code), Exit.OUTPUT if code == Exit.OUTPUT else Exit.FAILED
+        cause, message, kind = "died", describe_silent_exit(code), Exit.OUTPUT if code == Exit.OUTPUT else Exit.FAILED
         if code < 0:
             hint = " (often the kernel's answer to too little memory; try --jobs 1)" if -code == signal.SIGKILL else ""
             cause, message = "killed", f"killed by {signal.Signals(-code).name}{hint}"

@@ -202,7 +202,7 @@ if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
 
 
-def wordless(code: int) -> str:
+def describe_silent_exit(code: int) -> str:
     """What to tell a person of a process that ended with an exit code and without a word."""
     if code == Exit.OUTPUT:
         return "it could not write its results: is the disk or a quota full?"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.files import refused
+from harness.files import output_error
 
 FILE = "features.npz"
 _ARRAYS = ("classes", "images", "tokens", "features", "labels", "places", "counts", "embedding")
@@ -59,7 +59,7 @@ def write(features: Features, folder: Path) -> Path:
         aside.replace(path)
     except OSError as error:
         aside.unlink(missing_ok=True)
-        raise refused(path, error) from error
+        raise output_error(path, error) from error
     return path
 
 

@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.files import append_json, read_json
+from harness.files import append_jsonl, read_json
 from harness.jobs.key import changes
 from harness.stats.control_charts import Chart, Limits, last_drop
 from harness.store.store import Result
 
 
 @dataclass(frozen=True)
-class Night:
+class NightRecord:
     """One measurement of one cell. `folder`, below the results, holds it with the key's parts and the environment."""
 
     date: str  # YYYY-MM-DD
@@ -32,26 +32,28 @@ class History:
     def __init__(self, root: Path) -> None:
         self.file = root / "nightly/history.jsonl"
 
-    def nights(self) -> dict[str, list[Night]]:
+    def nights(self) -> dict[str, list[NightRecord]]:
         """{cell: its nights, oldest first}. Lines that are no records are passed over."""
-        found: dict[str, list[Night]] = {}
+        found: dict[str, list[NightRecord]] = {}
         try:
             lines = self.file.read_text(encoding="utf-8").splitlines()
         except OSError:
             return {}
         for line in lines:
             try:
-                night = Night(**json.loads(line))
+                night = NightRecord(**json.loads(line))
             except (ValueError, TypeError):  # half a line, from a night that was cut off
                 continue
             found.setdefault(night.cell, []).append(night)
         return {cell: sorted(nights, key=lambda night: str(night.date)) for cell, nights in found.items()}
 
-    def add(self, nights: Sequence[Night]) -> None:
-        append_json(self.file, map(asdict, nights))
+    def add(self, nights: Sequence[NightRecord]) -> None:
+        append_jsonl(self.file, map(asdict, nights))
 
 
-def charts(history: Mapping[str, Sequence[Night]], accepted: Mapping[str, str], limits: Limits) -> dict[str, Chart]:
+def charts(
+    history: Mapping[str, Sequence[NightRecord]], accepted: Mapping[str, str], limits: Limits
+) -> dict[str, Chart]:
     """What is expected of each cell: its nights without alarms, since the date from which a new level was accepted."""
     made = {}
     for cell, nights in history.items():
@@ -64,8 +66,8 @@ def charts(history: Mapping[str, Sequence[Night]], accepted: Mapping[str, str], 
 class Change:
     """Where a cell's level fell: between two nights, hence two commits; and what of its key differs between them."""
 
-    good: Night
-    bad: Night
+    good: NightRecord
+    bad: NightRecord
     differences: tuple[str, ...]
 
     @property
@@ -74,7 +76,7 @@ class Change:
         return f"{self.good.commit[:12] or 'unknown'}..{self.bad.commit[:12] or 'unknown'}"
 
 
-def locate(nights: Sequence[Night], root: Path) -> Change | None:
+def locate(nights: Sequence[NightRecord], root: Path) -> Change | None:
     """The last drop in a cell's nights, whose results are in `root`; None for fewer than two."""
     if len(nights) < 2:
         return None
@@ -124,7 +126,7 @@ def _parts(record: Mapping[str, Any]) -> Mapping[str, Any]:
     return record["job"]["parts"]
 
 
-def night(date: str, cell: str, result: Result, value: float, *, root: Path, alarm: bool) -> Night:
+def night(date: str, cell: str, result: Result, value: float, *, root: Path, alarm: bool) -> NightRecord:
     """The record of a finished job in the results folder `root`."""
     folder = result.folder.relative_to(root).as_posix()
-    return Night(date, cell, value, str(result.environment.get("commit", "")), folder, alarm)
+    return NightRecord(date, cell, value, str(result.environment.get("commit", "")), folder, alarm)

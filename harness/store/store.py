@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.files import _aside, read_json, refused, write_json
+from harness.files import output_error, read_json, temporary_path, write_json
 from harness.jobs.job import Job, Measurement
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Store:
             probe.write_text("x", encoding="utf-8")
             probe.unlink()
         except OSError as error:
-            raise refused(self.root, error) from error
+            raise output_error(self.root, error) from error
 
     def folder(self, job: Job) -> Path:
         """The job's own folder (which need not exist)."""
@@ -140,7 +140,7 @@ class Store:
             if result is not None:
                 yield result
 
-    def others(self, jobs: Iterable[Job]) -> Iterator[Path]:
+    def results_outside(self, jobs: Iterable[Job]) -> Iterator[Path]:
         """The folders of finished jobs of any configuration but these jobs'; their results are not read."""
         known = {str(self.folder(job).parent) for job in jobs}
         for kind in _folders(self.root / "jobs"):
@@ -177,7 +177,7 @@ class Store:
             return known
         rows = pd.DataFrame(list(self._rows(fresh)), columns=list(_COLUMNS)).astype(_COLUMNS)
         frame = pd.concat([known[~known["folder"].isin(outdated)], rows], ignore_index=True)
-        aside = _aside(path)
+        aside = temporary_path(path)
         try:
             frame.to_parquet(aside, index=False)
             aside.replace(path)

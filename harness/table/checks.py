@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.data import catalog
 from harness.errors import Problems, UserError, nearest
 from harness.recipes.segmentation import Recipe
-from harness.table.metrics import CONVENTIONS, MEASURES
+from harness.table.metrics import CONVENTIONS, METRICS
 from harness.table.recipes import recipe
 from harness.yamlfile import Path_
 
@@ -47,13 +47,13 @@ def inconsistencies(table: Table) -> Iterator[tuple[Path_, str]]:
 def _columns(table: Table) -> Iterator[tuple[Path_, str]]:
     for key, column in table.columns.items():
         path = ("columns", key)
-        name = column.measure or table.measure or table.defaults.measure
-        measure = MEASURES.get(name or "")
+        name = column.metric or table.metric or table.defaults.metric
+        metric = METRICS.get(name or "")
         if name is None:
-            yield path, f"says no 'measure' and the table has none.{nearest('', MEASURES)}"
-        elif measure is None:
-            where = (*path, "measure") if column.measure else ("measure",)
-            yield where, f"unknown measure '{name}'.{nearest(name, MEASURES)}"
+            yield path, f"says no 'metric' and the table has none.{nearest('', METRICS)}"
+        elif metric is None:
+            where = (*path, "metric") if column.metric else ("metric",)
+            yield where, f"unknown metric '{name}'.{nearest(name, METRICS)}"
         if name == "flops" and column.convention not in CONVENTIONS:
             what = f"unknown convention '{column.convention}'" if column.convention else "FLOPs need a 'convention'"
             yield (*path, "convention"), f"{what}.{nearest(column.convention, CONVENTIONS)}"
@@ -61,15 +61,15 @@ def _columns(table: Table) -> Iterator[tuple[Path_, str]]:
             tail = nearest(column.relative_to, table.rows, what="rows are")
             yield (*path, "relative_to"), f"unknown row '{column.relative_to}'.{tail}"
         recipe = table.recipe_of(key)
-        trains = measure is None or measure.kind in (
+        trains = metric is None or metric.kind in (
             "train",
             "evaluate",
-        )  # an unknown measure must not hide a bad recipe
+        )  # an unknown metric must not hide a bad recipe
         needs_recipe = trains or table.input_of(key) is None
         if recipe is not None and needs_recipe:
             yield from _recipe_problems(table, recipe, path)
-        elif measure is not None and needs_recipe and any(row.method is not None for row in table.rows.values()):
-            yield path, f"a column of {measure.title} needs a 'recipe' (python -m harness list recipes)"
+        elif metric is not None and needs_recipe and any(row.method is not None for row in table.rows.values()):
+            yield path, f"a column of {metric.title} needs a 'recipe' (python -m harness list recipes)"
 
 
 def _recipe_problems(table: Table, name: str, path: Path_) -> Iterator[tuple[Path_, str]]:
@@ -90,15 +90,15 @@ def _test_problems(table: Table, column: str, recipe: Recipe) -> Iterator[tuple[
     spec = table.columns[column]
     if spec.tested_on is None and not spec.test:
         return
-    measure = MEASURES.get(spec.measure or table.measure or table.defaults.measure or "")
-    if measure is not None and measure.kind != "evaluate":
+    metric = METRICS.get(spec.metric or table.metric or table.defaults.metric or "")
+    if metric is not None and metric.kind != "evaluate":
         yield (
             ("tested_on" if spec.tested_on else "test",),
             "only a score is tested; this column measures something else",
         )
         return
     try:
-        protocol = recipe.tested(spec.test)
+        protocol = recipe.with_test_changes(spec.test)
     except ValueError as error:
         yield ("test",), f"does not fit the recipe's protocol: {error}"
         return

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Measure:
+class Metric:
     """`scale` turns a stored value into the printed unit by division; `better` is `higher` or `lower`."""
 
     name: str
@@ -28,24 +28,24 @@ class Measure:
         return self.kind not in ("latency",) and self.name != "train_throughput"
 
 
-MEASURES = {
+METRICS = {
     m.name: m
     for m in (
-        Measure("miou", "mean IoU", "evaluate", "%"),
-        Measure("macc", "mean class accuracy", "evaluate", "%"),
-        Measure("aacc", "pixel accuracy", "evaluate", "%"),
-        Measure("fwiou", "frequency-weighted IoU", "evaluate", "%"),
-        Measure("parameters", "trainable parameters", "complexity", "M", "lower", 1e6),
-        Measure("flops", "FLOPs", "complexity", "G", "lower", 1e9),
-        Measure("latency", "forward time", "latency", "ms", "lower"),
-        Measure("peak_memory", "peak memory", "latency", "MiB", "lower"),
-        Measure("train_throughput", "training throughput", "train", "images/s", decimals=1),
-        Measure("box_ap", "box AP (COCO, mean over IoU 0.50 to 0.95)", "evaluate", "%", decimals=1),
-        Measure("box_ap50", "box AP at IoU 0.50", "evaluate", "%", decimals=1),
-        Measure("box_ap75", "box AP at IoU 0.75", "evaluate", "%", decimals=1),
-        Measure("box_ap_small", "box AP of small objects", "evaluate", "%", decimals=1),
-        Measure("box_ap_medium", "box AP of medium objects", "evaluate", "%", decimals=1),
-        Measure("box_ap_large", "box AP of large objects", "evaluate", "%", decimals=1),
+        Metric("miou", "mean IoU", "evaluate", "%"),
+        Metric("macc", "mean class accuracy", "evaluate", "%"),
+        Metric("aacc", "pixel accuracy", "evaluate", "%"),
+        Metric("fwiou", "frequency-weighted IoU", "evaluate", "%"),
+        Metric("parameters", "trainable parameters", "complexity", "M", "lower", 1e6),
+        Metric("flops", "FLOPs", "complexity", "G", "lower", 1e9),
+        Metric("latency", "forward time", "latency", "ms", "lower"),
+        Metric("peak_memory", "peak memory", "latency", "MiB", "lower"),
+        Metric("train_throughput", "training throughput", "train", "images/s", decimals=1),
+        Metric("box_ap", "box AP (COCO, mean over IoU 0.50 to 0.95)", "evaluate", "%", decimals=1),
+        Metric("box_ap50", "box AP at IoU 0.50", "evaluate", "%", decimals=1),
+        Metric("box_ap75", "box AP at IoU 0.75", "evaluate", "%", decimals=1),
+        Metric("box_ap_small", "box AP of small objects", "evaluate", "%", decimals=1),
+        Metric("box_ap_medium", "box AP of medium objects", "evaluate", "%", decimals=1),
+        Metric("box_ap_large", "box AP of large objects", "evaluate", "%", decimals=1),
     )
 }
 
@@ -73,8 +73,8 @@ CONVENTIONS = {
 }
 
 
-def scale(measure: Measure, convention: str | None) -> float:
-    """What a stored value is divided by to be printed in the measure's unit."""
-    if measure.name == "flops" and convention in CONVENTIONS:
+def scale(metric: Metric, convention: str | None) -> float:
+    """What a stored value is divided by to be printed in the metric's unit."""
+    if metric.name == "flops" and convention in CONVENTIONS:
         return CONVENTIONS[convention].giga
-    return measure.scale
+    return metric.scale

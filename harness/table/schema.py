@@ -5,7 +5,7 @@
     title: Complexity of context modules
     defaults: {num_classes: 150, input: [[1, 2048, 128, 128]]}
     columns:
-      flops: {label: FLOPs, measure: flops, convention: mmcv-hooks}
+      flops: {label: FLOPs, metric: flops, convention: mmcv-hooks}
     rows:
       ppm: {label: PPM, method: pspnet, module: {name: ppm, evidence: confirmed}}
     published:
@@ -27,7 +27,7 @@ from pydantic import Field, field_validator, model_validator
 
 from harness.recipes.profile import ModelChanges
 from harness.spec import Positive, Spec
-from harness.table.metrics import MEASURES, Measure
+from harness.table.metrics import METRICS, Metric
 from harness.yamlfile import Number
 
 Evidence = Literal["confirmed", "inferred", "fitted"]
@@ -72,7 +72,7 @@ class Column(Spec):
     """
 
     label: str = ""
-    measure: str | None = None
+    metric: str | None = None
     recipe: str | None = None
     input: Shapes | None = None
     convention: str | None = None
@@ -217,7 +217,7 @@ class Defaults(Spec):
     num_classes: int | None = Field(None, gt=0)
     input: Shapes | None = None
     recipe: str | None = None
-    measure: str | None = None
+    metric: str | None = None
 
 
 class Table(Spec):
@@ -231,7 +231,7 @@ class Table(Spec):
     paper: str
     table: int | str | None = None
     title: str
-    measure: str | None = None
+    metric: str | None = None
     about: str = ""
     defaults: Defaults = Defaults()
     descriptors: dict[str, str] = {}
@@ -247,9 +247,9 @@ class Table(Spec):
         paper = self.published.source.name or self.paper
         return f"{paper}, Table {self.table}" if self.table is not None else self.id
 
-    def measure_of(self, column: str) -> Measure:
+    def metric_of(self, column: str) -> Metric:
         """What a column shows; validated on load."""
-        return MEASURES[self.columns[column].measure or self.measure or self.defaults.measure or ""]
+        return METRICS[self.columns[column].metric or self.metric or self.defaults.metric or ""]
 
     def recipe_of(self, column: str, row: str | None = None) -> str | None:
         """The recipe of a column, or of a row's cell in it."""
@@ -289,11 +289,11 @@ class Table(Spec):
 
     def provenance(self, row: str, column: str) -> dict[str, Any]:
         """Where a cell's published value comes from and how it is to be read; {} where the paper prints none."""
-        value, measure = self.value_of(row, column), self.measure_of(column)
+        value, metric = self.value_of(row, column), self.metric_of(column)
         if value is None:
             return {}
         module, spec = self.rows[row].module, self.columns[column]
-        counted = measure.kind in ("complexity", "latency")
+        counted = metric.kind in ("complexity", "latency")
         return {
             "paper": self.paper,
             **{k: v for k, v in self.published.source.model_dump().items() if v is not None},
@@ -301,10 +301,10 @@ class Table(Spec):
             "column": spec.label or column,
             "printed": value.printed,
             "decimals": value.decimals,
-            "statistic": "single" if measure.exact else spec.statistic or self.published.statistic,
+            "statistic": "single" if metric.exact else spec.statistic or self.published.statistic,
             "split": spec.split or "",
             "protocol": spec.protocol or self.published.protocol or "",
-            "unit": measure.unit,
+            "unit": metric.unit,
             "convention": self.convention_of(column),
             "rounding": self.rounding_of(row),
             "evidence": module.evidence if counted and module is not None else "",

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from harness.cli.progress import standing
+from harness.cli.progress import progress_line
 from harness.errors import Exit, Interrupted, UserError
 from harness.jobs.context import Context, Progress
 from harness.jobs.kinds import TrainConfig
@@ -90,7 +90,7 @@ def _read(path: Path) -> TrainConfig:
 
 
 def _print(started: float, progress: Progress) -> None:
-    print(standing(progress, time.monotonic() - started), file=sys.stderr, flush=True)
+    print(progress_line(progress, time.monotonic() - started), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

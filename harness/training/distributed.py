@@ -21,7 +21,7 @@ Losses = Callable[[Tensor, Tensor], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
-class Place:
+class Rank:
     """Which of how many processes this is, on this machine and in all."""
 
     rank: int = 0
@@ -29,15 +29,15 @@ class Place:
     local_rank: int = 0
 
 
-def place(environment: Mapping[str, str] = os.environ) -> Place:
+def place(environment: Mapping[str, str] = os.environ) -> Rank:
     """From the variables of torchrun (RANK, WORLD_SIZE, LOCAL_RANK), else of Slurm's tasks (srun, submitit)."""
     if "RANK" in environment and "WORLD_SIZE" in environment:
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     elif int(environment.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in environment:
         names = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
     else:
-        return Place()
-    return Place(*(int(environment.get(name, "0")) for name in names))
+        return Rank()
+    return Rank(*(int(environment.get(name, "0")) for name in names))
 
 
 def rendezvous(environment: Mapping[str, str] = os.environ) -> tuple[str, int]:
@@ -59,7 +59,7 @@ def rendezvous(environment: Mapping[str, str] = os.environ) -> tuple[str, int]:
 
 
 @contextlib.contextmanager
-def process_group(device: str) -> Iterator[Place]:
+def process_group(device: str) -> Iterator[Rank]:
     """Joins the other processes of this training, if there are any: NCCL between GPUs, gloo between CPUs."""
     here = place()
     if here.world == 1 or (dist.is_available() and dist.is_initialized()):

@@ -19,7 +19,7 @@ from harness.errors import Interrupted
 from harness.jobs.context import Progress
 from harness.tasks.segmentation.losses import shares
 from harness.training import checkpoint, distributed, random_state
-from harness.training.metering import Batch, Journal, Log, Tally
+from harness.training.metering import Batch, Log, Meter, Totals
 from harness.training.optim import set_learning_rate
 from harness.training.precision import Precision
 from methods.ranks import rank
@@ -59,7 +59,7 @@ class Training:
         self,
         progress: Callable[[Progress], None] = lambda progress: None,
         should_stop: Callable[[], bool] = lambda: False,
-    ) -> Tally:
+    ) -> Totals:
         """Trains to the end, from the newest checkpoint if there is one.
 
         Raises Interrupted after saving when `should_stop` says so, NonFiniteLoss, and OutputError when the folder cannot
@@ -69,7 +69,7 @@ class Training:
         if tally.iteration == self.iterations:
             return tally
         self.model.train()
-        journal = Journal(self.folder, tally, self.iterations, progress, read_every=self.read_every, log=self.log)
+        journal = Meter(self.folder, tally, self.iterations, progress, read_every=self.read_every, log=self.log)
         try:
             for batch in journal.timed(self.batches(tally.iteration, self.iterations)):
                 if self.test_every and tally.iteration and tally.iteration % self.test_every == 0:
@@ -82,7 +82,7 @@ class Training:
                 stop = distributed.any_rank(should_stop()) and not last
                 if last or stop or tally.iteration % self.checkpoint_every == 0:
                     journal.read()  # nothing is saved before its loss is known to be finite
-                    with journal.apart():
+                    with journal.excluded_from_throughput():
                         self._save(tally, final=last)
                 if stop:
                     raise self._stopped(tally)
@@ -113,7 +113,7 @@ class Training:
         scaler.update()
         return seen
 
-    def _test(self, journal: Journal, should_stop: Callable[[], bool]) -> None:
+    def _test(self, journal: Meter, should_stop: Callable[[], bool]) -> None:
         """Scores of the model as it stands, for the curve. Weights, statistics and random numbers stay as they are.
 
         It comes after the checkpoint of its iteration, so that a training which goes on from there tests again.
@@ -123,7 +123,7 @@ class Training:
         random = random_state.capture()
         self.model.eval()
         stopped = False
-        with journal.apart():
+        with journal.excluded_from_throughput():
             try:
                 with distributed.statistics_of_rank_0(self.model):
                     journal.note_scores(self.test(should_stop))
@@ -135,10 +135,10 @@ class Training:
             self._save(journal.tally, final=False)
             raise self._stopped(journal.tally)
 
-    def _stopped(self, tally: Tally) -> Interrupted:
+    def _stopped(self, tally: Totals) -> Interrupted:
         return Interrupted(f"stopped after iteration {tally.iteration} of {self.iterations}; state saved")
 
-    def _save(self, tally: Tally, *, final: bool) -> None:
+    def _save(self, tally: Totals, *, final: bool) -> None:
         """Rank 0 writes; the random generators of every rank go along."""
         random = distributed.gather_texts(random_state.capture())
         if rank() == 0:
@@ -150,15 +150,15 @@ class Training:
                 checkpoint.save(self.folder, {**state, "random": random}, tally.iteration)
         distributed.barrier()
 
-    def _resume(self) -> Tally:
+    def _resume(self) -> Totals:
         """Takes up the newest intact checkpoint; rank 0 has put corrupt ones aside before the others look."""
         state = distributed.first_rank_first(lambda: checkpoint.load(self.folder))
         if state is None:
-            return Tally()
+            return Totals()
         checkpoint.check_identity(self.folder, state["identity"], self.identity)
         self.model.load_state_dict(state["model"])
         if "optimizer" in state:
             self.optimizer.load_state_dict(state["optimizer"])
             self.precision.scaler.load_state_dict(state["scaler"])
             random_state.restore(state["random"][rank()])
-        return Tally(**state["tally"])
+        return Totals(**state["tally"])

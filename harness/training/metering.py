@@ -49,7 +49,7 @@ class NonFiniteLoss(UserError):
 
 
 @dataclass
-class Tally:
+class Totals:
     """What has been measured so far; part of every checkpoint, so that an interruption does not lose it."""
 
     iteration: int = 0  # iterations done
@@ -60,14 +60,14 @@ class Tally:
     peak_memory: float = 0.0  # MiB
 
 
-class Journal:
+class Meter:
     """Counts the time of iterations, reads their losses now and then (a read waits for a GPU to catch up), checks them,
     writes them to the curve and tells how far the training is."""
 
     def __init__(
         self,
         folder: Path,
-        tally: Tally,
+        tally: Totals,
         iterations: int,
         progress: Callable[[Progress], None],
         *,
@@ -179,7 +179,7 @@ class Journal:
         self.progress(Progress(done, self.iterations, rate, text, left))
 
     @contextlib.contextmanager
-    def apart(self) -> Iterator[None]:
+    def excluded_from_throughput(self) -> Iterator[None]:
         """What is done inside (a checkpoint, a test) counts as training time, not against throughput."""
         began = time.perf_counter()
         yield

@@ -35,7 +35,7 @@ _NAMED = re.compile(r"best(?:_cited)?\([^()]*\)|[A-Za-z_]\w*(?:\.\w+){2}")
 _LONGEST = 1000  # characters: what is nested deeper is no arithmetic of a paper
 
 
-class Unprinted(Exception):
+class NoPrintedValue(Exception):
     """A cell that exists but has no printed value."""
 
 
@@ -47,7 +47,7 @@ class Cells:
     used: list[tuple[Table, str, str]] = field(default_factory=list)
 
     def value(self, text: str) -> Fraction | bool:
-        """What a formula comes to. UserError where it is not one or names what does not exist; Unprinted without value."""
+        """What a formula comes to. UserError where it is not one or names what does not exist; NoPrintedValue without value."""
         if len(text) > _LONGEST:
             raise UserError(f"a formula of {len(text)} characters is no formula")
         try:
@@ -100,7 +100,7 @@ class Cells:
         table, row, column = self.place(name)
         value = table.published.values.get(row, {}).get(column)
         if value is None:
-            raise Unprinted(f"{table.id}/{row}/{column}")
+            raise NoPrintedValue(f"{table.id}/{row}/{column}")
         self.used.append((table, row, column))
         return Fraction(value.text)
 
@@ -119,8 +119,8 @@ class Cells:
             if not left_out and (name == "best" or table.rows[row].cited is not None):
                 found.append((Fraction(value.text), row))
         if not found:
-            raise Unprinted(f"{table.id}, column {column}")
-        most = (max if table.measure_of(column).better == "higher" else min)(found, key=lambda entry: entry[0])
+            raise NoPrintedValue(f"{table.id}, column {column}")
+        most = (max if table.metric_of(column).better == "higher" else min)(found, key=lambda entry: entry[0])
         self.used.append((table, most[1], column))
         return most[0]
 

@@ -11,7 +11,7 @@ from harness.table.metrics import CONVENTIONS
 from harness.table.schema import Table, Value
 from reports.audit.corpus import Finding, Subject
 from reports.audit.formula import printed
-from reports.audit.paper import Elsewhere, Paper, Recount
+from reports.audit.paper import ExternalValue, Paper, Recount
 from reports.audit.systems import Printed, place
 from reports.text import number
 
@@ -61,7 +61,7 @@ def two_values(subject: Subject) -> Iterator[Finding]:
     for score in subject.scores:
         q = score.quantity
         for system in score.systems:
-            by[system, q.measure, q.base, q.split, q.scales].append(score)
+            by[system, q.metric, q.base, q.split, q.scales].append(score)
     told_of: set[tuple[str, str]] = set()
     for (system, *_), group in by.items():
         for first, second in _apart(group):
@@ -88,7 +88,7 @@ def _apart(group: list[Printed]) -> Iterator[tuple[Printed, Printed]]:
             yield first, second
 
 
-def _elsewhere(entry: Elsewhere, table: Table, row: str, column: str, subject: Subject) -> Iterator[Finding]:
+def _elsewhere(entry: ExternalValue, table: Table, row: str, column: str, subject: Subject) -> Iterator[Finding]:
     value = table.published.values.get(row, {}).get(column)
     where, ids = place(table, row, column), (table.id,)
     if value is None:
@@ -124,7 +124,7 @@ def two_datasets(subject: Subject) -> Iterator[Finding]:
     by: dict[tuple[str, ...], list[Printed]] = defaultdict(list)
     for score in subject.scores:
         for system in score.systems:
-            by[system, score.quantity.measure, score.quantity.family, score.quantity.scales].append(score)
+            by[system, score.quantity.metric, score.quantity.family, score.quantity.scales].append(score)
     for (system, *_), group in by.items():
         seen: set[frozenset[str]] = set()
         for first, second in combinations(group, 2):
@@ -211,7 +211,7 @@ def units(subject: Subject) -> Iterator[Finding]:
         for key, column in table.columns.items():
             found = CONVENTIONS.get(column.convention or "")
             if (
-                table.measure_of(key).name == "flops"
+                table.metric_of(key).name == "flops"
                 and found is not None
                 and found.giga != GIGA
                 and printed(table, key)

@@ -90,7 +90,7 @@ class Citation(Spec):
     where: str
 
 
-class Elsewhere(Spec):
+class ExternalValue(Spec):
     """What another source prints for a cell: `value`, on `dataset` if that is another, with `details` of the same row."""
 
     cell: str
@@ -122,7 +122,7 @@ class Paper(Spec):
     statements: tuple[Statement, ...] = ()
     facts: tuple[Fact, ...] = ()
     citations: tuple[Citation, ...] = ()
-    elsewhere: tuple[Elsewhere, ...] = ()
+    elsewhere: tuple[ExternalValue, ...] = ()
     recounts: tuple[Recount, ...] = ()
     settings: dict[str, str | None] = {}
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 from harness.errors import UserError
 from harness.table.schema import Table
 from reports.audit.corpus import Finding, Subject
-from reports.audit.formula import Cells, Unprinted
+from reports.audit.formula import Cells, NoPrintedValue
 from reports.audit.numbers import same
 from reports.audit.paper import Statement
 from reports.audit.systems import Printed, quantity
@@ -51,7 +51,7 @@ def _numbers(statement: Statement, cells: Cells, subject: Subject) -> Told:
     for formula in statement.is_:
         try:
             results.append((formula, Fraction(cells.value(formula))))
-        except Unprinted as missing:
+        except NoPrintedValue as missing:
             yield "missing", f"{statement.number} cannot be checked, {missing} has no printed value"
     right = [formula for formula, value in results if _prints(value, statement.number)]
     for formula, value in results:
@@ -97,7 +97,7 @@ def _holds(statement: Statement, cells: Cells, subject: Subject) -> Told:
         cells.used.clear()  # what is read out is of the comparison that fails
         try:
             true = cells.value(formula)
-        except Unprinted as missing:
+        except NoPrintedValue as missing:
             yield "missing", f"cannot be checked, {missing} has no printed value"
             continue
         if not true:
@@ -173,7 +173,7 @@ def _best(statement: Statement, cells: Cells, subject: Subject) -> Told:
 def _rivals(score: Printed, claimed: Printed) -> bool:
     """Another row's value for the same quantity that is as good or better; the same system in another table is none."""
     a, b = score.quantity, claimed.quantity
-    alike = (a.measure, a.base, a.split, a.scales) == (b.measure, b.base, b.split, b.scales)
+    alike = (a.metric, a.base, a.split, a.scales) == (b.metric, b.base, b.split, b.scales)
     other = score.place != claimed.place and not set(score.systems) & set(claimed.systems)
     own = score.table.paper == claimed.table.paper and not score.cited
     return alike and other and not own and Fraction(score.value.text) >= Fraction(claimed.value.text)

@@ -1,4 +1,4 @@
-"""What several tables call the same: systems (a method on a backbone), and quantities (a measure of it on a dataset)."""
+"""What several tables call the same: systems (a method on a backbone), and quantities (a metric of it on a dataset)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _VARIANT = re.compile(r"_\d+$")  # of one dataset with another number of classes
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a score column states, whatever the paper: measure, dataset, split, one scale or several."""
+    """What a score column states, whatever the paper: metric, dataset, split, one scale or several."""
 
-    measure: str
+    metric: str
     dataset: str
     split: str
     scales: str
@@ -37,7 +37,7 @@ class Quantity:
         return re.sub(r"_?\d+k$", "", self.base)
 
     def __str__(self) -> str:
-        return f"{self.measure} on {self.dataset}, {self.split}, {self.scales}"
+        return f"{self.metric} on {self.dataset}, {self.split}, {self.scales}"
 
 
 @dataclass(frozen=True)
@@ -79,18 +79,18 @@ def scores(table: Table, names: Names) -> Iterator[Printed]:
 
 def quantity(table: Table, row: str, column: str) -> Quantity | None:
     """What a cell states; None where it is no score or has no recipe."""
-    measure, name = table.measure_of(column), table.recipe_of(column, row)
-    if measure.kind != "evaluate" or name is None:
+    metric, name = table.metric_of(column), table.recipe_of(column, row)
+    if metric.kind != "evaluate" or name is None:
         return None
     try:
         found = recipe(name, Path(table.path).parent)
-        test = found.tested(table.columns[column].test)
+        test = found.with_test_changes(table.columns[column].test)
     except (UserError, ValueError):
         return None
     several = len(test.scales) > 1 or test.flip
     dataset = table.columns[column].tested_on or found.dataset
     trained = f"{found.dataset} → " if dataset != found.dataset else ""
-    return Quantity(measure.name, f"{trained}{dataset}", test.split, "several scales" if several else "one scale")
+    return Quantity(metric.name, f"{trained}{dataset}", test.split, "several scales" if several else "one scale")
 
 
 def systems(table: Table, row: str, column: str, names: Names) -> Iterator[str]:

@@ -61,7 +61,7 @@ def figure(rows: Mapping[str, Sequence[np.ndarray]], classes: Sequence[str], whe
         ax.set_yticks(named, names if i % across == 0 else [], fontsize=size)
         ax.tick_params(length=0 if count <= _NAMED else 2, pad=2)
         ax.grid(visible=False)
-        own, first = _told(matrices[label])
+        own, first = _diagonal_summary(matrices[label])
         ax.set_title(
             f"{style.label(label, 34)}\ndiagonal {own:.3f} ({own * count:.2f} × equal), first in {first:g} of {count}",
             fontsize=8,
@@ -71,7 +71,7 @@ def figure(rows: Mapping[str, Sequence[np.ndarray]], classes: Sequence[str], whe
     bar.set_label(f"dependency (equal shares: {1 / count:.3f}, white line)")
     words = "; ".join(
         f"{style.plain(label)} {own:.3f}, the most of its row for {first:g} of {count} classes"
-        for label, (own, first) in ((label, _told(seeds)) for label, seeds in matrices.items())
+        for label, (own, first) in ((label, _diagonal_summary(seeds)) for label, seeds in matrices.items())
     )
     seeds = max(len(found) for found in rows.values())
     tail = f", means over {seeds} seeds, of which the first is drawn" if seeds > 1 else ""
@@ -82,7 +82,7 @@ def figure(rows: Mapping[str, Sequence[np.ndarray]], classes: Sequence[str], whe
     )
 
 
-def _told(matrices: Sequence[np.ndarray]) -> tuple[float, float]:
+def _diagonal_summary(matrices: Sequence[np.ndarray]) -> tuple[float, float]:
     told = [diagonal(matrix) for matrix in matrices]
     return mean([own for own, _ in told]), mean([float(first) for _, first in told])
 

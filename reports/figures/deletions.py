@@ -10,7 +10,7 @@ from typing import Any
 from harness.stats.small_samples import mean
 from harness.store.store import Result
 from reports.figures import style
-from reports.table_report import Sheet
+from reports.table_report import TableReport
 
 COUNTED = ("deletions", "updates")
 """Measurements NAME/CLASS that say how often a class was picked: deleted to be diagnosed, or updated by a gradient."""
@@ -56,12 +56,12 @@ def frequencies(trainings: Sequence[Result]) -> Frequencies | None:
     return Frequencies(tuple(found[0]), shares)
 
 
-def by_column(sheet: Sheet) -> dict[str, dict[str, Frequencies]]:
+def by_column(report: TableReport) -> dict[str, dict[str, Frequencies]]:
     """{column: {row: shares}} of the columns in which at least two rows counted; one of several that share trainings."""
     found: dict[str, dict[str, Frequencies]] = {}
     seen: set[tuple[str, ...]] = set()
-    for column in sheet.columns:
-        cells = [sheet.cells[row, column] for row in sheet.rows if (row, column) in sheet.cells]
+    for column in report.columns:
+        cells = [report.cells[row, column] for row in report.rows if (row, column) in report.cells]
         rows = {shown.row: made for shown in cells if (made := frequencies(shown.trainings)) is not None}
         keys = tuple(t.job.key for shown in cells if shown.row in rows for t in shown.trainings)
         if len(rows) > 1 and keys not in seen and len({made.classes for made in rows.values()}) == 1:
@@ -76,26 +76,26 @@ def order(rows: Mapping[str, Frequencies]) -> list[int]:
     return sorted(range(len(least.classes)), key=lambda k: -least.mean[k])
 
 
-def figure(sheet: Sheet) -> tuple[Any, str] | None:
+def figure(report: TableReport) -> tuple[Any, str] | None:
     """The figure and what it shows in words; None where fewer than two rows of a column counted classes."""
-    columns = by_column(sheet)
+    columns = by_column(report)
     if not columns:
         return None
     rows = list(dict.fromkeys(row for made in columns.values() for row in made))
     few = all(len(next(iter(made.values())).classes) <= NAMED for made in columns.values())
     made = style.canvas(9.5, (2.9 if few else 2.4) * len(columns) + 0.3)
     for i, (column, shares) in enumerate(columns.items()):
-        _panel(made.add_subplot(len(columns), 1, i + 1), sheet, column, shares, rows)
+        _panel(made.add_subplot(len(columns), 1, i + 1), report, column, shares, rows)
     handles, labels = made.axes[0].get_legend_handles_labels()
     if few or handles:
         made.legend(handles, labels, loc="outside upper left", ncols=min(len(labels), 4))
     for ax in made.axes:
         if ax.get_legend() is not None:
             ax.get_legend().remove()
-    names = ", ".join(style.plain(sheet.table.columns[c].label or c) for c in columns)
+    names = ", ".join(style.plain(report.table.columns[c].label or c) for c in columns)
     words = "; ".join(
-        f"{style.plain(sheet.table.columns[c].label or c)}: "
-        + ", ".join(f"{style.plain(sheet.table.name_of(r))} {f.evenness:.3f}" for r, f in shares.items())
+        f"{style.plain(report.table.columns[c].label or c)}: "
+        + ", ".join(f"{style.plain(report.table.name_of(r))} {f.evenness:.3f}" for r, f in shares.items())
         for c, shares in columns.items()
     )
     seeds = max(len(f.shares) for shares in columns.values() for f in shares.values())
@@ -106,16 +106,16 @@ def figure(sheet: Sheet) -> tuple[Any, str] | None:
     )
 
 
-def _panel(ax: Any, sheet: Sheet, column: str, shares: Mapping[str, Frequencies], rows: Sequence[str]) -> None:
+def _panel(ax: Any, report: TableReport, column: str, shares: Mapping[str, Frequencies], rows: Sequence[str]) -> None:
     import pandas
     import seaborn
 
     places = order(shares)
     classes = next(iter(shares.values())).classes
     named = len(classes) <= NAMED
-    looks = {style.label(sheet.table.name_of(r)): style.COLOURS[i % len(style.COLOURS)] for i, r in enumerate(rows)}
+    looks = {style.label(report.table.name_of(r)): style.COLOURS[i % len(style.COLOURS)] for i, r in enumerate(rows)}
     records = [
-        {"class": style.label(classes[k], 20) if named else rank, "share": values[k], "row": _label(sheet, row)}
+        {"class": style.label(classes[k], 20) if named else rank, "share": values[k], "row": _label(report, row)}
         for row, made in shares.items()
         for values in made.shares
         for rank, k in enumerate(places, start=1)
@@ -125,7 +125,7 @@ def _panel(ax: Any, sheet: Sheet, column: str, shares: Mapping[str, Frequencies]
     extra = {"err_kws": {"linewidth": 0.8}} if named else {"linewidth": 1.2}
     draw(frame, x="class", y="share", hue="row", errorbar=_range, palette=looks, ax=ax, **extra)
     ax.axhline(100 / len(classes), color=style.INK, linewidth=0.7, linestyle=(0, (4, 3)), label="equal shares")
-    ax.set_title(style.label(sheet.table.columns[column].label or column))
+    ax.set_title(style.label(report.table.columns[column].label or column))
     ax.set_xlabel("" if named else f"{len(classes)} classes, most often picked first")
     ax.set_ylabel("share of picks (%)")
     ax.grid(visible=False, axis="x")
@@ -140,5 +140,5 @@ def _range(values: Any) -> tuple[float, float]:
     return min(values), max(values)
 
 
-def _label(sheet: Sheet, row: str) -> str:
-    return style.label(sheet.table.name_of(row))
+def _label(report: TableReport, row: str) -> str:
+    return style.label(report.table.name_of(row))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from reports.figures import class_tokens, style, umap
-from reports.table_report import Sheet
+from reports.table_report import TableReport
 
 if TYPE_CHECKING:
     from harness.store.features import Features
@@ -16,16 +16,16 @@ Drawn = tuple[str, Any, str]
 """(file name, figure, text alternative)"""
 
 
-def figures(sheet: Sheet) -> Iterator[Drawn]:
+def figures(report: TableReport) -> Iterator[Drawn]:
     """Of every column that has arrays; columns that show the same evaluations (mIoU, accuracy) are drawn once."""
     seen: set[tuple[str, ...]] = set()
-    for column in sheet.columns:
-        cells = [sheet.cells[row, column] for row in sheet.rows if (row, column) in sheet.cells]
+    for column in report.columns:
+        cells = [report.cells[row, column] for row in report.rows if (row, column) in report.cells]
         keys = tuple(result.job.key for shown in cells for result in shown.results)
         rows = {shown.row: found for shown in cells if (found := _stored([r.folder for r in shown.results]))}
         if rows and keys not in seen:
             seen.add(keys)
-            yield from drawn(sheet.table, column, rows)
+            yield from drawn(report.table, column, rows)
 
 
 def drawn(table: Any, column: str, rows: Mapping[str, Sequence[Features]]) -> Iterator[Drawn]:

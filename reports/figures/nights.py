@@ -12,7 +12,7 @@ from typing import Any
 from harness.files import read_json
 from harness.stats.control_charts import ENOUGH, UNLIKELY, Chart
 from harness.stats.small_samples import t_quantile
-from harness.store.nights import Night
+from harness.store.nights import NightRecord
 from reports.figures import style
 from reports.text import markdown
 
@@ -30,7 +30,7 @@ class Point:
     low: float | None = None
 
 
-def points(nights: Sequence[Night], since: str = "") -> list[Point]:
+def points(nights: Sequence[NightRecord], since: str = "") -> list[Point]:
     """The nights of a cell with their control limits; alarms are no part of what is expected, nor are nights before the
     date `since` which a new level was accepted. Nights without a date or a finite value are left out."""
     chart, found = Chart(), []
@@ -51,7 +51,7 @@ def points(nights: Sequence[Night], since: str = "") -> list[Point]:
     return found
 
 
-def profile(nights: Sequence[Night], root: Path) -> str | None:
+def profile(nights: Sequence[NightRecord], root: Path) -> str | None:
     """The profile that a cell's nights were measured under, as the newest result left in `root` says; None without any."""
     for night in reversed(nights):
         record = read_json(root / str(night.folder) / "result.json")
@@ -62,7 +62,7 @@ def profile(nights: Sequence[Night], root: Path) -> str | None:
     return None
 
 
-def draw(cell: str, nights: Sequence[Night], since: str = "") -> tuple[str, str] | None:
+def draw(cell: str, nights: Sequence[NightRecord], since: str = "") -> tuple[str, str] | None:
     """(SVG, text alternative) of a cell's history; None below two nights."""
     shown = points(nights, since)
     if len(shown) < 2:
@@ -106,7 +106,7 @@ def _plot(ax: Any, shown: Sequence[Point]) -> None:
 
 
 def tonight(
-    nights: Mapping[str, Sequence[Night]], date: str, folder: Path, accepted: Mapping[str, str]
+    nights: Mapping[str, Sequence[NightRecord]], date: str, folder: Path, accepted: Mapping[str, str]
 ) -> Iterator[str]:
     """Draws the history of every cell that was measured on `date` into `folder` and yields the Markdown that shows it,
     for a page beside that folder. OSError where the folder or the disk refuses."""

@@ -9,14 +9,14 @@ from typing import Any
 from harness.stats.small_samples import mean
 from reports import claims
 from reports.figures import style
-from reports.table_report import Sheet, Shown
+from reports.table_report import CellReport, TableReport
 
 _CLASSES = 24  # bars of a panel: all classes, or the largest differences of both signs
 _PANELS = 6
 _PREFIX = "iou/"
 
 
-def class_differences(better: Shown, than: Shown) -> dict[str, float]:
+def class_differences(better: CellReport, than: CellReport) -> dict[str, float]:
     """{class: mean IoU difference in points over the seeds that both have}, largest first; classes both have measured."""
     ours, theirs = _by_seed(better), _by_seed(than)
     pairs = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
@@ -25,7 +25,7 @@ def class_differences(better: Shown, than: Shown) -> dict[str, float]:
     return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _by_seed(shown: Shown) -> dict[int, dict[str, float]]:
+def _by_seed(shown: CellReport) -> dict[int, dict[str, float]]:
     return {
         seed: {
             m.name.removeprefix(_PREFIX): m.value
@@ -36,9 +36,9 @@ def _by_seed(shown: Shown) -> dict[int, dict[str, float]]:
     }
 
 
-def classes(sheet: Sheet) -> tuple[Any, str] | None:
+def classes(report: TableReport) -> tuple[Any, str] | None:
     """(figure, text alternative): bars of per-class IoU differences, a panel per judged claim and mIoU column."""
-    panels = list(_claimed(sheet))[:_PANELS]
+    panels = list(_claimed(report))[:_PANELS]
     if not panels:
         return None
     across = min(3, len(panels))
@@ -62,17 +62,17 @@ def classes(sheet: Sheet) -> tuple[Any, str] | None:
     return figure, f"Difference of IoU per class, largest gain first: {names}"
 
 
-def _claimed(sheet: Sheet) -> Iterator[tuple[tuple[str, str], Mapping[str, float]]]:
+def _claimed(report: TableReport) -> Iterator[tuple[tuple[str, str], Mapping[str, float]]]:
     """((`better`, `− than, column`), differences of all classes) of what claims compare."""
-    for judgement in claims.judge(sheet):
+    for judgement in claims.judge_claims(report):
         for part in judgement.parts:
             judged = part.outcome not in (claims.UNMEASURED, claims.NOT_JUDGED)
-            if not judged or sheet.table.measure_of(part.column).name != "miou":
+            if not judged or report.table.metric_of(part.column).name != "miou":
                 continue
-            found = class_differences(sheet.cells[part.better, part.column], sheet.cells[part.than, part.column])
+            found = class_differences(report.cells[part.better, part.column], report.cells[part.than, part.column])
             if found:
-                better, than = (sheet.table.name_of(row) for row in (part.better, part.than))
-                column = style.plain(sheet.table.columns[part.column].label or part.column, 14)
+                better, than = (report.table.name_of(row) for row in (part.better, part.than))
+                column = style.plain(report.table.columns[part.column].label or part.column, 14)
                 yield (better, f"− {style.plain(than, 28 - len(column))}, {column}"), found
 
 
@@ -83,17 +83,17 @@ def _extremes(differences: Mapping[str, float]) -> dict[str, float]:
     return dict([*items[: _CLASSES // 2], *items[-(_CLASSES // 2) :]])
 
 
-def cost(sheet: Sheet) -> tuple[Any, str] | None:
+def cost(report: TableReport) -> tuple[Any, str] | None:
     """(figure, text alternative): mIoU against FLOPs, a point per row; None below three rows with both."""
     column = {
-        name: next((c for c in sheet.columns if sheet.table.measure_of(c).name == name), None)
+        name: next((c for c in report.columns if report.table.metric_of(c).name == name), None)
         for name in ("miou", "flops")
     }
-    if None in column.values() or not sheet.comparable:
+    if None in column.values() or not report.comparable:
         return None
     points = []
-    for row in sheet.rows:
-        score, flops = (sheet.cells.get((row, str(column[name]))) for name in ("miou", "flops"))
+    for row in report.rows:
+        score, flops = (report.cells.get((row, str(column[name]))) for name in ("miou", "flops"))
         both = score is not None and flops is not None and score.measured and flops.measured
         # the FLOPs of a reconstruction do not belong to the module that was scored
         if both and flops.provenance.get("evidence") != "fitted":
@@ -106,9 +106,9 @@ def cost(sheet: Sheet) -> tuple[Any, str] | None:
     for i, (row, x, y, spread) in enumerate(points):
         look = {"color": style.COLOURS[i % len(style.COLOURS)], "marker": "osD^vP"[i // len(style.COLOURS) % 6]}
         error = spread if math.isfinite(spread) else None
-        label = style.label(sheet.table.name_of(row), 26)
+        label = style.label(report.table.name_of(row), 26)
         ax.errorbar(x, y, yerr=error, linestyle="", markersize=7, capsize=2, label=label, zorder=3, **look)
-    ax.set_xlabel(f"FLOPs (G, {style.label(sheet.table.convention_of(str(column['flops'])))})")
+    ax.set_xlabel(f"FLOPs (G, {style.label(report.table.convention_of(str(column['flops'])))})")
     ax.set_ylabel("mIoU (%)")
     ax.margins(0.12)
     figure.legend(loc="outside right upper")

@@ -8,42 +8,42 @@ from typing import Any
 
 from harness.stats.small_samples import t_quantile
 from reports.figures import style
-from reports.table_report import Sheet, Shown
+from reports.table_report import CellReport, TableReport
 from reports.verdict import ALPHA
 
 _FEWEST = 3  # points of a panel: fewer are read off the table faster
 
 
-def scatter(sheet: Sheet) -> tuple[Any, str] | None:
-    """(figure, text alternative): a panel per measure that compares; None where none has three cells with both values.
+def scatter(report: TableReport) -> tuple[Any, str] | None:
+    """(figure, text alternative): a panel per metric that compares; None where none has three cells with both values.
 
     Lines through points are 90 % intervals of the mean over seeds; the band is the margin within which values count as
     equal; hollow points were measured on modules that were fitted to the published numbers.
     """
-    panels = _panels(sheet)
-    if not sheet.comparable or not panels:
+    panels = _panels(report)
+    if not report.comparable or not panels:
         return None
     figure = style.canvas(3.6 * len(panels) + 0.4, 3.9)
     figure.set_layout_engine("compressed")  # squares side by side
     for i, (name, cells) in enumerate(panels.items()):
-        _panel(figure.add_subplot(1, len(panels), i + 1), sheet, cells)
+        _panel(figure.add_subplot(1, len(panels), i + 1), report, cells)
         figure.axes[i].set_title(style.label(name, 30))
     names = ", ".join(panels)
     fitted = any(_fitted(shown) for cells in panels.values() for shown in cells)
     tail = "; hollow points are fitted reconstructions" if fitted else ""
-    return figure, f"Measured against published values with the line of equality, one panel per measure: {names}{tail}"
+    return figure, f"Measured against published values with the line of equality, one panel per metric: {names}{tail}"
 
 
-def _panels(sheet: Sheet) -> dict[str, list[Shown]]:
-    found: dict[str, list[Shown]] = {}
-    for shown in sheet:
+def _panels(report: TableReport) -> dict[str, list[CellReport]]:
+    found: dict[str, list[CellReport]] = {}
+    for shown in report:
         both = shown.measured and shown.published is not None and math.isfinite(shown.mean)
-        if both and shown.measure.portable and not shown.another:
-            found.setdefault(f"{shown.measure.title} ({shown.measure.unit})", []).append(shown)
+        if both and shown.metric.portable and not shown.another:
+            found.setdefault(f"{shown.metric.title} ({shown.metric.unit})", []).append(shown)
     return {name: cells for name, cells in found.items() if len(cells) >= _FEWEST}
 
 
-def _panel(ax: Any, sheet: Sheet, cells: Sequence[Shown]) -> None:
+def _panel(ax: Any, report: TableReport, cells: Sequence[CellReport]) -> None:
     columns = list(dict.fromkeys(shown.column for shown in cells))
     ends = _ends(cells)
     ax.plot(ends, ends, color=style.INK, linewidth=0.8, zorder=1)
@@ -53,7 +53,7 @@ def _panel(ax: Any, sheet: Sheet, cells: Sequence[Shown]) -> None:
         ax.fill_between(ends, low, high, color=style.FAINT, alpha=0.6, linewidth=0, zorder=0)
     for i, column in enumerate(columns):
         look = {"color": style.COLOURS[i % len(style.COLOURS)], "marker": "osD^vP"[i // len(style.COLOURS) % 6]}
-        label = style.label(sheet.table.columns[column].label or column, 20)
+        label = style.label(report.table.columns[column].label or column, 20)
         for shown in (s for s in cells if s.column == column):
             assert shown.published is not None
             fill = "white" if _fitted(shown) else look["color"]
@@ -72,7 +72,7 @@ def _panel(ax: Any, sheet: Sheet, cells: Sequence[Shown]) -> None:
         ax.legend(loc="upper left")
 
 
-def _ends(cells: Sequence[Shown]) -> tuple[float, float]:
+def _ends(cells: Sequence[CellReport]) -> tuple[float, float]:
     """Both axes: all points, and their intervals unless these are many times as wide (two seeds), with some room."""
     values = [v for s in cells if s.published is not None for v in (s.mean, s.published.value)]
     low, high = min(values), max(values)
@@ -83,7 +83,7 @@ def _ends(cells: Sequence[Shown]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _half(shown: Shown) -> float | None:
+def _half(shown: CellReport) -> float | None:
     """Half of the 90 % interval of the mean; None below two repetitions."""
     n = len(shown.values)
     if n < 2 or not math.isfinite(shown.deviation):
@@ -91,5 +91,5 @@ def _half(shown: Shown) -> float | None:
     return t_quantile(1 - ALPHA, n - 1) * shown.deviation / math.sqrt(n)
 
 
-def _fitted(shown: Shown) -> bool:
+def _fitted(shown: CellReport) -> bool:
     return shown.provenance.get("evidence") == "fitted"

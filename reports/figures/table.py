@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports.figures import curves, deletions, features, per_class, scatter, style
-from reports.table_report import Sheet, Shown
+from reports.table_report import CellReport, TableReport
 
 
 @dataclass(frozen=True)
@@ -20,28 +20,28 @@ class Figure:
     alternative: str
 
 
-def draw(sheet: Sheet) -> list[Figure]:
-    """The figures that the sheet has data for; none where nothing is measured."""
+def draw(report: TableReport) -> list[Figure]:
+    """The figures that the report has data for; none where nothing is measured."""
     with style.styled():
         makes = (_comparison, _agreement, _classes, _cost, _picked, _curves)
-        found = [figure for make in makes if (figure := make(sheet)) is not None]
-        return found + [Figure(name, style.svg(made), words) for name, made, words in features.figures(sheet)]
+        found = [figure for make in makes if (figure := make(report)) is not None]
+        return found + [Figure(name, style.svg(made), words) for name, made, words in features.figures(report)]
 
 
-def _agreement(sheet: Sheet) -> Figure | None:
-    return _named("agreement.svg", scatter.scatter(sheet))
+def _agreement(report: TableReport) -> Figure | None:
+    return _named("agreement.svg", scatter.scatter(report))
 
 
-def _classes(sheet: Sheet) -> Figure | None:
-    return _named("classes.svg", per_class.classes(sheet))
+def _classes(report: TableReport) -> Figure | None:
+    return _named("classes.svg", per_class.classes(report))
 
 
-def _cost(sheet: Sheet) -> Figure | None:
-    return _named("cost.svg", per_class.cost(sheet))
+def _cost(report: TableReport) -> Figure | None:
+    return _named("cost.svg", per_class.cost(report))
 
 
-def _picked(sheet: Sheet) -> Figure | None:
-    return _named("frequency.svg", deletions.figure(sheet))
+def _picked(report: TableReport) -> Figure | None:
+    return _named("frequency.svg", deletions.figure(report))
 
 
 def _named(name: str, made: tuple[Any, str] | None) -> Figure | None:
@@ -51,27 +51,27 @@ def _named(name: str, made: tuple[Any, str] | None) -> Figure | None:
 # --------------------------------------------------------------------------------------- measured beside published
 
 
-def _comparison(sheet: Sheet) -> Figure | None:
+def _comparison(report: TableReport) -> Figure | None:
     """A panel per measured column: bars for counts and times (as ratios where a reference row is set), dots for scores."""
-    columns = [c for c in sheet.columns if any(_finite(s) for s in _column(sheet, c))]
+    columns = [c for c in report.columns if any(_finite(s) for s in _column(report, c))]
     if not columns:
         return None
-    rows = [r for r in sheet.rows if any(_drawn(sheet.cells[r, c]) for c in columns if (r, c) in sheet.cells)]
+    rows = [r for r in report.rows if any(_drawn(report.cells[r, c]) for c in columns if (r, c) in report.cells)]
     across = min(len(columns), 5)
     down = math.ceil(len(columns) / across)
-    labels = [style.label(sheet.table.name_of(row), 36) for row in rows]
+    labels = [style.label(report.table.name_of(row), 36) for row in rows]
     width = 2.15 * across + 0.075 * max(map(len, labels))
     figure = style.canvas(max(4.5, width), (0.75 + 0.29 * len(rows)) * down + 0.25)
     drawn: set[str] = set()
     for i, column in enumerate(columns):
         ax = figure.add_subplot(down, across, i + 1)
-        drawn |= _panel(ax, sheet, column, rows)
+        drawn |= _panel(ax, report, column, rows)
         ax.set_yticks(range(len(rows)), labels if i % across == 0 else [])
         ax.tick_params(axis="y", length=0)
     if drawn != {"measured"}:
         handles = [_handle(kind) for kind in _LOOKS if kind in drawn]
         figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), handlelength=1.2)
-    names = ", ".join(style.plain(sheet.table.columns[c].label or c) for c in columns)
+    names = ", ".join(style.plain(report.table.columns[c].label or c) for c in columns)
     beside = "Measured beside published values" if "published" in drawn else "Measured values"
     return Figure("measured.svg", style.svg(figure), f"{beside}, a line per row, one panel per column: {names}")
 
@@ -92,28 +92,28 @@ def _handle(kind: str) -> Any:
     return Patch(label=kind, **_LOOKS[kind]) if _LOOKS[kind] else Line2D([], [], color=style.INK, lw=1, label=kind)
 
 
-def _column(sheet: Sheet, column: str) -> list[Shown]:
-    return [sheet.cells[row, column] for row in sheet.rows if (row, column) in sheet.cells]
+def _column(report: TableReport, column: str) -> list[CellReport]:
+    return [report.cells[row, column] for row in report.rows if (row, column) in report.cells]
 
 
-def _finite(shown: Shown) -> bool:
+def _finite(shown: CellReport) -> bool:
     return shown.measured and math.isfinite(shown.mean)
 
 
-def _drawn(shown: Shown) -> bool:
+def _drawn(shown: CellReport) -> bool:
     return _finite(shown) or shown.published is not None
 
 
-def _panel(ax: Any, sheet: Sheet, column: str, rows: Sequence[str]) -> set[str]:
+def _panel(ax: Any, report: TableReport, column: str, rows: Sequence[str]) -> set[str]:
     """Draws one column; returns which kinds of mark are in it."""
-    spec, measure = sheet.table.columns[column], sheet.table.measure_of(column)
-    base = sheet.cells.get((spec.relative_to, column)) if spec.relative_to else None
+    spec, metric = report.table.columns[column], report.table.metric_of(column)
+    base = report.cells.get((spec.relative_to, column)) if spec.relative_to else None
     relative = base is not None and _finite(base) and base.mean > 0
     by = base.mean if relative and base is not None else 1.0
     paper_by = base.published.value if relative and base is not None and base.published is not None else 1.0
-    compare = sheet.comparable and (measure.portable or relative)
-    dots = not measure.exact and measure.portable
-    cells = {y: sheet.cells[row, column] for y, row in enumerate(rows) if (row, column) in sheet.cells}
+    compare = report.comparable and (metric.portable or relative)
+    dots = not metric.exact and metric.portable
+    cells = {y: report.cells[row, column] for y, row in enumerate(rows) if (row, column) in report.cells}
     several = compare and any(shown.published is not None for shown in cells.values())
     shift = 0.2 if several and not dots else 0.0
     kinds: set[str] = set()
@@ -126,8 +126,8 @@ def _panel(ax: Any, sheet: Sheet, column: str, rows: Sequence[str]) -> set[str]:
             kinds |= {_mark(ax, y - shift, shown.mean / by, spread, kind, dot=dots), *([_SPREAD] if spread else [])}
     ax.set_ylim(len(rows) - 0.45, -0.55)
     ax.grid(visible=False, axis="y")
-    to = sheet.table.name_of(spec.relative_to) if relative and spec.relative_to else ""
-    unit = f"× {style.label(to, 16)}" if to else measure.unit
+    to = report.table.name_of(spec.relative_to) if relative and spec.relative_to else ""
+    unit = f"× {style.label(to, 16)}" if to else metric.unit
     ax.set_title(style.label(spec.label or column, 24) + (f" ({unit})" if unit else ""))
     if dots:
         ax.margins(x=0.08)
@@ -148,7 +148,7 @@ def _mark(ax: Any, y: float, value: float, spread: tuple[float, float] | None, k
     return kind
 
 
-def _spread(shown: Shown, by: float) -> tuple[float, float] | None:
+def _spread(shown: CellReport, by: float) -> tuple[float, float] | None:
     """The line through a mark: quartiles of a time, one standard deviation to both sides of several seeds."""
     if shown.quartiles is not None:
         return shown.quartiles[0] / by, shown.quartiles[1] / by
@@ -160,9 +160,9 @@ def _spread(shown: Shown, by: float) -> tuple[float, float] | None:
 # ------------------------------------------------------------------------------------------------ training curves
 
 
-def _curves(sheet: Sheet) -> Figure | None:
+def _curves(report: TableReport) -> Figure | None:
     """Loss over iterations, a panel per set of trainings, a line per row, a band over seeds; mIoU where they were tested."""
-    panels = [(f"{name}{also}", bands, key) for key, also in _DRAWN.items() for name, bands in _trained(sheet, key)]
+    panels = [(f"{name}{also}", bands, key) for key, also in _DRAWN.items() for name, bands in _trained(report, key)]
     if not panels:
         return None
     rows = list(dict.fromkeys(row for _, bands, _ in panels for row in bands))
@@ -174,7 +174,7 @@ def _curves(sheet: Sheet) -> Figure | None:
         _lines(figure.add_subplot(down, across, i + 1), column, bands, looks, key, last=i + across >= len(panels))
     from matplotlib.lines import Line2D
 
-    labels = [style.label(sheet.table.name_of(row)) for row in rows]
+    labels = [style.label(report.table.name_of(row)) for row in rows]
     handles = [Line2D([], [], label=label, **looks[row]) for row, label in zip(rows, labels)]
     figure.legend(handles=handles, loc="outside lower left", ncols=max(1, min(len(handles), 2 * across)))
     seeds = max(b.seeds for _, bands, _ in panels for b in bands.values())
@@ -208,28 +208,28 @@ def _lines(
         ax.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _trained(sheet: Sheet, key: str) -> Iterator[tuple[str, dict[str, curves.Band]]]:
+def _trained(report: TableReport, key: str) -> Iterator[tuple[str, dict[str, curves.Band]]]:
     """(label, {row: curve of `key`}) of every distinct set of trainings; columns that share theirs (mIoU, accuracy) are
     drawn once."""
     seen: set[tuple[str, ...]] = set()
-    for column in sheet.columns:
+    for column in report.columns:
         bands: dict[str, curves.Band] = {}
         keys: list[str] = []
-        for shown in _column(sheet, column):
+        for shown in _column(report, column):
             found = curves.band([result.folder for result in shown.trainings], key)
             if found is not None:
                 bands[shown.row] = found
                 keys += [result.job.key for result in shown.trainings]
         if bands and tuple(keys) not in seen:
             seen.add(tuple(keys))
-            yield _where(sheet, column), bands
+            yield _where(report, column), bands
 
 
-def _where(sheet: Sheet, column: str) -> str:
+def _where(report: TableReport, column: str) -> str:
     """What the trainings of a column are on: the column's name, or the dataset where several columns show one training."""
-    name = sheet.table.recipe_of(column)
-    same = [c for c in sheet.columns if sheet.table.recipe_of(c) == name]
-    trained = [c for c in same if sheet.table.measure_of(c).kind in ("train", "evaluate")]
-    if len(trained) > 1 and name in sheet.recipes:
-        return sheet.recipes[name].dataset
-    return sheet.table.columns[column].label or column
+    name = report.table.recipe_of(column)
+    same = [c for c in report.columns if report.table.recipe_of(c) == name]
+    trained = [c for c in same if report.table.metric_of(c).kind in ("train", "evaluate")]
+    if len(trained) > 1 and name in report.recipes:
+        return report.recipes[name].dataset
+    return report.table.columns[column].label or column

@@ -1,11 +1,11 @@
-"""The sheet as CSV, one line per cell: for spreadsheets, scripts and diffs."""
+"""The report as CSV, one line per cell: for spreadsheets, scripts and diffs."""
 
 from __future__ import annotations
 
 import csv
 import io
 
-from reports.table_report import Sheet, Shown
+from reports.table_report import CellReport, TableReport
 
 HEADER = (
     "table",
@@ -30,7 +30,7 @@ HEADER = (
 _NAMED_BY_NONE = "named by no cell"
 
 
-def render(sheet: Sheet, header: bool = True) -> str:
+def render(report: TableReport, header: bool = True) -> str:
     """CSV text, a line per cell (RFC 4180 quoting, `\\n` line ends).
 
     `header=False` leaves the first line out, to append to another table's. `measured` and `difference` have all their
@@ -42,37 +42,37 @@ def render(sheet: Sheet, header: bool = True) -> str:
     writer = csv.writer(out, lineterminator="\n")
     if header:
         writer.writerow(HEADER)
-    writer.writerows(_line(sheet, shown) for shown in sheet)
-    if sheet.others:
+    writer.writerows(_line(report, shown) for shown in report)
+    if report.others:
         blank = dict.fromkeys(HEADER, "")
         told = {
-            "table": sheet.table.id,
+            "table": report.table.id,
             "verdict": _NAMED_BY_NONE,
-            "n": str(sheet.others),
-            "profile": sheet.profile.name,
+            "n": str(report.others),
+            "profile": report.profile.name,
         }
         writer.writerow((blank | told).values())
     return out.getvalue()
 
 
-def _line(sheet: Sheet, shown: Shown) -> tuple[str, ...]:
+def _line(report: TableReport, shown: CellReport) -> tuple[str, ...]:
     return (
-        sheet.table.id,
+        report.table.id,
         shown.row,
         shown.column,
         _number(shown.mean) if shown.values else "",
         shown.published.printed if shown.published is not None else "",
         _number(shown.difference) if shown.difference is not None else "",
-        shown.measure.unit,
+        shown.metric.unit,
         shown.convention,
         shown.outcome,
         str(len(shown.values)),
-        sheet.profile.name,
-        *_origin(sheet, shown),
+        report.profile.name,
+        *_origin(report, shown),
     )
 
 
-def _origin(sheet: Sheet, shown: Shown) -> tuple[str, ...]:
+def _origin(report: TableReport, shown: CellReport) -> tuple[str, ...]:
     """Where a cell's numbers come from; entries of one field are set apart by `; `."""
     results = {r.job.key: r for r in (*shown.trainings, *shown.results)}.values()
     told = [r.environment for r in results]
@@ -80,8 +80,8 @@ def _origin(sheet: Sheet, shown: Shown) -> tuple[str, ...]:
     devices = (", driver ".join(str(e[k]) for k in ("device", "driver") if e.get(k)) for e in told)
     packages = (f"{name} {version}" for e in told for name, version in (e.get("packages") or {}).items())
     data = (f"{name} {digest}" for r in results for name, digest in (r.job.parts.get("data") or {}).items())
-    name = sheet.table.recipe_of(shown.column, shown.row)
-    recipe = sheet.recipes.get(name or "") if shown.jobs and shown.measure.kind in ("train", "evaluate") else None
+    name = report.table.recipe_of(shown.column, shown.row)
+    recipe = report.recipes.get(name or "") if shown.jobs and shown.metric.kind in ("train", "evaluate") else None
     differs = "".join(f"; {key}: {why}" for key, why in recipe.differs.items()) if recipe is not None else ""
     return (
         *("; ".join(map(str, dict.fromkeys(values))) for values in (shown.seeds, (r.job.key for r in results))),

@@ -14,22 +14,22 @@ from harness.plan.durations import work
 from harness.store.store import Result
 from harness.table.schema import Table
 from harness.text import plural
-from reports.table_report import Sheet, Shown
+from reports.table_report import CellReport, TableReport
 from reports.text import line, markdown, number, signed
 
 _IDENTITY = ("commit", "dirty", "python", "packages", "device", "driver", "threads", "system")
 
 
-def render(sheet: Sheet) -> Iterator[str]:
+def render(report: TableReport) -> Iterator[str]:
     """Sections as `<details>` blocks: cells, rows, runs, environments, recipes."""
     yield "## Details\n"
-    environments = _environments(sheet)
-    yield from _block("Every cell: what was measured, what is published and where, and why the verdict", _cells(sheet))
-    yield from _block("Rows: what each one is", _rows(sheet))
-    yield from _block("Runs: seeds, keys, dates, durations", _runs(sheet, environments))
+    environments = _environments(report)
+    yield from _block("Every cell: what was measured, what is published and where, and why the verdict", _cells(report))
+    yield from _block("Rows: what each one is", _rows(report))
+    yield from _block("Runs: seeds, keys, dates, durations", _runs(report, environments))
     yield from _block("Environments", _environment_lines(environments))
-    yield from _block("Data", _data(sheet))
-    yield from _block("Recipes and what they change", _recipes(sheet))
+    yield from _block("Data", _data(report))
+    yield from _block("Recipes and what they change", _recipes(report))
 
 
 def _block(summary: str, lines: Iterator[str]) -> Iterator[str]:
@@ -49,32 +49,32 @@ def place(table: Table) -> str:
         return line(path.name)
 
 
-def options(sheet: Sheet) -> str:
-    """The options of the command that measures this sheet."""
-    given = [] if sheet.profile.name == "paper" else ["--profile", sheet.profile.name]
-    given += ["--seeds", str(len(sheet.repetitions))] if len(sheet.repetitions) > 1 else []
-    if set(sheet.rows) != set(sheet.table.rows):
-        given += [part for row in sheet.rows for part in ("--rows", row)]
-    if set(sheet.columns) != set(sheet.table.columns):
-        given += [part for column in sheet.columns for part in ("--columns", column)]
+def options(report: TableReport) -> str:
+    """The options of the command that measures this report."""
+    given = [] if report.profile.name == "paper" else ["--profile", report.profile.name]
+    given += ["--seeds", str(len(report.repetitions))] if len(report.repetitions) > 1 else []
+    if set(report.rows) != set(report.table.rows):
+        given += [part for row in report.rows for part in ("--rows", row)]
+    if set(report.columns) != set(report.table.columns):
+        given += [part for column in report.columns for part in ("--columns", column)]
     return "".join(f" {shlex.quote(line(part))}" for part in given)
 
 
 # ------------------------------------------------------------------------------------------------------- the cells
 
 
-def _cells(sheet: Sheet) -> Iterator[str]:
+def _cells(report: TableReport) -> Iterator[str]:
     shared: dict[str, set[str]] = {}
-    for shown in sheet:
+    for shown in report:
         if shown.published is not None:
             shared[shown.column] = shared.get(shown.column, set(_facts(shown))) & set(_facts(shown))
     for column, facts in shared.items():
-        first = next(s for s in sheet if s.column == column and s.published is not None)
+        first = next(s for s in report if s.column == column and s.published is not None)
         told = [fact for fact in _facts(first) if fact in facts]
-        label = sheet.table.columns[column].label or column
+        label = report.table.columns[column].label or column
         yield f"- published values of column {markdown(label)}: {markdown('; '.join(told))}"
     yield "\n| Cell | Measured | Published | Difference | Outcome | Why |\n|---|---|---|---|---|---|"
-    for shown in sheet:
+    for shown in report:
         reason = shown.verdict.reason if shown.measured else shown.reason
         reason += f"; {shown.reason}" if shown.state == "partly" else ""
         own = [fact for fact in _facts(shown) if fact not in shared.get(shown.column, set())]
@@ -85,25 +85,25 @@ def _cells(sheet: Sheet) -> Iterator[str]:
         )
 
 
-def _measured(shown: Shown) -> str:
+def _measured(shown: CellReport) -> str:
     """All digits of every repetition, with unit and convention."""
     values = [format(v, ".10g") for v in (shown.values or shown.old)]
     text = ", ".join(values[:12]) + (f", … ({len(values)} in all)" if len(values) > 12 else "")
     if not values:
         return "–"
-    about = " ".join(part for part in (shown.measure.unit, f"({shown.convention})" if shown.convention else "") if part)
+    about = " ".join(part for part in (shown.metric.unit, f"({shown.convention})" if shown.convention else "") if part)
     return markdown(f"{text} {about}".strip()) + (" *stale*" if shown.old else "")
 
 
-def _published(shown: Shown, own: list[str]) -> str:
+def _published(shown: CellReport, own: list[str]) -> str:
     """The published value with what sets it apart from the others of its column."""
     if shown.published is None:
         return "–"
     row = shown.another or shown.provenance.get("row")
-    return markdown(f"{shown.published.printed} {shown.measure.unit} ({'; '.join([f'row {row}', *own])})")
+    return markdown(f"{shown.published.printed} {shown.metric.unit} ({'; '.join([f'row {row}', *own])})")
 
 
-def _facts(shown: Shown) -> list[str]:
+def _facts(shown: CellReport) -> list[str]:
     """Where a published value stands and how it is to be read."""
     told = shown.provenance
     if shown.published is None or not told:
@@ -115,7 +115,7 @@ def _facts(shown: Shown) -> list[str]:
     facts.append(
         f"{decimals} {'decimal' if decimals == 1 else 'decimals'}, {_ROUNDINGS[told.get('rounding', 'round')]}"
     )
-    facts += [] if shown.measure.exact else [f"statistic: {told.get('statistic')}"]
+    facts += [] if shown.metric.exact else [f"statistic: {told.get('statistic')}"]
     facts += [f"{name}: {told[name]}" for name in ("split", "protocol", "convention") if told.get(name)]
     return facts + ([f"module {told['evidence']}"] if told.get("evidence") and not shown.another else [])
 
@@ -123,9 +123,9 @@ def _facts(shown: Shown) -> list[str]:
 _ROUNDINGS = {"round": "rounded", "truncate": "truncated"}
 
 
-def _rows(sheet: Sheet) -> Iterator[str]:
-    for key in sheet.rows:
-        row = sheet.table.rows[key]
+def _rows(report: TableReport) -> Iterator[str]:
+    for key in report.rows:
+        row = report.table.rows[key]
         parts = [f"method {_reference(row.method)}"] if row.method is not None else []
         if row.module is not None:
             note = f": {row.module.note}" if row.module.note else ""
@@ -135,7 +135,7 @@ def _rows(sheet: Sheet) -> Iterator[str]:
         parts += [f"in {column}: {_options(cell.options)}" for column, cell in row.cells.items() if cell.options]
         parts += [f"compared with the published {row.compared_with}"] if row.compared_with is not None else []
         text = markdown("; ".join([*parts, *row.notes]))
-        yield f"- **{markdown(sheet.table.name_of(key))}** ({markdown(key)}): {text}"
+        yield f"- **{markdown(report.table.name_of(key))}** ({markdown(key)}): {text}"
 
 
 def _reference(ref: Any) -> str:
@@ -149,12 +149,12 @@ def _options(given: Mapping[str, Any]) -> str:
 # -------------------------------------------------------------------------------------------------------- the runs
 
 
-def _runs(sheet: Sheet, environments: Mapping[str, tuple[int, Mapping[str, Any]]]) -> Iterator[str]:
+def _runs(report: TableReport, environments: Mapping[str, tuple[int, Mapping[str, Any]]]) -> Iterator[str]:
     shown_by: dict[str, list[str]] = {}
-    for shown in sheet:
+    for shown in report:
         for result in (*shown.trainings, *shown.results):
             shown_by.setdefault(result.job.key, []).append(f"{shown.row} / {shown.column}")
-    results = sheet.results()
+    results = report.results()
     if not results:
         return
     total = sum(map(work, results.values()))
@@ -166,7 +166,7 @@ def _runs(sheet: Sheet, environments: Mapping[str, tuple[int, Mapping[str, Any]]
         started = datetime.fromtimestamp(result.started, UTC).strftime("%Y-%m-%d %H:%M")
         yield (
             f"| {result.job.kind} | {markdown(used)} | {result.job.config.get('seed', '')} | `{key[:16]}` |"
-            f" {started} | {work(result):.1f} | E{environments[_identity(result)][0]} | {_told(result)} |"
+            f" {started} | {work(result):.1f} | E{environments[_identity(result)][0]} | {_environment_summary(result)} |"
         )
 
 
@@ -180,7 +180,7 @@ _TOLD = {
 }
 
 
-def _told(result: Result) -> str:
+def _environment_summary(result: Result) -> str:
     found = ((text, result.value(name)) for name, text in _TOLD.items())
     return ", ".join(text.format(number(m.value)) for text, m in found if m is not None)
 
@@ -189,10 +189,10 @@ def _identity(result: Result) -> str:
     return json.dumps({k: result.environment.get(k) for k in _IDENTITY}, sort_keys=True, default=str)
 
 
-def _environments(sheet: Sheet) -> dict[str, tuple[int, Mapping[str, Any]]]:
-    """{identity: (number, environment)} of everything that differs between the sheet's results."""
+def _environments(report: TableReport) -> dict[str, tuple[int, Mapping[str, Any]]]:
+    """{identity: (number, environment)} of everything that differs between the report's results."""
     found: dict[str, tuple[int, Mapping[str, Any]]] = {}
-    for result in sheet.results().values():
+    for result in report.results().values():
         found.setdefault(_identity(result), (len(found) + 1, result.environment))
     return found
 
@@ -213,18 +213,18 @@ def _environment_lines(environments: Mapping[str, tuple[int, Mapping[str, Any]]]
         yield f"- **E{i}**: {markdown(' · '.join(part for part in parts if part))}"
 
 
-def _data(sheet: Sheet) -> Iterator[str]:
+def _data(report: TableReport) -> Iterator[str]:
     """The manifest of every dataset: a digest of all of its files."""
-    found = {str(k): str(v) for r in sheet.results().values() for k, v in (r.job.parts.get("data") or {}).items()}
-    about = ", embedded scenes that stand in for it" if sheet.profile.synthetic is not None else ""
+    found = {str(k): str(v) for r in report.results().values() for k, v in (r.job.parts.get("data") or {}).items()}
+    about = ", embedded scenes that stand in for it" if report.profile.synthetic is not None else ""
     yield from (f"- **{markdown(name)}**: manifest `{line(digest)[:16]}`{about}" for name, digest in found.items())
 
 
 # ----------------------------------------------------------------------------------------------------- the recipes
 
 
-def _recipes(sheet: Sheet) -> Iterator[str]:
-    for name, recipe in sheet.recipes.items():
+def _recipes(report: TableReport) -> Iterator[str]:
+    for name, recipe in report.recipes.items():
         length = f"{recipe.epochs} epochs" if recipe.epochs is not None else f"{recipe.iterations} iterations"
         crop = "×".join(map(str, recipe.augmentation.crop))
         optimizer, schedule = recipe.optimizer, recipe.schedule
@@ -236,13 +236,13 @@ def _recipes(sheet: Sheet) -> Iterator[str]:
         yield f"- **{markdown(name)}**: {markdown(text + source)}"
         yield from (f"  - {markdown(key)}: {markdown(why)}" for key, why in recipe.differs.items())
     changed = {
-        "recipe": sheet.profile.recipe,
-        "model": sheet.profile.model.given(),
-        "length of the training": sheet.profile.shorten,
-        "synthetic data": sheet.profile.synthetic.model_dump() if sheet.profile.synthetic is not None else None,
-        "side of given feature maps": sheet.profile.features_side,
+        "recipe": report.profile.recipe,
+        "model": report.profile.model.explicit_fields(),
+        "length of the training": report.profile.shorten,
+        "synthetic data": report.profile.synthetic.model_dump() if report.profile.synthetic is not None else None,
+        "side of given feature maps": report.profile.features_side,
     }
     for what, value in changed.items():
         if value:
             text = json.dumps(value, ensure_ascii=False)
-            yield f"- profile {markdown(sheet.profile.name)} changes {what}: {markdown(text)}"
+            yield f"- profile {markdown(report.profile.name)} changes {what}: {markdown(text)}"

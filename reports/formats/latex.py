@@ -1,4 +1,4 @@
-"""The sheet as LaTeX: the paper's table in the paper's column order (booktabs), measured values with the published in brackets.
+"""The report as LaTeX: the paper's table in the paper's column order (booktabs), measured values with the published in brackets.
 
 Compiles with pdflatex and its usual packages. Verdicts are daggers; text that others wrote is escaped, characters that
 pdflatex has no glyph for become their code point.
@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
 from reports import reproduce, row_headers, verdict
-from reports.table_report import Sheet, Shown
+from reports.table_report import CellReport, TableReport
 from reports.text import line, sentence, shorten
 
 LABEL = 120  # characters of a label; a longer one is cut
@@ -92,23 +92,23 @@ _ACCENTS = {
 }  # fmt: skip
 
 
-def document(sheets: Iterable[Sheet]) -> str:
-    """A whole document with a table per sheet."""
-    body = "\n\\clearpage\n".join(render(sheet) for sheet in sheets)
+def document(sheets: Iterable[TableReport]) -> str:
+    """A whole document with a table per report."""
+    body = "\n\\clearpage\n".join(render(report) for report in sheets)
     return f"{_PREAMBLE}\\begin{{document}}\n{body}\\end{{document}}\n"
 
 
-def render(sheet: Sheet) -> str:
+def render(report: TableReport) -> str:
     """One `table` environment, to be copied into a paper that loads booktabs, graphicx and amssymb."""
-    heads = row_headers.heads(sheet.table)
-    columns = len(heads) + len(sheet.columns)
+    heads = row_headers.heads(report.table)
+    columns = len(heads) + len(report.columns)
     names = [escape(shorten(heading, LABEL)) for heading in heads.values()]
     tabular = [
-        f"\\begin{{tabular}}{{{'l' * len(heads)}{'r' * len(sheet.columns)}}}",
+        f"\\begin{{tabular}}{{{'l' * len(heads)}{'r' * len(report.columns)}}}",
         r"\toprule",
-        " & ".join([*names, *(_heading(sheet, column) for column in sheet.columns)]) + r" \\",
+        " & ".join([*names, *(_heading(report, column) for column in report.columns)]) + r" \\",
         r"\midrule",
-        *_body(sheet, list(heads), columns),
+        *_body(report, list(heads), columns),
         r"\bottomrule",
         r"\end{tabular}",
     ]
@@ -117,14 +117,14 @@ def render(sheet: Sheet) -> str:
     parts = [
         r"\begin{table}[tp]",
         r"\centering",
-        f"\\caption{{{_caption(sheet)}}}",
-        f"\\label{{tab:{_key(sheet.table.id)}}}",
+        f"\\caption{{{_caption(report)}}}",
+        f"\\label{{tab:{_key(report.table.id)}}}",
         scaled,
-        *_legend(sheet),
+        *_legend(report),
         r"\end{table}",
     ]
-    told = reproduce.record(sheet)
-    about = [line(text) for text in reproduce.summary(told, sheet.others)]
+    told = reproduce.record(report)
+    about = [line(text) for text in reproduce.summary(told, report.others)]
     comments = [f"% {text.encode('ascii', 'backslashreplace').decode()}" for text in (*about, reproduce.embed(told))]
     return "\n".join([*comments, *parts]) + "\n"
 
@@ -157,16 +157,16 @@ def _key(text: str) -> str:
     return "".join(c if c.isascii() and (c.isalnum() or c == "-") else "-" for c in text)
 
 
-def _heading(sheet: Sheet, column: str) -> str:
-    spec, measure = sheet.table.columns[column], sheet.table.measure_of(column)
-    unit = f" ({measure.unit})" if measure.unit else ""
+def _heading(report: TableReport, column: str) -> str:
+    spec, metric = report.table.columns[column], report.table.metric_of(column)
+    unit = f" ({metric.unit})" if metric.unit else ""
     return escape(shorten(spec.label or column, LABEL) + unit)
 
 
-def _body(sheet: Sheet, heads: Sequence[str], columns: int) -> Iterator[str]:
+def _body(report: TableReport, heads: Sequence[str], columns: int) -> Iterator[str]:
     group, extra = "", False
-    for key in sheet.rows:
-        row = sheet.table.rows[key]
+    for key in report.rows:
+        row = report.table.rows[key]
         if row.extra and not extra:
             extra = True
             yield r"\midrule"
@@ -175,12 +175,12 @@ def _body(sheet: Sheet, heads: Sequence[str], columns: int) -> Iterator[str]:
             yield r"\addlinespace"
             yield f"\\multicolumn{{{columns}}}{{l}}{{\\textit{{{escape(shorten(row.group, LABEL))}}}}} \\\\"
         group = row.group
-        names = [escape(shorten(name, LABEL)) for name in row_headers.names(sheet.table, key, heads)]
-        cells = [_cell(sheet.cells.get((key, column))) for column in sheet.columns]
+        names = [escape(shorten(name, LABEL)) for name in row_headers.names(report.table, key, heads)]
+        cells = [_cell(report.cells.get((key, column))) for column in report.columns]
         yield " & ".join([*names, *cells]) + r" \\"
 
 
-def _cell(shown: Shown | None) -> str:
+def _cell(shown: CellReport | None) -> str:
     if shown is None:
         return ""
     paper = escape(shown.published.printed) if shown.published is not None else ""
@@ -191,17 +191,19 @@ def _cell(shown: Shown | None) -> str:
     return f"{value} ({paper})" if paper else value
 
 
-def _caption(sheet: Sheet) -> str:
-    table, source = sheet.table, sheet.table.published.source
+def _caption(report: TableReport) -> str:
+    table, source = report.table, report.table.published.source
     where = f" (arXiv {source.arxiv})" if source.arxiv else ""
-    profile = "" if sheet.profile.name == "paper" else f" Profile {sheet.profile.name}: not comparable with the paper."
+    profile = (
+        "" if report.profile.name == "paper" else f" Profile {report.profile.name}: not comparable with the paper."
+    )
     brackets = " Published values in brackets." if table.published.values else ""
     return escape(f"{table.name}{where}: {sentence(shorten(table.title, 300))}{brackets}{profile}")
 
 
-def _legend(sheet: Sheet) -> Iterator[str]:
-    used = dict.fromkeys(MARKS.get(s.verdict.word, "") for s in sheet if s.measured)
+def _legend(report: TableReport) -> Iterator[str]:
+    used = dict.fromkeys(MARKS.get(s.verdict.word, "") for s in report if s.measured)
     told = [f"$^{{{mark}}}$ {escape(_MEANINGS[mark])}" for mark in used if mark]
-    told += [r"\textit{italic}: quoted, never run"] if any(s.state == "cited" for s in sheet) else []
+    told += [r"\textit{italic}: quoted, never run"] if any(s.state == "cited" for s in report) else []
     if told:
         yield r"\par\smallskip\footnotesize " + "; ".join(told) + "."

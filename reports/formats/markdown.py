@@ -1,4 +1,4 @@
-"""The sheet as Markdown that renders on a code host: the paper's table with the measured numbers in it, and why to trust them."""
+"""The report as Markdown that renders on a code host: the published table with the measured numbers in it, and their grounds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.table.schema import Table
 from harness.text import duration, plural
 from reports import advice, claims, reproduce, row_headers, verdict
 from reports.formats import details
-from reports.table_report import Sheet, Shown
+from reports.table_report import CellReport, TableReport
 from reports.text import markdown, number, sentence, shorten, signed
 
 LABEL = 120  # characters of a label shown in the table; the whole of it stands under "Rows"
@@ -36,23 +36,23 @@ MEANINGS = {
 }
 
 
-def render(sheet: Sheet, *, figures: Mapping[str, str] | None = None) -> str:
+def render(report: TableReport, *, figures: Mapping[str, str] | None = None) -> str:
     """The report. `figures` maps a text alternative to the figure's path relative to the report."""
     notes = _Footnotes()
-    table = list(_table(sheet, notes))
+    table = list(_table(report, notes))
     parts = [
-        *_head(sheet),
+        *_head(report),
         *table,
         *notes.lines(),
-        *_verdicts(sheet),
-        *_claims(sheet),
-        *_decide(sheet),
-        *_gains(sheet),
-        *_rankings(sheet),
+        *_verdicts(report),
+        *_claims(report),
+        *_decide(report),
+        *_gains(report),
+        *_rankings(report),
         *_figures(figures or {}),
-        *_notes(sheet.table),
-        *details.render(sheet),
-        *_repeat(sheet),
+        *_notes(report.table),
+        *details.render(report),
+        *_repeat(report),
     ]
     return "\n".join(parts).rstrip("\n") + "\n"
 
@@ -74,8 +74,8 @@ class _Footnotes:
 # ------------------------------------------------------------------------------------------------------ the head
 
 
-def _head(sheet: Sheet) -> Iterator[str]:
-    table, source = sheet.table, sheet.table.published.source
+def _head(report: TableReport) -> Iterator[str]:
+    table, source = report.table, report.table.published.source
     yield f"# {markdown(table.name)}: {markdown(table.title)}\n"
     if table.published.values:
         places = []
@@ -89,41 +89,41 @@ def _head(sheet: Sheet) -> Iterator[str]:
         yield "A table of our own: nothing is published to compare with.\n"
     if table.about:
         yield markdown(table.about) + "\n"
-    if sheet.comparable:
-        yield f"Profile **{markdown(sheet.profile.name)}**: {markdown(sheet.profile.about)}.\n"
+    if report.comparable:
+        yield f"Profile **{markdown(report.profile.name)}**: {markdown(report.profile.about)}.\n"
     else:
         told = (
             "Only the claims are judged"
-            if sheet.profile.claims_only
+            if report.profile.claims_only
             else "No number here says anything about the paper's"
         )
         yield (
-            f"> **Profile {markdown(sheet.profile.name)}, not comparable with the paper**: {markdown(sheet.profile.about)}. "
+            f"> **Profile {markdown(report.profile.name)}, not comparable with the paper**: {markdown(report.profile.about)}. "
             f"{told}.\n"
         )
-    cells = list(sheet)
+    cells = list(report)
     measured = sum(shown.measured for shown in cells)
-    counts = " · ".join(f"{count} {outcome}" for outcome, count in sheet.counts().items())
+    counts = " · ".join(f"{count} {outcome}" for outcome, count in report.counts().items())
     yield f"{measured} of {len(cells)} cells measured" + (f": {counts}.\n" if counts else ".\n")
-    if sheet.others:
-        yield f"{reproduce.unnamed(sheet.others)}; `python -m harness site` lists them.\n"
+    if report.others:
+        yield f"{reproduce.unnamed(report.others)}; `python -m harness site` lists them.\n"
 
 
 # ----------------------------------------------------------------------------------------------------- the table
 
 
-def _table(sheet: Sheet, notes: _Footnotes) -> Iterator[str]:
-    table = sheet.table
-    if not sheet.rows:
+def _table(report: TableReport, notes: _Footnotes) -> Iterator[str]:
+    table = report.table
+    if not report.rows:
         yield "*No cell is selected.*\n"
         return
     heads = row_headers.heads(table)
     titles = [markdown(shorten(title, LABEL)) for title in heads.values()]
-    yield "| " + " | ".join([*titles, *(_heading(sheet, column, notes) for column in sheet.columns)]) + " |"
-    empty = " |" * (len(heads) - 1 + len(sheet.columns))
-    yield "|---|" + "---|" * (len(heads) - 1 + len(sheet.columns))
+    yield "| " + " | ".join([*titles, *(_heading(report, column, notes) for column in report.columns)]) + " |"
+    empty = " |" * (len(heads) - 1 + len(report.columns))
+    yield "|---|" + "---|" * (len(heads) - 1 + len(report.columns))
     group, extra = "", False
-    for key in sheet.rows:
+    for key in report.rows:
         row = table.rows[key]
         if row.extra and not extra:
             extra = True
@@ -132,18 +132,21 @@ def _table(sheet: Sheet, notes: _Footnotes) -> Iterator[str]:
             yield f"| **{markdown(shorten(row.group, LABEL))}** |" + empty
         group = row.group
         names = [markdown(shorten(name, LABEL)) for name in row_headers.names(table, key, list(heads))]
-        shown = (sheet.cells.get((key, column)) for column in sheet.columns)
-        yield "| " + " | ".join([*names, *(_cell(sheet, c, notes) if c is not None else "" for c in shown)]) + " |"
+        shown = (report.cells.get((key, column)) for column in report.columns)
+        yield "| " + " | ".join([*names, *(_cell(report, c, notes) if c is not None else "" for c in shown)]) + " |"
     yield ""
 
 
-def _heading(sheet: Sheet, column: str, notes: _Footnotes) -> str:
-    spec, measure = sheet.table.columns[column], sheet.table.measure_of(column)
-    about = [measure.unit] if measure.unit else []
-    about += [markdown(sheet.table.convention_of(column))] if measure.name == "flops" else []
-    about += [f"ratio to {_label(sheet.table, spec.relative_to)}"] if spec.relative_to else []
+def _heading(report: TableReport, column: str, notes: _Footnotes) -> str:
+    spec, metric = report.table.columns[column], report.table.metric_of(column)
+    about = [metric.unit] if metric.unit else []
+    about += [markdown(report.table.convention_of(column))] if metric.name == "flops" else []
+    about += [f"ratio to {_label(report.table, spec.relative_to)}"] if spec.relative_to else []
     head = markdown(shorten(spec.label or column, LABEL)) + (f" ({'; '.join(about)})" if about else "")
-    told = {s.convention for s in sheet if s.column == column and s.measured} - {"", sheet.table.convention_of(column)}
+    told = {s.convention for s in report if s.column == column and s.measured} - {
+        "",
+        report.table.convention_of(column),
+    }
     texts = [spec.note] if spec.note else []
     return head + notes.mark(texts + ([f"measured: {'; '.join(sorted(told))}"] if told else []))
 
@@ -152,7 +155,7 @@ def _label(table: Table, row: str) -> str:
     return markdown(shorten(table.name_of(row), 40))
 
 
-def _cell(sheet: Sheet, shown: Shown, notes: _Footnotes) -> str:
+def _cell(report: TableReport, shown: CellReport, notes: _Footnotes) -> str:
     """`42.21 · paper 42.21 · **reproduced**`, or what stands in the place of a value, with its footnotes."""
     mark = notes.mark(shown.footnotes)
     paper = f"paper {markdown(shown.published.printed)}" if shown.published is not None else ""
@@ -178,7 +181,7 @@ def _cell(sheet: Sheet, shown: Shown, notes: _Footnotes) -> str:
     return " · ".join(parts) + mark
 
 
-def _value(shown: Shown) -> str:
+def _value(shown: CellReport) -> str:
     if len(shown.values) > 1:
         return f"{shown.text} ± {number(shown.deviation, 2)} (n = {len(shown.values)})"
     if shown.quartiles is not None:
@@ -187,7 +190,7 @@ def _value(shown: Shown) -> str:
     return shown.text
 
 
-def _difference(shown: Shown) -> str:
+def _difference(shown: CellReport) -> str:
     """The difference where it says something: not for equal digits, nor between machines or profiles."""
     silent = (verdict.OTHER_MACHINE, verdict.NOT_COMPARABLE, verdict.INVALID)
     if shown.difference is None or shown.verdict.word in silent:
@@ -199,28 +202,28 @@ def _difference(shown: Shown) -> str:
 # ---------------------------------------------------------------------------------------------- below the table
 
 
-def _verdicts(sheet: Sheet) -> Iterator[str]:
+def _verdicts(report: TableReport) -> Iterator[str]:
     yield "## Verdicts\n"
     yield "| Cells | Outcome | Meaning |\n|---:|---|---|"
-    for outcome, count in sheet.counts().items():
+    for outcome, count in report.counts().items():
         yield f"| {count} | {outcome} | {markdown(MEANINGS.get(outcome, ''))} |"
     yield ""
-    if any(shown.quartiles is not None for shown in sheet):
+    if any(shown.quartiles is not None for shown in report):
         yield "Times and memory are medians, with their quartiles in brackets where there are several passes.\n"
 
 
-def _claims(sheet: Sheet) -> Iterator[str]:
-    judgements = claims.judge(sheet)
+def _claims(report: TableReport) -> Iterator[str]:
+    judgements = claims.judge_claims(report)
     if not judgements:
         return
     yield "## Claims\n"
     yield "| Claim | Outcome | Per column |\n|---|---|---|"
     for judgement in judgements:
-        text = claims.said(judgement.claim, lambda row: _label(sheet.table, row))
+        text = claims.claim_text(judgement.claim, lambda row: _label(report.table, row))
         told = judgement.outcome != claims.UNMEASURED
         several = len(judgement.claim.steps) > 1
         parts = (
-            "<br>".join(_part(sheet, part, told=told, named=several) for part in judgement.parts)
+            "<br>".join(_part(report, part, told=told, named=several) for part in judgement.parts)
             or "no column selected"
         )
         yield f"| {text} | **{judgement.outcome}** | {parts} |"
@@ -228,41 +231,41 @@ def _claims(sheet: Sheet) -> Iterator[str]:
     yield "comparisons does, and does not when one is refuted at 5 % shared among them.\n"
 
 
-def _part(sheet: Sheet, part: claims.Part, *, told: bool, named: bool) -> str:
+def _part(report: TableReport, part: claims.Part, *, told: bool, named: bool) -> str:
     """`ADE20K: holds, +6.40 [+5.91, +6.89], paper +6.65 (3 seeds, paired)`; `named`: with the row of the step."""
     texts = [part.outcome] if told else []
     if part.difference is not None:
-        texts.append(_signed(sheet, part.column, part.difference))
+        texts.append(_signed(report, part.column, part.difference))
     if part.interval is not None:
         texts[-1] += (
-            f" [{_signed(sheet, part.column, part.interval[0])}, {_signed(sheet, part.column, part.interval[1])}]"
+            f" [{_signed(report, part.column, part.interval[0])}, {_signed(report, part.column, part.interval[1])}]"
         )
     if part.published is not None:
-        texts.append(f"paper {_signed(sheet, part.column, part.published)}")
-    label = markdown(shorten(sheet.table.columns[part.column].label or part.column, 40))
-    label += f" · {_label(sheet.table, part.better)}" if named else ""
+        texts.append(f"paper {_signed(report, part.column, part.published)}")
+    label = markdown(shorten(report.table.columns[part.column].label or part.column, 40))
+    label += f" · {_label(report.table, part.better)}" if named else ""
     return f"{label}: {', '.join(texts)}" + (f" ({markdown(part.reason)})" if part.reason and told else "")
 
 
-def _signed(sheet: Sheet, column: str, value: float) -> str:
-    return signed(value, sheet.table.measure_of(column).decimals)
+def _signed(report: TableReport, column: str, value: float) -> str:
+    return signed(value, report.table.metric_of(column).decimals)
 
 
-def _decide(sheet: Sheet) -> Iterator[str]:
-    steps = advice.steps(sheet)
+def _decide(report: TableReport) -> Iterator[str]:
+    steps = advice.steps(report)
     if not steps:
         return
     yield "## What would decide\n"
     yield "If mean and spread stay as they are, cheapest first; a claim or a cell may still turn out either way.\n"
     yield "| Cell | More seeds | Time, as measured here |\n|---|---:|---:|"
     for step in steps:
-        column = markdown(shorten(sheet.table.columns[step.column].label or step.column, 40))
-        yield f"| {_label(sheet.table, step.row)}, {column} | {step.seeds} | {duration(step.seconds)} |"
+        column = markdown(shorten(report.table.columns[step.column].label or step.column, 40))
+        yield f"| {_label(report.table, step.row)}, {column} | {step.seeds} | {duration(step.seconds)} |"
     yield ""
 
 
-def _gains(sheet: Sheet) -> Iterator[str]:
-    found = claims.gains(sheet)
+def _gains(report: TableReport) -> Iterator[str]:
+    found = claims.gains(report)
     measured = [gain for gain in found if gain.measured is not None]
     open_ = [gain for gain in found if gain.base is None]
     if not measured and not open_:
@@ -273,24 +276,24 @@ def _gains(sheet: Sheet) -> Iterator[str]:
         yield f"{same} of {len(measured)} measured gains have the sign that the paper prints.\n"
         yield "| Cell | Over | Paper | Here |\n|---|---|---:|---:|"
         for gain in measured:
-            column = markdown(shorten(sheet.table.columns[gain.column].label or gain.column, 40))
-            pair = (_signed(sheet, gain.column, v) for v in (gain.printed, gain.measured or 0.0))
-            yield f"| {_label(sheet.table, gain.row)}, {column} | {_label(sheet.table, gain.base or '')} | {' | '.join(pair)} |"
+            column = markdown(shorten(report.table.columns[gain.column].label or gain.column, 40))
+            pair = (_signed(report, gain.column, v) for v in (gain.printed, gain.measured or 0.0))
+            yield f"| {_label(report.table, gain.row)}, {column} | {_label(report.table, gain.base or '')} | {' | '.join(pair)} |"
         yield ""
     for gain in open_:
-        column = markdown(shorten(sheet.table.columns[gain.column].label or gain.column, 40))
-        printed = _signed(sheet, gain.column, gain.printed)
-        yield f"- {_label(sheet.table, gain.row)}, {column}: no row of the table is {printed} away, as the paper prints.\n"
+        column = markdown(shorten(report.table.columns[gain.column].label or gain.column, 40))
+        printed = _signed(report, gain.column, gain.printed)
+        yield f"- {_label(report.table, gain.row)}, {column}: no row of the table is {printed} away, as the paper prints.\n"
 
 
-def _rankings(sheet: Sheet) -> Iterator[str]:
-    found = claims.rankings(sheet)
+def _rankings(report: TableReport) -> Iterator[str]:
+    found = claims.rankings(report)
     if not found:
         return
     yield "## Order of the rows\n"
     yield "| Column | Rows | Kendall's τ with the paper's order |\n|---|---:|---|"
     for ranking in found:
-        label = markdown(shorten(sheet.table.columns[ranking.column].label or ranking.column, LABEL))
+        label = markdown(shorten(report.table.columns[ranking.column].label or ranking.column, LABEL))
         low_high = f" [{ranking.interval[0]:.2f}, {ranking.interval[1]:.2f}]" if ranking.interval is not None else ""
         yield f"| {label} | {ranking.rows} | {ranking.tau:.2f}{low_high} |"
     yield ""
@@ -310,9 +313,9 @@ def _notes(table: Table) -> Iterator[str]:
         yield ""
 
 
-def _repeat(sheet: Sheet) -> Iterator[str]:
+def _repeat(report: TableReport) -> Iterator[str]:
     yield "## Repeat\n"
-    environments = [r.environment for r in sheet.results().values()]
+    environments = [r.environment for r in report.results().values()]
     commits = {str(e["commit"]) for e in environments if e.get("commit")}
     if any(e.get("dirty") for e in environments):
         yield "Part of this was measured with uncommitted changes, so the commit alone may not give the same keys.\n"
@@ -321,7 +324,7 @@ def _repeat(sheet: Sheet) -> Iterator[str]:
     yield "```"
     if len(commits) == 1:
         yield f"git checkout {commits.pop()}"
-    yield f"python -m harness run {details.place(sheet.table)}{details.options(sheet)}"
+    yield f"python -m harness run {details.place(report.table)}{details.options(report)}"
     yield "```"
     yield ""
-    yield reproduce.embed(reproduce.record(sheet))
+    yield reproduce.embed(reproduce.record(report))

@@ -1,4 +1,4 @@
-"""The sheet as plain text for a terminal: measured beside published, a mark per verdict, at most 160 columns."""
+"""The report as plain text for a terminal: measured beside published, a mark per verdict, at most 160 columns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harness.text import duration, plural
 from reports import advice, claims, reproduce, verdict
-from reports.table_report import Sheet, Shown
+from reports.table_report import CellReport, TableReport
 from reports.text import line, pad, shorten, width
 
 COLUMNS = 160
@@ -32,43 +32,43 @@ MARKS = {
 }
 
 
-def render(sheet: Sheet) -> str:
+def render(report: TableReport) -> str:
     """Text that ends in a newline; wide tables are printed in blocks of columns that repeat the rows' labels."""
-    table = sheet.table
+    table = report.table
     lines = ["", shorten(line(f"{table.name}: {table.title}"), COLUMNS)]
-    if not sheet.comparable:
-        lines.append(shorten(f"profile {sheet.profile.name}: {line(sheet.profile.about)}", COLUMNS))
-    labels = [shorten(line(table.name_of(row)), _LABEL) for row in sheet.rows]
+    if not report.comparable:
+        lines.append(shorten(f"profile {report.profile.name}: {line(report.profile.about)}", COLUMNS))
+    labels = [shorten(line(table.name_of(row)), _LABEL) for row in report.rows]
     label_width = max((width(label) for label in labels), default=0)
-    blocks = [_block(sheet, column) for column in sheet.columns]
+    blocks = [_block(report, column) for column in report.columns]
     for group in _groups(blocks, COLUMNS - label_width):
         lines.append("")
         for i, label in enumerate(("", "", *labels)):
             lines.append((pad(label, label_width) + "".join(block[i] for block in group)).rstrip())
-            if i == 1 + sum(not table.rows[row].extra for row in sheet.rows) and i < len(labels) + 1:
+            if i == 1 + sum(not table.rows[row].extra for row in report.rows) and i < len(labels) + 1:
                 lines.append("not in the paper's table:")
-    return "\n".join([*lines, "", *_legend(sheet), *_claims(sheet), *_decide(sheet), *_origin(sheet)]) + "\n"
+    return "\n".join([*lines, "", *_legend(report), *_claims(report), *_decide(report), *_origin(report)]) + "\n"
 
 
-def _block(sheet: Sheet, column: str) -> list[str]:
+def _block(report: TableReport, column: str) -> list[str]:
     """The lines of one column: its label, its sub-headings, then its cells, all of one width."""
-    spec, measure = sheet.table.columns[column], sheet.table.measure_of(column)
+    spec, metric = report.table.columns[column], report.table.metric_of(column)
     related = spec.relative_to is not None
     heads = ("measured", "paper") + (("ratio", "paper") if related else ()) + ("",)
-    rows = [heads, *(_fields(sheet.cells.get((row, column)), related) for row in sheet.rows)]
+    rows = [heads, *(_fields(report.cells.get((row, column)), related) for row in report.rows)]
     if not any(row[1] for row in rows[1:]):  # nothing published in this column
         rows = [(row[0], *row[2:]) for row in rows]
     widths = [max(width(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "   " + " ".join(pad(text, widths[i], right=i < len(widths) - 1) for i, text in enumerate(row)) for row in rows
     ]
-    unit = f" ({measure.unit})" if measure.unit else ""
+    unit = f" ({metric.unit})" if metric.unit else ""
     title = shorten(line(spec.label or column) + unit, max(_TITLE, width(lines[0]) - 3))
     full = max(width(title) + 3, width(lines[0]))
     return [pad(text, full) for text in ("   " + title, *lines)]
 
 
-def _fields(shown: Shown | None, related: bool) -> tuple[str, ...]:
+def _fields(shown: CellReport | None, related: bool) -> tuple[str, ...]:
     if shown is None:
         return ("", "") + (("", "") if related else ()) + ("",)
     published = shown.published.printed if shown.published is not None else ""
@@ -95,34 +95,36 @@ def _groups(blocks: Sequence[list[str]], room: int) -> list[list[list[str]]]:
     return groups
 
 
-def _legend(sheet: Sheet) -> list[str]:
+def _legend(report: TableReport) -> list[str]:
     parts = []
-    for outcome, count in sheet.counts().items():
+    for outcome, count in report.counts().items():
         mark = MARKS.get(outcome, "")
         parts.append(f"{mark} {outcome} {count}".strip())
     lines = ["cells: " + " · ".join(parts)] if parts else ["no cell is selected"]
     reasons = dict.fromkeys(
-        shown.reason for shown in sheet if shown.state in ("failed", "blocked", "stale", "unreadable")
+        shown.reason for shown in report if shown.state in ("failed", "blocked", "stale", "unreadable")
     )
     lines += [f"  {shorten(line(reason), COLUMNS - 2)}" for reason in list(reasons)[:5]]
     return lines + ([f"  and {plural(len(reasons) - 5, 'reason')} more"] if len(reasons) > 5 else [])
 
 
-def _claims(sheet: Sheet) -> list[str]:
+def _claims(report: TableReport) -> list[str]:
     lines = []
-    for judgement in claims.judge(sheet):
+    for judgement in claims.judge_claims(report):
         parts = "; ".join(
             f"{part.column} {part.difference:+.2f}" + (f" (paper {part.published:+.2f})" if part.published else "")
             for part in judgement.parts
             if part.difference is not None
         )
-        text = f"claim: {claims.said(judgement.claim, str)}: {judgement.outcome}" + (f" · {parts}" if parts else "")
+        text = f"claim: {claims.claim_text(judgement.claim, str)}: {judgement.outcome}" + (
+            f" · {parts}" if parts else ""
+        )
         lines.append(shorten(line(text), COLUMNS))
     return lines
 
 
-def _decide(sheet: Sheet) -> list[str]:
-    steps = advice.steps(sheet)
+def _decide(report: TableReport) -> list[str]:
+    steps = advice.steps(report)
     if not steps:
         return []
     first = steps[0]
@@ -132,5 +134,5 @@ def _decide(sheet: Sheet) -> list[str]:
     return [shorten(line(text), COLUMNS)]
 
 
-def _origin(sheet: Sheet) -> list[str]:
-    return [shorten(line(text), COLUMNS) for text in reproduce.summary(reproduce.record(sheet), sheet.others)]
+def _origin(report: TableReport) -> list[str]:
+    return [shorten(line(text), COLUMNS) for text in reproduce.summary(reproduce.record(report), report.others)]

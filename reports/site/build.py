@@ -1,4 +1,4 @@
-"""Builds the site: one sheet at a time, so that memory does not grow with the store; aside, then renamed."""
+"""Builds the site: one report at a time, so that memory does not grow with the store; aside, then renamed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reports.audit.corpus import Finding
 from reports.audit.findings import RULES
 from reports.formats.markdown import MEANINGS
 from reports.site import views
-from reports.table_report import build as build_sheet
+from reports.table_report import build as build_report
 from reports.text import line
 
 _HERE = Path(__file__).parent
@@ -78,20 +78,20 @@ class _Site:
     def write(self) -> None:
         summaries, cells = [], []
         for table in self.plan.tables:
-            sheet = build_sheet(self.plan, table, self.store)
+            report = build_report(self.plan, table, self.store)
             about = [finding for finding in self.findings if table.id in finding.tables]
             own = sum(len(finding.tables) <= 2 for finding in about)  # the others are about whole papers
             about.sort(key=lambda finding: len(finding.tables) > 2)
-            summaries.append(views.summary(sheet, own))
+            summaries.append(views.summary(report, own))
             self.page(
-                f"tables/{views.table_page(sheet)}",
+                f"tables/{views.table_page(report)}",
                 "table.html",
-                views.table_name(sheet),
-                views.table(sheet, about, list(self._figures(sheet))),
+                views.table_name(report),
+                views.table(report, about, list(self._figures(report))),
             )
-            for shown in sheet:
-                cells.append(views.listed(sheet, shown))
-                self._cell(sheet, shown)
+            for shown in report:
+                cells.append(views.listed(report, shown))
+                self._cell(report, shown)
         summaries.sort(key=_order)
         self._index(summaries)
         outcomes = [o for o in views.OUTCOMES if any(c["outcome"] == o for c in cells)]
@@ -103,32 +103,32 @@ class _Site:
         if self.others:
             self.page("other.html", "other.html", "Other jobs", _other_page(self.others))
 
-    def _cell(self, sheet: Any, shown: Any) -> None:
-        view = {**views.cell(sheet, shown, self.store), "nights": self._nights(sheet, shown)}
-        self.page(views.cell_page(sheet, shown), "cell.html", f"{view['row']}, {view['column']}", view)
+    def _cell(self, report: Any, shown: Any) -> None:
+        view = {**views.cell(report, shown, self.store), "nights": self._nights(report, shown)}
+        self.page(views.cell_page(report, shown), "cell.html", f"{view['row']}, {view['column']}", view)
 
-    def _nights(self, sheet: Any, shown: Any) -> Mapping[str, str] | None:
+    def _nights(self, report: Any, shown: Any) -> Mapping[str, str] | None:
         """The picture of the cell's nightly history under this profile."""
-        nights = self.nights.get(f"{sheet.table.id}/{shown.row}/{shown.column}") if self.figures else None
+        nights = self.nights.get(f"{report.table.id}/{shown.row}/{shown.column}") if self.figures else None
         if not nights:
             return None
         from reports.figures import nights  # loads matplotlib
 
-        made = nights.draw(f"{sheet.table.id}/{shown.row}/{shown.column}", nights)
-        if made is None or nights.profile(nights, self.store.root) != sheet.profile.name:
+        made = nights.draw(f"{report.table.id}/{shown.row}/{shown.column}", nights)
+        if made is None or nights.profile(nights, self.store.root) != report.profile.name:
             return None
-        name = Path(views.cell_page(sheet, shown)).stem + ".svg"
+        name = Path(views.cell_page(report, shown)).stem + ".svg"
         (self.folder / "figures" / "nights").mkdir(parents=True, exist_ok=True)
         (self.folder / "figures" / "nights" / name).write_text(made[0], encoding="utf-8")
         return {"href": f"../figures/nights/{name}", "alternative": made[1]}
 
-    def _figures(self, sheet: Any) -> Iterator[Mapping[str, str]]:
-        if not self.figures or not any(shown.measured for shown in sheet):
+    def _figures(self, report: Any) -> Iterator[Mapping[str, str]]:
+        if not self.figures or not any(shown.measured for shown in report):
             return
         from reports.figures.table import draw  # loads matplotlib
 
-        stem = views.table_page(sheet).removesuffix(".html")
-        for figure in draw(sheet):
+        stem = views.table_page(report).removesuffix(".html")
+        for figure in draw(report):
             file = self.folder / "figures" / stem / figure.name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(figure.svg, encoding="utf-8")
@@ -170,11 +170,11 @@ def _order(summary: Mapping[str, Any]) -> tuple[bool, str, int, str]:
 def _others(plan: Plan, store: Store) -> Iterator[dict[str, Any]]:
     """Results that no cell of the plan shows, by what they measured: counted, with the folder of one."""
     groups: dict[tuple[str, ...], dict[str, Any]] = {}
-    for folder in store.others(plan.jobs.values()):  # what is of another key only stands in its cell's history
+    for folder in store.results_outside(plan.jobs.values()):  # what is of another key only stands in its cell's history
         record = read_json(folder / "result.json")
         readable = record is not None and record.get("schema") == SCHEMA
         kind = folder.parent.parent.name
-        told = _told(record) if readable and record is not None else ("unreadable by this version", "", "")
+        told = _describe(record) if readable and record is not None else ("unreadable by this version", "", "")
         group = groups.setdefault((kind, *told), {"jobs": 0, "measurements": 0, "started": 0.0, "folder": ""})
         group["jobs"] += 1
         if readable and record is not None:
@@ -188,7 +188,7 @@ def _others(plan: Plan, store: Store) -> Iterator[dict[str, Any]]:
         yield {"kind": kind, "method": method, "dataset": dataset, "profile": profile, "newest": newest, **group}
 
 
-def _told(record: Mapping[str, Any]) -> tuple[str, str, str]:
+def _describe(record: Mapping[str, Any]) -> tuple[str, str, str]:
     """(method, dataset, profile) of a stored result, '' where it does not say."""
 
     def of(value: Any, key: str) -> Any:

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 
 from reports.figures.curves import Band
-from reports.table_report import Shown
+from reports.table_report import CellReport
 from reports.text import number
 from reports.verdict import printed
 
@@ -18,7 +18,7 @@ _WIDE, _HIGH = 640, 220
 _MOST_PIXELS = 600  # side of a drawn confusion matrix
 
 
-def strip(shown: Shown) -> str:
+def strip(shown: CellReport) -> str:
     """Every repetition as a dot, the published value as a line with its margin; '' without both."""
     finite = [v for v in shown.values if math.isfinite(v)]
     if shown.published is None or not finite:

@@ -20,7 +20,7 @@ from reports.figures import curves
 from reports.formats import details
 from reports.formats.markdown import MEANINGS
 from reports.site import drawings
-from reports.table_report import Sheet, Shown
+from reports.table_report import CellReport, TableReport
 from reports.text import line, number, shorten, signed
 
 LABEL = 120
@@ -58,12 +58,12 @@ def file_name(*keys: str) -> str:
     return f"{plain}.html"
 
 
-def cell_page(sheet: Sheet, shown: Shown) -> str:
-    return f"cells/{file_name(sheet.table.id, shown.row, shown.column)}"
+def cell_page(report: TableReport, shown: CellReport) -> str:
+    return f"cells/{file_name(report.table.id, shown.row, shown.column)}"
 
 
-def table_page(sheet: Sheet) -> str:
-    return file_name(sheet.table.id)
+def table_page(report: TableReport) -> str:
+    return file_name(report.table.id)
 
 
 def when(seconds: float) -> str:
@@ -73,17 +73,17 @@ def when(seconds: float) -> str:
         return "unknown"
 
 
-def table_name(sheet: Sheet) -> str:
-    table = sheet.table
+def table_name(report: TableReport) -> str:
+    table = report.table
     return short(table.name)
 
 
 # ------------------------------------------------------------------------------------------------------- the lists
 
 
-def summary(sheet: Sheet, findings: int) -> dict[str, Any]:
+def summary(report: TableReport, findings: int) -> dict[str, Any]:
     """A table's line of the status matrix."""
-    counts = sheet.counts()
+    counts = report.counts()
     total = sum(counts.values()) or 1
     by_tone = {name: sum(n for o, n in counts.items() if tone(o) == name) for name in ("good", "weak", "bad", "none")}
     parts, x = [], 0.0
@@ -92,38 +92,38 @@ def summary(sheet: Sheet, findings: int) -> dict[str, Any]:
             words = ", ".join(f"{n} {o}" for o, n in counts.items() if tone(o) == name)
             parts.append({"tone": name, "x": f"{x:.2f}", "width": f"{100 * count / total:.2f}", "words": words})
             x += 100 * count / total
-    number_ = str(sheet.table.table) if sheet.table.table is not None else ""
+    number_ = str(report.table.table) if report.table.table is not None else ""
     return {
-        "id": sheet.table.id,
-        "paper": short(sheet.table.published.source.name or sheet.table.paper, 40),
+        "id": report.table.id,
+        "paper": short(report.table.published.source.name or report.table.paper, 40),
         "number": number_,
-        "name": f"Table {number_}" if number_ else short(sheet.table.id, 24),
-        "title": short(sheet.table.title),
-        "page": table_page(sheet),
+        "name": f"Table {number_}" if number_ else short(report.table.id, 24),
+        "title": short(report.table.title),
+        "page": table_page(report),
         "counts": counts,
         "parts": parts,
-        "measured": sum(s.measured for s in sheet),
-        "share": f"{sum(s.measured for s in sheet) / total:.4f}",
+        "measured": sum(s.measured for s in report),
+        "share": f"{sum(s.measured for s in report) / total:.4f}",
         "words": ", ".join(f"{n} {o}" for o, n in counts.items()),
         "findings": findings,
     }
 
 
-def listed(sheet: Sheet, shown: Shown) -> dict[str, Any]:
+def listed(report: TableReport, shown: CellReport) -> dict[str, Any]:
     """A cell's line of the list of all cells."""
     value = shown.mean if shown.values else math.nan
     gap = shown.difference
     return {
-        "table": sheet.table.id,
-        "row": short(sheet.table.name_of(shown.row), 60),
-        "column": short(sheet.table.columns[shown.column].label or shown.column, 40),
-        "href": cell_page(sheet, shown),
+        "table": report.table.id,
+        "row": short(report.table.name_of(shown.row), 60),
+        "column": short(report.table.columns[shown.column].label or shown.column, 40),
+        "href": cell_page(report, shown),
         "value": repr(value) if math.isfinite(value) else "",
         "measured": shown.text,
         "paper": shown.published.text if shown.published is not None else "",
         "published": shown.published.printed if shown.published is not None else "",
         "gap": repr(gap) if gap is not None and math.isfinite(gap) else "",
-        "difference": signed(gap, shown.decimals) if gap is not None and sheet.comparable else "",
+        "difference": signed(gap, shown.decimals) if gap is not None and report.comparable else "",
         "outcome": shown.outcome,
         "n": len(shown.values) or "",
     }
@@ -132,64 +132,64 @@ def listed(sheet: Sheet, shown: Shown) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------- one table
 
 
-def table(sheet: Sheet, findings: Sequence[Finding], figures: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+def table(report: TableReport, findings: Sequence[Finding], figures: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     """A table's page."""
-    spec, source = sheet.table, sheet.table.published.source
+    spec, source = report.table, report.table.published.source
     heads = row_headers.heads(spec)
     places = [f"arXiv {source.arxiv}"] if source.arxiv else []
     places += [source.venue] if source.venue else []
     places += [f"Table {source.table}"] if source.table is not None else []
     of = "Published: " + " · ".join(places) if spec.published.values else "Ours: nothing is published to compare with"
-    cells = list(sheet)
+    cells = list(report)
     return {
-        "name": table_name(sheet),
+        "name": table_name(report),
         "heading": short(spec.title),
         "source": line(of),
         "about": line(spec.about),
-        "comparable": sheet.comparable,
-        "profile_about": line(sheet.profile.about),
+        "comparable": report.comparable,
+        "profile_about": line(report.profile.about),
         "measured": sum(s.measured for s in cells),
         "total": len(cells),
-        "counts": sheet.counts(),
+        "counts": report.counts(),
         "stub": [short(heading) for heading in heads.values()],
-        "columns": [_column(sheet, column) for column in sheet.columns],
-        "rows": list(_rows(sheet, list(heads))),
-        "claims": list(_claims(sheet)),
+        "columns": [_column(report, column) for column in report.columns],
+        "rows": list(_rows(report, list(heads))),
+        "claims": list(_claims(report)),
         "figures": figures,
         "findings": findings,
         "notes": [line(note) for note in spec.notes],
-        "command": f"python -m harness run {details.place(spec)}{details.options(sheet)}",
+        "command": f"python -m harness run {details.place(spec)}{details.options(report)}",
     }
 
 
-def _column(sheet: Sheet, column: str) -> dict[str, str]:
-    spec, measure = sheet.table.columns[column], sheet.table.measure_of(column)
-    unit = [measure.unit] if measure.unit else []
-    unit += [sheet.table.convention_of(column)] if measure.name == "flops" else []
-    return {"label": short(spec.label or column, 60), "unit": "; ".join(unit), "note": line(spec.note or measure.title)}
+def _column(report: TableReport, column: str) -> dict[str, str]:
+    spec, metric = report.table.columns[column], report.table.metric_of(column)
+    unit = [metric.unit] if metric.unit else []
+    unit += [report.table.convention_of(column)] if metric.name == "flops" else []
+    return {"label": short(spec.label or column, 60), "unit": "; ".join(unit), "note": line(spec.note or metric.title)}
 
 
-def _rows(sheet: Sheet, heads: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _rows(report: TableReport, heads: Sequence[str]) -> Iterator[dict[str, Any]]:
     group, extra = "", False
-    for key in sheet.rows:
-        row = sheet.table.rows[key]
+    for key in report.rows:
+        row = report.table.rows[key]
         heading = "Not in the paper's table, ours" if row.extra and not extra else ""
         heading = heading or (row.group if row.group != group else "")
         group, extra = row.group, extra or row.extra
-        cells = [sheet.cells.get((key, column)) for column in sheet.columns]
+        cells = [report.cells.get((key, column)) for column in report.columns]
         yield {
             "heading": short(heading),
-            "stub": [short(name) for name in row_headers.names(sheet.table, key, heads)],
-            "cells": [_cell(sheet, shown) if shown is not None else None for shown in cells],
+            "stub": [short(name) for name in row_headers.names(report.table, key, heads)],
+            "cells": [_cell(report, shown) if shown is not None else None for shown in cells],
         }
 
 
-def _cell(sheet: Sheet, shown: Shown) -> dict[str, Any]:
+def _cell(report: TableReport, shown: CellReport) -> dict[str, Any]:
     spread = f"± {number(shown.deviation, 2)} (n = {len(shown.values)})" if len(shown.values) > 1 else ""
     ratio = shown.ratio
     value = shown.mean if shown.values else shown.published.value if shown.published is not None else math.nan
     return {
-        "href": f"../{cell_page(sheet, shown)}",
+        "href": f"../{cell_page(report, shown)}",
         "outcome": shown.outcome,
         "why": short(shown.verdict.reason if shown.measured else shown.reason, 300),
         "measured": shown.text + (f" · {ratio.measured:.2f} ×" if ratio and ratio.measured is not None else ""),
@@ -200,25 +200,25 @@ def _cell(sheet: Sheet, shown: Shown) -> dict[str, Any]:
     }
 
 
-def _claims(sheet: Sheet) -> Iterator[dict[str, Any]]:
-    labels = {key: short(sheet.table.name_of(key), 60) for key in sheet.table.rows}
-    for judgement in claims.judge(sheet):
+def _claims(report: TableReport) -> Iterator[dict[str, Any]]:
+    labels = {key: short(report.table.name_of(key), 60) for key in report.table.rows}
+    for judgement in claims.judge_claims(report):
         parts = []
         for part in judgement.parts:
-            name = short(sheet.table.columns[part.column].label or part.column, 40)
+            name = short(report.table.columns[part.column].label or part.column, 40)
             name += f" · {labels[part.better]}" if len(judgement.claim.steps) > 1 else ""
-            decimals = sheet.table.measure_of(part.column).decimals
+            decimals = report.table.metric_of(part.column).decimals
             said = [part.outcome] + ([signed(part.difference, decimals)] if part.difference is not None else [])
             said += [f"paper {signed(part.published, decimals)}"] if part.published is not None else []
             parts.append(f"{name}: {', '.join(said)}" + (f" ({line(part.reason)})" if part.reason else ""))
-        text = claims.said(judgement.claim, labels.__getitem__)
+        text = claims.claim_text(judgement.claim, labels.__getitem__)
         yield {"text": text, "outcome": judgement.outcome, "parts": parts}
 
 
 # -------------------------------------------------------------------------------------------------------- one cell
 
 
-def cell(sheet: Sheet, shown: Shown, store: Store) -> dict[str, Any]:
+def cell(report: TableReport, shown: CellReport, store: Store) -> dict[str, Any]:
     """A cell's page: what was measured by which runs, against what, how it moved, and how to run it again."""
     results = list({r.job.key: r for r in (*shown.trainings, *shown.results)}.values())
     environments = {_environment(r): None for r in results}
@@ -230,22 +230,22 @@ def cell(sheet: Sheet, shown: Shown, store: Store) -> dict[str, Any]:
     classes, measures = _classes(shown.results)
     reason = (shown.verdict.reason if shown.measured else shown.reason) or ""
     return {
-        "table_name": table_name(sheet),
-        "table_page": table_page(sheet),
-        "row": short(sheet.table.name_of(shown.row)),
-        "column": short(sheet.table.columns[shown.column].label or shown.column),
+        "table_name": table_name(report),
+        "table_page": table_page(report),
+        "row": short(report.table.name_of(shown.row)),
+        "column": short(report.table.columns[shown.column].label or shown.column),
         "outcome": shown.outcome,
         "reason": line("; ".join(part for part in (reason, *(f for f in shown.footnotes if f not in reason)) if part)),
         "measured": shown.text,
         "published": shown.published.printed if shown.published is not None else "",
         "difference": signed(shown.difference, shown.decimals)
-        if shown.difference is not None and sheet.comparable
+        if shown.difference is not None and report.comparable
         else "",
-        "unit": shown.measure.unit,
+        "unit": shown.metric.unit,
         "n": len(shown.values),
-        "strip": drawings.strip(shown) if sheet.comparable else "",
+        "strip": drawings.strip(shown) if report.comparable else "",
         "provenance": [(k, line(str(v))) for k, v in shown.provenance.items() if v != ""],
-        "about_row": list(_about(sheet, shown)),
+        "about_row": list(_about(report, shown)),
         "runs": [_run(r, shown, numbers[_environment(r)]) for r in results],
         "environments": [f"E{i}: {text}" for text, i in numbers.items()],
         "curve": drawings.curve(band) if band is not None and len(band.iterations) > 1 else "",
@@ -258,13 +258,13 @@ def cell(sheet: Sheet, shown: Shown, store: Store) -> dict[str, Any]:
         "class_measures": measures,
         "confusion": made[0] if made is not None else "",
         "confusion_words": made[1] if made is not None else "",
-        "history": _history(sheet, shown, store),
-        "command": _command(sheet, shown),
+        "history": _history(report, shown, store),
+        "command": _command(report, shown),
     }
 
 
-def _about(sheet: Sheet, shown: Shown) -> Iterator[tuple[str, str]]:
-    table, spec = sheet.table, sheet.table.rows[shown.row]
+def _about(report: TableReport, shown: CellReport) -> Iterator[tuple[str, str]]:
+    table, spec = report.table, report.table.rows[shown.row]
     yield "key", line(shown.row)
     yield "label", line(spec.label or shown.row)
     for name, text in spec.descriptors.items():
@@ -297,9 +297,9 @@ def _environment(result: Result) -> str:
     return line(" · ".join(part for part in parts if part))
 
 
-def _run(result: Result, shown: Shown, environment: int) -> dict[str, Any]:
-    found = result.value(shown.measure.name)
-    value = found.value / scale(shown.measure, found.convention or shown.convention) if found is not None else None
+def _run(result: Result, shown: CellReport, environment: int) -> dict[str, Any]:
+    found = result.value(shown.metric.name)
+    value = found.value / scale(shown.metric, found.convention or shown.convention) if found is not None else None
     return {
         "kind": result.job.kind,
         "seed": result.job.config.get("seed", ""),
@@ -312,34 +312,34 @@ def _run(result: Result, shown: Shown, environment: int) -> dict[str, Any]:
 
 
 def _classes(results: Sequence[Result]) -> tuple[list[tuple[str, list[str]]], list[str]]:
-    """Per-class values (means over seeds) and the names of the measures: `iou/car` is IoU of car."""
+    """Per-class values (means over seeds) and the names of the metrics: `iou/car` is IoU of car."""
     found: dict[str, dict[str, list[float]]] = {}
-    measures: dict[str, None] = {}
+    metrics: dict[str, None] = {}
     for result in results:
         for m in result.measurements:
-            measure, slash, name = m.name.partition("/")
+            metric, slash, name = m.name.partition("/")
             if slash and math.isfinite(m.value):
-                measures[measure] = None
-                found.setdefault(name, {}).setdefault(measure, []).append(m.value)
+                metrics[metric] = None
+                found.setdefault(name, {}).setdefault(metric, []).append(m.value)
     lines = []
     for name, by in found.items():
-        means = [f"{sum(by[m]) / len(by[m]):.2f}" if m in by else "" for m in measures]
+        means = [f"{sum(by[m]) / len(by[m]):.2f}" if m in by else "" for m in metrics]
         lines.append((short(name), means))
-    return lines, [short(m, 30) for m in measures]
+    return lines, [short(m, 30) for m in metrics]
 
 
-def _history(sheet: Sheet, shown: Shown, store: Store) -> list[dict[str, Any]]:
+def _history(report: TableReport, shown: CellReport, store: Store) -> list[dict[str, Any]]:
     """Every result of the cell's jobs under whatever key, oldest first; a move beyond the margin is an alarm."""
     lines = []
-    name, convention = shown.measure.name, sheet.table.convention_of(shown.column)
+    name, convention = shown.metric.name, report.table.convention_of(shown.column)
     for job in shown.jobs:
         versions = store.versions(job)
         before: Result | None = None
         for result in versions if len(versions) > 1 else ():
             found = result.value(name)
-            value = found.value / scale(shown.measure, convention) if found is not None else math.nan
+            value = found.value / scale(shown.metric, convention) if found is not None else math.nan
             old = before.value(name) if before is not None else None
-            moved = value - old.value / scale(shown.measure, convention) if old is not None else None
+            moved = value - old.value / scale(shown.metric, convention) if old is not None else None
             margin = shown.verdict.margin or 0.5 * 10.0**-shown.decimals
             lines.append(
                 {
@@ -347,7 +347,7 @@ def _history(sheet: Sheet, shown: Shown, store: Store) -> list[dict[str, Any]]:
                     "seed": job.config.get("seed", ""),
                     "value": format(value, ".8g"),
                     "moved": signed(moved, shown.decimals + 1) if moved is not None else "",
-                    "alarm": moved is not None and shown.measure.portable and abs(moved) > margin,
+                    "alarm": moved is not None and shown.metric.portable and abs(moved) > margin,
                     "commit": str(result.environment.get("commit") or "unknown")[:10],
                     "key": result.job.key[:16],
                     "current": result.job.key == job.key,
@@ -358,11 +358,11 @@ def _history(sheet: Sheet, shown: Shown, store: Store) -> list[dict[str, Any]]:
     return lines
 
 
-def _command(sheet: Sheet, shown: Shown) -> str:
+def _command(report: TableReport, shown: CellReport) -> str:
     commits = {str(r.environment.get("commit")) for r in shown.results if r.environment.get("commit")}
-    given = [] if sheet.profile.name == "paper" else ["--profile", sheet.profile.name]
-    given += ["--seeds", str(len(sheet.repetitions))] if len(sheet.repetitions) > 1 else []
+    given = [] if report.profile.name == "paper" else ["--profile", report.profile.name]
+    given += ["--seeds", str(len(report.repetitions))] if len(report.repetitions) > 1 else []
     only = ["--rows", shown.row, "--columns", shown.column]
     options = " ".join(shlex.quote(line(part)) for part in (*given, *only))
     checkout = [f"git checkout {commits.pop()}"] if len(commits) == 1 else []
-    return "\n".join([*checkout, f"python -m harness run {details.place(sheet.table)} {options}"])
+    return "\n".join([*checkout, f"python -m harness run {details.place(report.table)} {options}"])

@@ -12,92 +12,92 @@ from pathlib import Path
 import pytest
 
 from harness import ROOT
-from tests.support.checkout import PATIENCE, House
+from tests.support.checkout import PATIENCE, Checkout
 
 TABLE = "tables/idrnet_table2.yaml"
 PART = ("--profile", "smoke", "--rows", "fcn", "--rows", "fcn_i*", "--columns", "city*")
 
 
 @pytest.fixture(scope="module")
-def smoked(copied: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[House, str]:
+def smoked(copied: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, str]:
     """Two cells of IDRNet's Table 2 under the smoke profile, and what the run said."""
-    house = House(copied, tmp_path_factory.mktemp("smoke") / "results")
-    return house, house("run", TABLE, *PART, "--no-figures")
+    checkout = Checkout(copied, tmp_path_factory.mktemp("smoke") / "results")
+    return checkout, checkout("run", TABLE, *PART, "--no-figures")
 
 
 # ------------------------------------------------------------------------------------------------------- one real run
 
 
-def test_a_run_plans_measures_and_reports(smoked: tuple[House, str]):
-    house, said = smoked
+def test_a_run_plans_measures_and_reports(smoked: tuple[Checkout, str]):
+    checkout, said = smoked
     assert "4 distinct jobs (2 trainings, 2 evaluations); 0 already measured, 4 to run" in said
     assert "not comparable with the paper" in said
     assert len(re.findall(r"✓ fcn(_idrnet)? / cityscapes · (train|test)", said)) == 4
     assert "2 of 2 cells measured" in said
     report = Path(re.search(r"^report: (.*)$", said, re.M)[1])
-    assert report.is_relative_to(house.results)
+    assert report.is_relative_to(checkout.results)
     assert "75.16" in report.read_text()
-    assert (len(house.json("train")), len(house.json("evaluate"))) == (2, 2)
+    assert (len(checkout.json("train")), len(checkout.json("evaluate"))) == (2, 2)
 
 
-def test_a_second_run_measures_nothing_again(smoked: tuple[House, str]):
-    house, _ = smoked
-    before = {p: p.stat().st_mtime_ns for p in (*house.json("train"), *house.json("evaluate"))}
-    said = house("run", TABLE, *PART, "--no-figures")
+def test_a_second_run_measures_nothing_again(smoked: tuple[Checkout, str]):
+    checkout, _ = smoked
+    before = {p: p.stat().st_mtime_ns for p in (*checkout.json("train"), *checkout.json("evaluate"))}
+    said = checkout("run", TABLE, *PART, "--no-figures")
     assert "4 already measured, 0 to run" in said
-    assert {p: p.stat().st_mtime_ns for p in (*house.json("train"), *house.json("evaluate"))} == before
+    assert {p: p.stat().st_mtime_ns for p in (*checkout.json("train"), *checkout.json("evaluate"))} == before
 
 
-def test_status_and_plan_and_report_agree(smoked: tuple[House, str]):
-    house, _ = smoked
-    assert "2 measured" in house("status", TABLE, *PART)
-    assert "30 to be measured" in house("status", TABLE, "--profile", "smoke", code=1)
-    plan = house("plan", TABLE, "--profile", "smoke")
+def test_status_and_plan_and_report_agree(smoked: tuple[Checkout, str]):
+    checkout, _ = smoked
+    assert "2 measured" in checkout("status", TABLE, *PART)
+    assert "30 to be measured" in checkout("status", TABLE, "--profile", "smoke", code=1)
+    plan = checkout("plan", TABLE, "--profile", "smoke")
     assert "4 already measured, 60 to run" in plan
     assert re.search(r"estimated time: \d.* on \d+ slots?, from stored durations", plan)
-    assert "4 to run" in house("plan", TABLE, *PART, "--seeds", "2")
+    assert "4 to run" in checkout("plan", TABLE, *PART, "--seeds", "2")
     rows = {
         (r["row"], r["column"]): r
-        for r in csv.DictReader(house("report", TABLE, *PART, "--format", "csv").splitlines())
+        for r in csv.DictReader(checkout("report", TABLE, *PART, "--format", "csv").splitlines())
     }
     assert set(rows) == {("fcn", "cityscapes"), ("fcn_idrnet", "cityscapes")}
     cell = rows["fcn", "cityscapes"]
     assert (cell["published"], cell["unit"], cell["n"], cell["profile"]) == ("75.16", "%", "1", "smoke")
     assert 0 <= float(cell["measured"]) <= 100
-    assert "FCN+IDRNet" in house("report", TABLE, *PART, "--format", "text")
+    assert "FCN+IDRNet" in checkout("report", TABLE, *PART, "--format", "text")
 
 
-def test_smoke_numbers_are_no_numbers_of_the_paper_profile(smoked: tuple[House, str]):
-    house, _ = smoked
-    said = house("status", TABLE, "--columns", "cityscapes", code=1)
+def test_smoke_numbers_are_no_numbers_of_the_paper_profile(smoked: tuple[Checkout, str]):
+    checkout, _ = smoked
+    said = checkout("status", TABLE, "--columns", "cityscapes", code=1)
     assert "8 cannot run here" in said
-    assert "nothing" in house("run", TABLE, *PART[2:], code=3)
+    assert "nothing" in checkout("run", TABLE, *PART[2:], code=3)
 
 
-def test_why_names_what_changed_and_nothing_else_is_lost(smoked: tuple[House, str]):
-    house, _ = smoked
+def test_why_names_what_changed_and_nothing_else_is_lost(smoked: tuple[Checkout, str]):
+    checkout, _ = smoked
     cell = "idrnet_table2/fcn_idrnet/cityscapes"
-    assert "measured on" in house("why", cell, "--profile", "smoke")
-    changed = house.root / "methods/idrnet/relations.py"
+    assert "measured on" in checkout("why", cell, "--profile", "smoke")
+    changed = checkout.root / "methods/idrnet/relations.py"
     text = changed.read_text()
     try:
         changed.write_text(text + "\n# a remark\n")
-        assert "measured on" in house("why", cell, "--profile", "smoke")
+        assert "measured on" in checkout("why", cell, "--profile", "smoke")
         changed.write_text(text + "\nADDED = 1\n")
-        said = house("why", cell, "--profile", "smoke")
+        said = checkout("why", cell, "--profile", "smoke")
         assert "not measured: its key differs from the newest measurement" in said
         assert re.search(r"code +methods/idrnet/relations\.py changed", said)
         assert "same    config, data" in said
-        assert "measured on" in house("why", "idrnet_table2/fcn/cityscapes", "--profile", "smoke")
-        assert "measured under another key" in house("status", TABLE, *PART, code=1)
-        assert "2 already measured, 2 to run" in house("plan", TABLE, *PART)
+        assert "measured on" in checkout("why", "idrnet_table2/fcn/cityscapes", "--profile", "smoke")
+        assert "measured under another key" in checkout("status", TABLE, *PART, code=1)
+        assert "2 already measured, 2 to run" in checkout("plan", TABLE, *PART)
     finally:
         changed.write_text(text)
-    assert "2 measured" in house("status", TABLE, *PART)
+    assert "2 measured" in checkout("status", TABLE, *PART)
 
 
-def test_looking_never_imports_torch(smoked: tuple[House, str], tmp_path: Path):
-    house, _ = smoked
+def test_looking_never_imports_torch(smoked: tuple[Checkout, str], tmp_path: Path):
+    checkout, _ = smoked
     commands = [
         ["list"],
         ["plan", TABLE, "tables/idrnet_table5.yaml", "tables/camvid.yaml"],
@@ -111,8 +111,8 @@ def test_looking_never_imports_torch(smoked: tuple[House, str], tmp_path: Path):
         "    main(command)\n    bad = [m for m in ('torch', 'timm', 'cv2') if m in sys.modules]\n"
         "    if bad: sys.exit(f'{command} imports {bad}')\n"
     )
-    environ = {**os.environ, "HARNESS_RESULTS": str(house.results)}
-    done = subprocess.run([sys.executable, "-c", code], cwd=house.root, env=environ, capture_output=True, text=True)
+    environ = {**os.environ, "HARNESS_RESULTS": str(checkout.results)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=checkout.root, env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -120,10 +120,10 @@ def test_looking_never_imports_torch(smoked: tuple[House, str], tmp_path: Path):
 
 
 @pytest.mark.parametrize("command", ["", "run", "plan", "status", "cancel", "report", "why", "list", "doctor", "audit"])
-def test_every_help_has_an_example_that_parses(house: House, command: str):
+def test_every_help_has_an_example_that_parses(checkout: Checkout, command: str):
     from harness.cli.main import parser
 
-    said = house(*[command] if command else [], "--help")
+    said = checkout(*[command] if command else [], "--help")
     example = re.search(r"example:\n  python -m harness (.*)", said)[1]
     options = parser().parse_args([word.strip("'") for word in example.split()])
     assert options.command == command or not command
@@ -134,7 +134,7 @@ def test_every_help_has_an_example_that_parses(house: House, command: str):
 
 
 @pytest.mark.parametrize(
-    "what", ["tables", "methods", "contexts", "datasets", "recipes", "profiles", "measures", "conventions"]
+    "what", ["tables", "methods", "contexts", "datasets", "recipes", "profiles", "metrics", "conventions"]
 )
 def test_list_names_things_line_by_line(what: str, capsys: pytest.CaptureFixture):
     from harness.cli.main import main
@@ -148,20 +148,20 @@ def test_list_names_things_line_by_line(what: str, capsys: pytest.CaptureFixture
     assert all(line.split()[0] in everything for line in lines)
 
 
-def test_doctor_says_what_this_machine_has(house: House):
-    said = house("doctor", "--data", house.results / "none")
+def test_doctor_says_what_this_machine_has(checkout: Checkout):
+    said = checkout("doctor", "--data", checkout.results / "none")
     assert re.search(r"✓ torch \d", said)
     assert "dataset camvid is not under" in said
 
 
-def test_output_that_nobody_reads_is_no_error(house: House):
-    process = house.start("list")
+def test_output_that_nobody_reads_is_no_error(checkout: Checkout):
+    process = checkout.start("list")
     process.stdout.readline()
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait(PATIENCE) == 0
 
 
-def test_a_terminal_without_our_signs_is_no_error(house: House):
-    said = house("list", "conventions", environ={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+def test_a_terminal_without_our_signs_is_no_error(checkout: Checkout):
+    said = checkout("list", "conventions", environ={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
     assert "G = 1024?" in said

@@ -16,7 +16,7 @@ import pytest
 from harness import ROOT
 from harness.jobs.kinds import Data
 from harness.recipes.profile import Synthetic
-from tests.support.checkout import PATIENCE, House
+from tests.support.checkout import PATIENCE, Checkout
 
 MISBEHAVING = ROOT / "tests/support/misbehaving_methods.py"
 TABLE = "tables/idrnet_table2.yaml"
@@ -27,8 +27,8 @@ TINY = """\
 paper: ours
 title: Two numbers of a small model
 columns:
-  miou: {{measure: miou, recipe: own/tiny}}
-  params: {{measure: parameters, recipe: own/tiny}}
+  miou: {{metric: miou, recipe: own/tiny}}
+  params: {{metric: parameters, recipe: own/tiny}}
 rows:
   fcn: {{method: {{name: fcn, channels: 8}}, model: {{backbone: resnet18}}}}
 """
@@ -67,27 +67,27 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_absent_data_is_exit_3_with_what_to_do(house: House, tiny, tmp_path: Path):
-    said = house("run", tiny(), "--columns", "miou", "--data", tmp_path / "nowhere", code=3)
+def test_absent_data_is_exit_3_with_what_to_do(checkout: Checkout, tiny, tmp_path: Path):
+    said = checkout("run", tiny(), "--columns", "miou", "--data", tmp_path / "nowhere", code=3)
     assert f"looked at {tmp_path / 'nowhere' / 'camvid'}" in said
     assert "images/train/" in said
     assert "--data DIR or HARNESS_DATA" in said
     assert "--profile smoke needs none" in said
-    assert "1 of 2 cells measured" in house("run", tiny(), "--data", tmp_path / "nowhere", "--no-figures", code=3)
-    assert len(house.json("complexity")) == 1
+    assert "1 of 2 cells measured" in checkout("run", tiny(), "--data", tmp_path / "nowhere", "--no-figures", code=3)
+    assert len(checkout.json("complexity")) == 1
 
 
 @pytest.mark.parametrize("results", ["/dev/null/results", "tiny.yaml", "tiny.yaml/deeper"])
-def test_results_that_cannot_be_written_are_exit_4(house: House, tiny, tmp_path: Path, results: str):
-    said = house("run", tiny(), "--columns", "params", "--results", tmp_path / results, code=4)
+def test_results_that_cannot_be_written_are_exit_4(checkout: Checkout, tiny, tmp_path: Path, results: str):
+    said = checkout("run", tiny(), "--columns", "params", "--results", tmp_path / results, code=4)
     assert "cannot be written" in said
     assert "--results DIR or HARNESS_RESULTS" in said
 
 
-def test_a_results_folder_that_is_spoilt_inside_is_exit_4(house: House, tiny):
-    house.results.mkdir()
-    (house.results / "jobs").write_text("")
-    assert "cannot be written" in house("run", tiny(), "--columns", "params", code=4)
+def test_a_results_folder_that_is_spoilt_inside_is_exit_4(checkout: Checkout, tiny):
+    checkout.results.mkdir()
+    (checkout.results / "jobs").write_text("")
+    assert "cannot be written" in checkout("run", tiny(), "--columns", "params", code=4)
 
 
 def corrupt_image(data: Path) -> Path:
@@ -107,31 +107,31 @@ def wrong_label(data: Path) -> Path:
 
 @pytest.mark.parametrize("spoil", [corrupt_image, wrong_label])
 def test_a_bad_file_is_named_and_costs_only_what_needs_it(
-    house: House, tiny, data: Path, spoil: Callable[[Path], Path]
+    checkout: Checkout, tiny, data: Path, spoil: Callable[[Path], Path]
 ):
     good = {p: p.read_bytes() for p in data.rglob("*") if p.is_file()}
     bad = spoil(data)
-    said = house("run", tiny(), "--data", data, "--no-figures", code=1)
+    said = checkout("run", tiny(), "--data", data, "--no-figures", code=1)
     assert str(bad) in said
     if spoil is wrong_label:
         assert "77" in said
     assert "1 of 2 cells measured" in said
-    assert "failed" in house("status", tiny(), "--data", data, code=1)
+    assert "failed" in checkout("status", tiny(), "--data", data, code=1)
     bad.write_bytes(good[bad])
-    assert "2 of 2 cells measured" in house("run", tiny(), "--data", data, "--no-figures")
+    assert "2 of 2 cells measured" in checkout("run", tiny(), "--data", data, "--no-figures")
 
 
-def test_a_truncated_checkpoint_is_said_and_can_be_mended_as_told(house: House, tiny, data: Path):
+def test_a_truncated_checkpoint_is_said_and_can_be_mended_as_told(checkout: Checkout, tiny, data: Path):
     command = ("run", tiny(), "--data", data, "--columns", "miou", "--no-figures")
-    house(*command)
-    (tested,), (weights,) = house.json("evaluate"), house.results.rglob("final-*.pt")
+    checkout(*command)
+    (tested,), (weights,) = checkout.json("evaluate"), checkout.results.rglob("final-*.pt")
     tested.unlink()
     weights.write_bytes(weights.read_bytes()[:1000])
-    said = house(*command, code=1)
+    said = checkout(*command, code=1)
     assert "corrupt or cut short" in said
     assert str(weights) in said
     shutil.rmtree(re.search(r"Delete the folder (\S+)", said)[1])
-    house(*command, "--retry-failed")
+    checkout(*command, "--retry-failed")
 
 
 @pytest.mark.parametrize(
@@ -151,52 +151,52 @@ def test_a_truncated_checkpoint_is_said_and_can_be_mended_as_told(house: House, 
         ([], "required"),
     ],
 )
-def test_bad_arguments_are_exit_2(house: House, arguments: list[str], message: str):
-    assert message in house(*arguments, code=2)
+def test_bad_arguments_are_exit_2(checkout: Checkout, arguments: list[str], message: str):
+    assert message in checkout(*arguments, code=2)
 
 
-def test_all_errors_of_all_tables_at_once(house: House, tiny, tmp_path: Path):
+def test_all_errors_of_all_tables_at_once(checkout: Checkout, tiny, tmp_path: Path):
     one, two = tiny(name="one"), tiny(name="two")
     one.write_text(one.read_text().replace("name: fcn", "name: fnc"))
     two.write_text(two.read_text().replace("resnet18", "resnet18, deep: 1"))
-    said = house("plan", one, two, code=2)
+    said = checkout("plan", one, two, code=2)
     assert f"{one}:7: rows.fcn.method: unknown method 'fnc'" in said
     assert f"{two}:7: rows.fcn.model.deep: unknown key 'deep'" in said
     assert said.splitlines()[-1] == f"2 errors in {one}, {two}"
     (tmp_path / "copy").mkdir()
     shutil.copy(ROOT / TABLE, tmp_path / "copy/idrnet_table2.yaml")
-    assert "have the same name" in house("plan", TABLE, tmp_path / "copy/idrnet_table2.yaml", code=2)
+    assert "have the same name" in checkout("plan", TABLE, tmp_path / "copy/idrnet_table2.yaml", code=2)
 
 
-def test_nothing_to_measure_is_exit_5(house: House, tiny):
+def test_nothing_to_measure_is_exit_5(checkout: Checkout, tiny):
     path = tiny()
-    assert house("report", path, "--format", "csv", code=5).startswith("table,row,column,measured,published")
+    assert checkout("report", path, "--format", "csv", code=5).startswith("table,row,column,measured,published")
     path.write_text(re.sub(r"method: .*", "cited: somewhere}", path.read_text()))
     for command in ("plan", "run"):
-        assert "quoted from other papers" in house(command, path, code=5)
+        assert "quoted from other papers" in checkout(command, path, code=5)
 
 
 # ------------------------------------------------------------------------------------- interrupted, failed, and at once
 
 
-def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(house: House, tiny, data: Path):
+def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(checkout: Checkout, tiny, data: Path):
     command = ("run", tiny(iterations=80), "--data", data, "--columns", "miou", "--no-figures", "--jobs", "2")
-    process = house.start(*command, start_new_session=True)
+    process = checkout.start(*command, start_new_session=True)
     for _ in waiting(process):
-        if any(re.search(r'"done": [1-9]', p.read_text()) for p in house.results.rglob("progress.json")):
+        if any(re.search(r'"done": [1-9]', p.read_text()) for p in checkout.results.rglob("progress.json")):
             break
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, out + err
     assert "interrupted; the same command resumes" in out
     assert err == ""
-    assert house.json("train") == []
-    assert not list(house.results.rglob("failure.json"))
-    assert list(house.results.rglob("checkpoint-*.pt"))
-    (curve,) = house.results.rglob("curve.jsonl")
+    assert checkout.json("train") == []
+    assert not list(checkout.results.rglob("failure.json"))
+    assert list(checkout.results.rglob("checkpoint-*.pt"))
+    (curve,) = checkout.results.rglob("curve.jsonl")
     before = curve.read_text().splitlines()
     assert 0 < len(before) < 80
-    said = house(*command)
+    said = checkout(*command)
     assert "1 of 1 cell measured" in said
     after = curve.read_text().splitlines()
     assert len(after) == 80
@@ -218,7 +218,7 @@ paper: ours
 title: Counts
 defaults: {{num_classes: 2, input: [[1, 4, 8, 8]]}}
 columns:
-  params: {{measure: parameters, convention: mmcv-hooks}}
+  params: {{metric: parameters, convention: mmcv-hooks}}
 rows:
 {rows}
 """
@@ -233,32 +233,32 @@ def counts(path: Path, **rows: str) -> Path:
     return path
 
 
-def test_what_failed_is_repeated_only_when_asked(house: House, tmp_path: Path):
+def test_what_failed_is_repeated_only_when_asked(checkout: Checkout, tmp_path: Path):
     table = counts(tmp_path / "c.yaml", flaky=f"flaky options: {{marks: '{tmp_path}'}}", good="good ")
     attempts = tmp_path / "attempts"
-    assert "1 of 2 cells measured" in house("run", table, "--no-figures", code=1)
-    said = house("run", table, "--no-figures", code=1)
+    assert "1 of 2 cells measured" in checkout("run", table, "--no-figures", code=1)
+    said = checkout("run", table, "--no-figures", code=1)
     assert "failed before and will not be repeated; --retry-failed does" in said
     assert attempts.read_text() == "1"
-    assert "failed: exception: ValueError: first attempt" in house("status", table, code=1)
-    assert "exit code 3" in house("run", table, "--no-figures", "--retry-failed", code=1)
-    assert "2 of 2 cells measured" in house("run", table, "--no-figures", "--retry-failed")
+    assert "failed: exception: ValueError: first attempt" in checkout("status", table, code=1)
+    assert "exit code 3" in checkout("run", table, "--no-figures", "--retry-failed", code=1)
+    assert "2 of 2 cells measured" in checkout("run", table, "--no-figures", "--retry-failed")
     assert attempts.read_text() == "3"
 
 
-def test_two_runs_at_once_share_the_work(house: House, tmp_path: Path):
+def test_two_runs_at_once_share_the_work(checkout: Checkout, tmp_path: Path):
     """Every job is run by one of the two and shown by both."""
     (tmp_path / "marks").mkdir()
     options = "options: {{marks: '{marks}', name: j{i}, seconds: 0.3}}"
     rows = {f"r{i}": "good " + options.format(marks=tmp_path / "marks", i=i) for i in range(4)}
     table = counts(tmp_path / "c.yaml", **rows)
-    both = [house.start("run", table, "--no-figures", "--jobs", "2") for _ in range(2)]
+    both = [checkout.start("run", table, "--no-figures", "--jobs", "2") for _ in range(2)]
     for process in both:
         out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, out + err
         assert "4 of 4 cells measured" in out
-    assert len(house.json("complexity")) == 4
-    for result in house.json("complexity"):
+    assert len(checkout.json("complexity")) == 4
+    for result in checkout.json("complexity"):
         log = (result.parent / "log.txt").read_text()
         assert "Traceback" not in log
 
@@ -267,21 +267,21 @@ def test_two_runs_at_once_share_the_work(house: House, tmp_path: Path):
 
 
 @pytest.mark.parametrize("streams", ["stdout", "both"])
-def test_a_reader_that_leaves_costs_no_measurement(house: House, tmp_path: Path, streams: str):
+def test_a_reader_that_leaves_costs_no_measurement(checkout: Checkout, tmp_path: Path, streams: str):
     """`run … | head -1`: the run goes on to its end and says by its exit code how it went."""
     table = counts(tmp_path / "c.yaml", well="good ", bad="raises ")
     stderr = subprocess.STDOUT if streams == "both" else subprocess.PIPE
-    process = house.start("run", table, "--no-figures", stderr=stderr)
+    process = checkout.start("run", table, "--no-figures", stderr=stderr)
     assert process.stdout.readline()
     process.stdout.close()
     assert process.wait(PATIENCE) == 1  # one cell failed
     if process.stderr is not None:
         assert process.stderr.read() == ""
-    assert len(house.json("complexity")) == 1
+    assert len(checkout.json("complexity")) == 1
 
 
-def test_a_listing_whose_reader_has_seen_enough_ends_well(house: House):
-    process = house.start("list")
+def test_a_listing_whose_reader_has_seen_enough_ends_well(checkout: Checkout):
+    process = checkout.start("list")
     assert process.stdout.readline()
     process.stdout.close()
     assert process.wait(PATIENCE) == 0

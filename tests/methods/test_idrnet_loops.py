@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 
-import idrnet_loops
 import pytest
 import torch
 import torch.nn.functional as F
 
 from methods import registry
 from methods.segmentor import IGNORE, GivenFeatures
+from tests.support import idrnet_loops
 
 K = 7
 CASES = {

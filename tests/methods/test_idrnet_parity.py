@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from harness import ROOT
 from methods import registry
 from methods.idrnet.released import from_released, translate
 from methods.segmentor import IGNORE, GivenFeatures

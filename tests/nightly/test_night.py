@@ -28,7 +28,7 @@ from harness.nightly import night
 from harness.scheduler.transport import Event
 from harness.stats.control_charts import ENOUGH, Chart, Limits, alarms, last_drop, rejected, steps, suspects
 from harness.stats.small_samples import deviation, mean
-from harness.store.nights import History, Night, charts, locate
+from harness.store.nights import History, NightRecord, charts, locate
 from harness.store.store import Store
 
 LIMITS = Limits()
@@ -163,11 +163,11 @@ class Nights:
     def miou(self, job: Job) -> float:
         return self.draw.gauss(self.level if job.config["model"]["name"] == "fcn" else 45.0, 0.2)
 
-    def night(self) -> tuple[list[night.Layer], Exit]:
+    def night(self) -> tuple[list[night.Check], Exit]:
         def transport(store: Store) -> Instead:
             return Instead(store, self.miou, {"torch": "2.15", "commit": self.commit})
 
-        work = night.Tonight(self.config, self.store, None, Device("cpu", "x", 2), transport, today=self.day)
+        work = night.Night(self.config, self.store, None, Device("cpu", "x", 2), transport, today=self.day)
         self.day += datetime.timedelta(days=1)
         return work.run()
 
@@ -177,7 +177,7 @@ class Nights:
         made = []
         for _ in range(count):
             date = self.day.isoformat()
-            made += [Night(date, cell, self.draw.gauss(45, 0.2), self.commit, "gone") for cell in cells]
+            made += [NightRecord(date, cell, self.draw.gauss(45, 0.2), self.commit, "gone") for cell in cells]
             self.day += datetime.timedelta(days=1)
         History(self.store.root).add(made)
 
@@ -223,7 +223,7 @@ def test_a_layer_whose_jobs_are_refused_costs_the_others_nothing(tmp_path: Path)
             raise UserError("Slurm refused the jobs: no such account")
 
     nights = Nights(tmp_path)
-    work = night.Tonight(nights.config, nights.store, None, Device("cpu", "x", 2), lambda s: Refusing(s, None, {}))
+    work = night.Night(nights.config, nights.store, None, Device("cpu", "x", 2), lambda s: Refusing(s, None, {}))
     layers, verdict = work.run()
     assert verdict == Exit.NOTHING
     assert [layer.failed for layer in layers] == [[], [], ["Slurm refused the jobs: no such account"]]
@@ -243,7 +243,7 @@ def test_a_page_that_cannot_be_written_is_printed_and_sent_all_the_same(
 
 
 def test_an_accepted_level_starts_a_new_history(tmp_path: Path):
-    history = {"c": [Night(f"2026-01-{day:02}", "c", 40.0 + day, "", "") for day in range(1, 11)]}
+    history = {"c": [NightRecord(f"2026-01-{day:02}", "c", 40.0 + day, "", "") for day in range(1, 11)]}
     assert charts(history, {}, LIMITS)["c"].nights == 10
     assert charts(history, {"c": "2026-01-08"}, LIMITS)["c"].nights == 3
 
@@ -268,9 +268,9 @@ class Evaluations:
 
     def change(self, **since: str):
         """What is said of eight good nights and three bad ones, `since` which something is different."""
-        nights = [Night(f"2026-01-{d:02}", "c", 45.0 + 0.01 * (d % 2), "good", self()) for d in range(1, 9)]
+        nights = [NightRecord(f"2026-01-{d:02}", "c", 45.0 + 0.01 * (d % 2), "good", self()) for d in range(1, 9)]
         bad = {"commit": "bad", **since}
-        nights += [Night(f"2026-01-{d:02}", "c", 44.0, "bad", self(**bad)) for d in range(9, 12)]
+        nights += [NightRecord(f"2026-01-{d:02}", "c", 44.0, "bad", self(**bad)) for d in range(9, 12)]
         change = locate(nights, self.store.root)
         assert (change.good.date, change.bad.date) == ("2026-01-08", "2026-01-09")
         assert change.commits == "good..bad"
@@ -298,7 +298,9 @@ def test_keys_that_are_gone_are_said_to_be(tmp_path: Path):
     evaluation = Evaluations(tmp_path)
     good, bad = evaluation(), evaluation()
     shutil.rmtree(tmp_path / "jobs/train")
-    change = locate([Night("2026-01-01", "c", 45.0, "a", good), Night("2026-01-02", "c", 44.0, "b", bad)], tmp_path)
+    change = locate(
+        [NightRecord("2026-01-01", "c", 45.0, "a", good), NightRecord("2026-01-02", "c", 44.0, "b", bad)], tmp_path
+    )
     assert "deleted" in change.differences[0]
 
 
@@ -306,7 +308,7 @@ def test_kept_checkpoints_are_tested_again_and_compared(tmp_path: Path):
     tables = (str(ROOT / "tables/idrnet_table2.yaml"),)
     nights = Nights(tmp_path, slice=night.Slice(), checkpoints=night.Checkpoints(tables=tables, profile="smoke"))
     assert nights.night()[1] == Exit.NOTHING  # nothing is kept yet
-    work = night.Tonight(nights.config, nights.store, None, Device("cpu", "x", 2), lambda store: None)
+    work = night.Night(nights.config, nights.store, None, Device("cpu", "x", 2), lambda store: None)
     plan = work._plan(tables, "smoke", 0)
     trained = [cell for cell in plan.wanted() if cell.row == "fcn"]
     for cell in trained:

@@ -113,16 +113,16 @@ def test_weights_that_do_not_fit_are_listed_by_the_job(folder: Path):
             "needs the",
         ),
         ("{column}", "{row}", "only {column} is filled in"),
-        ("macc: {measure: macc}", "macc: {measure: macc, tested_on: camvidd}", "Did you mean 'camvid'"),
+        ("macc: {metric: macc}", "macc: {metric: macc, tested_on: camvidd}", "Did you mean 'camvid'"),
         (
-            "macc: {measure: macc}",
-            "macc: {measure: macc, tested_on: lip}",
+            "macc: {metric: macc}",
+            "macc: {metric: macc, tested_on: lip}",
             "lip has 20 classes, but camvid, trained on, 11",
         ),
-        ("macc: {measure: macc}", "macc: {measure: macc, test: {split: minival}}", "minival"),
-        ("macc: {measure: macc}", "macc: {measure: macc, test: {flip: 3}}", "flip"),
-        ("macc: {measure: macc}", "macc: {measure: macc, test: {mode: slide}}", "needs 'window'"),
-        ("macc: {measure: macc}", "macc: {measure: macc, test: {scale: 2}}", "scale: Extra inputs"),
+        ("macc: {metric: macc}", "macc: {metric: macc, test: {split: minival}}", "minival"),
+        ("macc: {metric: macc}", "macc: {metric: macc, test: {flip: 3}}", "flip"),
+        ("macc: {metric: macc}", "macc: {metric: macc, test: {mode: slide}}", "needs 'window'"),
+        ("macc: {metric: macc}", "macc: {metric: macc, test: {scale: 2}}", "scale: Extra inputs"),
         ("train_throughput}", "train_throughput, tested_on: camvid}", "only a score is tested"),
         ("{miou: {checkpoint", "{miou: {recipe: own/tinyy, checkpoint", "Did you mean 'own/tiny'"),
     ],
@@ -136,7 +136,7 @@ def test_errors_say_where_and_what(folder: Path, old: str, new: str, words: str)
 
 
 def test_a_column_tested_elsewhere_shares_its_training(folder: Path):
-    text = TABLE.replace("macc: {measure: macc}", "macc: {measure: macc, test: {flip: true, split: test}}")
+    text = TABLE.replace("macc: {metric: macc}", "macc: {metric: macc, test: {flip: true, split: test}}")
     text = text.replace('checkpoint: "weights/{column}.pth"', "notes: trained")
     (folder / "table.yaml").write_text(text)
     plan = planned(folder)
@@ -147,7 +147,7 @@ def test_a_column_tested_elsewhere_shares_its_training(folder: Path):
 
 
 def test_a_training_that_tests_itself_does_so_as_its_recipe_says_whatever_the_column(folder: Path):
-    text = TABLE.replace("macc: {measure: macc}", "macc: {measure: macc, test: {flip: true, split: test}}")
+    text = TABLE.replace("macc: {metric: macc}", "macc: {metric: macc, test: {flip: true, split: test}}")
     text = text.replace('checkpoint: "weights/{column}.pth"', "notes: trained")
     (folder / "table.yaml").write_text(text)
     (plain,) = cell(plan := planned(folder), "given", "miou").jobs
@@ -172,7 +172,7 @@ def test_a_training_that_tests_itself_does_so_as_its_recipe_says_whatever_the_co
 def test_given_weights_are_judged_without_seeds(value: float, word: str):
     from reports import verdict
 
-    assert verdict.given(value, "43.61").word == word
+    assert verdict.judge_given_weights(value, "43.61").word == word
 
 
 def test_a_report_says_that_a_cell_was_tested_from_given_weights(folder: Path):

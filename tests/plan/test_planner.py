@@ -221,7 +221,7 @@ def test_cited_rows_and_rows_without_a_method_have_no_jobs():
 
 
 def test_a_module_without_a_method_is_counted_and_not_trained():
-    columns = "p: {measure: parameters}\nm: {recipe: idrnet/ade20k}"
+    columns = "p: {metric: parameters}\nm: {recipe: idrnet/ade20k}"
     more = "defaults: {num_classes: 150, input: [[1, 64, 8, 8]]}"
     plan = planned(table("a: {module: {name: ppm}}", columns, more))
     assert [c.state for c in plan.cells] == ["run", "awaits"]

@@ -14,7 +14,7 @@ from harness.plan.planner import Planner, Selection
 from harness.recipes.profile import Profile
 from harness.store.store import Store
 from harness.table.load import load
-from tests.support.report_bench import PAPER, RECIPE, TABLE, Bench, Make
+from tests.support.report_bench import PAPER, RECIPE, TABLE, Make, ReportBench
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,7 @@ def make(tmp_path: Path, code_cache: Path) -> Make:
         select_rows: Sequence[str] = (),
         select_columns: Sequence[str] = (),
         **changes: Any,
-    ) -> Bench:
+    ) -> ReportBench:
         (tmp_path / "recipes").mkdir(exist_ok=True)
         (tmp_path / "recipes" / "mini.yaml").write_text(yaml.safe_dump(RECIPE), encoding="utf-8")
         file = tmp_path / "pspnet_table5.yaml"
@@ -40,6 +40,6 @@ def make(tmp_path: Path, code_cache: Path) -> Make:
         table = load(file)
         planner = Planner(profile, tuple(range(seeds)), cache=code_cache, device=Device("cpu", "Test CPU", 2))
         plan = planner.plan([table], Selection(tuple(select_rows), tuple(select_columns)))
-        return Bench(tmp_path, table, plan, Store(tmp_path / "results"))
+        return ReportBench(tmp_path, table, plan, Store(tmp_path / "results"))
 
     return _make

@@ -160,7 +160,7 @@ def made(ident: str, paper_name: str = "ours", *, number: int = 1, **changes: An
         "paper": paper_name,
         "table": number,
         "title": "t",
-        "measure": "miou",
+        "metric": "miou",
         "descriptors": {"label": "Method", "backbone": "Backbone"},
         "columns": {"ade": {"label": "ADE", "recipe": "idrnet/ade20k"}},
         "rows": {
@@ -279,12 +279,12 @@ def test_formulas_are_exact() -> None:
 
 @given(st.text(max_size=40))
 def test_any_text_is_a_value_or_an_error_for_people(text: str) -> None:
-    with contextlib.suppress(UserError, formula.Unprinted):
+    with contextlib.suppress(UserError, formula.NoPrintedValue):
         formula.Cells({"t1": made("a")}).value(text)
 
 
 def test_a_cell_without_a_printed_value_is_said_not_guessed() -> None:
-    with pytest.raises(formula.Unprinted):
+    with pytest.raises(formula.NoPrintedValue):
         formula.Cells({"t1": made("a", published=values(setr=1.0))}).value("t1.new.ade")
 
 
@@ -314,7 +314,7 @@ def test_formulas_of_shipped_papers_name_cells_that_exist() -> None:
         for statement in told.statements:
             for text in (*statement.is_, *statement.holds, *statement.significant):
                 if "t4." in text and name == "idrnet":  # the table whose body is unknown
-                    with pytest.raises(formula.Unprinted):
+                    with pytest.raises(formula.NoPrintedValue):
                         cells.value(text)
                 else:
                     cells.value(text)

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from harness.errors import Problems
 from harness.recipes.profile import Profile, Synthetic
-from harness.table.metrics import MEASURES
+from harness.table.metrics import METRICS
 from harness.table.schema import Table
 from reports import claims
 from reports.formats import markdown, terminal
 from reports.site import views
-from reports.table_report import Sheet, Shown
+from reports.table_report import CellReport, TableReport
 from reports.verdict import ALPHA
 from tests.support.report_bench import PAPER, TABLE, Make
 
@@ -29,7 +29,7 @@ def test_pairing_decides_what_the_spread_of_the_rows_would_hide(make: Make) -> N
     bench = make(seeds=3)
     bench.measure("ppm", "score", 40.0, 42.0, 44.0)
     bench.measure("aspp", "score", 40.5, 42.6, 44.4)
-    (judgement,) = claims.judge(bench.sheet())
+    (judgement,) = claims.judge_claims(bench.report())
     assert judgement.outcome == claims.HOLDS
     part = judgement.parts[0]
     assert part.difference == pytest.approx(0.5)
@@ -43,7 +43,7 @@ def test_the_opposite_does_not_hold_and_noise_is_undecided(make: Make) -> None:
         bench = make(seeds=3)
         bench.measure("ppm", "score", 40.0, 42.0, 44.0)
         bench.measure("aspp", "score", *measured)
-        assert claims.judge(bench.sheet())[0].outcome == expected
+        assert claims.judge_claims(bench.report())[0].outcome == expected
 
 
 def test_one_seed_and_equal_differences_are_undecided(make: Make) -> None:
@@ -51,7 +51,7 @@ def test_one_seed_and_equal_differences_are_undecided(make: Make) -> None:
         bench = make(seeds=seeds)
         bench.measure("ppm", "score", *[40.0, 41.0][:seeds])
         bench.measure("aspp", "score", *[45.0, 46.0][:seeds])
-        (judgement,) = claims.judge(bench.sheet())
+        (judgement,) = claims.judge_claims(bench.report())
         assert judgement.outcome == claims.UNDECIDED
         assert judgement.parts[0].difference == pytest.approx(5.0)
 
@@ -61,14 +61,14 @@ def test_a_claimed_distance_has_to_be_met(make: Make) -> None:
         bench = make(seeds=3, claims=[{"better": "aspp", "than": "ppm", "on": ["score"], "by": by}])
         bench.measure("ppm", "score", 40.0, 42.0, 44.0)
         bench.measure("aspp", "score", 40.5, 42.6, 44.4)
-        assert claims.judge(bench.sheet())[0].outcome == expected
+        assert claims.judge_claims(bench.report())[0].outcome == expected
 
 
 def test_fewer_parameters_are_better(make: Make) -> None:
     bench = make(claims=ON_PARAMS)
     bench.measure("ppm", "params", 23.07)
     bench.measure("aspp", "params", 42.21)
-    (judgement,) = claims.judge(bench.sheet())
+    (judgement,) = claims.judge_claims(bench.report())
     assert judgement.outcome == claims.HOLDS
     assert judgement.parts[0].difference == pytest.approx(42.21 - 23.07)
 
@@ -79,7 +79,7 @@ def test_times_are_judged_by_their_quartiles(make: Make) -> None:
         bench = make(claims=faster)
         bench.measure("ppm", "time", 10.0, latency_q25=9.0, latency_q75=11.0)
         bench.measure("aspp", "time", 20.0, latency_q25=low, latency_q75=high)
-        assert claims.judge(bench.sheet())[0].outcome == expected
+        assert claims.judge_claims(bench.report())[0].outcome == expected
 
 
 def test_smoke_judges_nothing_and_short_judges_claims(make: Make) -> None:
@@ -87,13 +87,13 @@ def test_smoke_judges_nothing_and_short_judges_claims(make: Make) -> None:
         bench = make(seeds=3, profile=profile)
         bench.measure("ppm", "score", 40.0, 42.0, 44.0)
         bench.measure("aspp", "score", 40.5, 42.6, 44.4)
-        assert claims.judge(bench.sheet())[0].outcome == expected
+        assert claims.judge_claims(bench.report())[0].outcome == expected
 
 
 def test_what_is_not_measured_is_said(make: Make) -> None:
     bench = make()
     bench.measure("ppm", "score", 40.0)
-    (judgement,) = claims.judge(bench.sheet())
+    (judgement,) = claims.judge_claims(bench.report())
     assert judgement.outcome == claims.UNMEASURED
     assert "aspp" in judgement.parts[0].reason
     assert "ppm" not in judgement.parts[0].reason
@@ -104,44 +104,46 @@ def test_a_claim_on_every_column_needs_every_column(make: Make) -> None:
     bench = make(claims=everywhere)
     bench.measure("ppm", "params", 23.07)
     bench.measure("aspp", "params", 42.21)
-    assert claims.judge(bench.sheet())[0].outcome == claims.UNDECIDED
+    assert claims.judge_claims(bench.report())[0].outcome == claims.UNDECIDED
     one = make(claims=everywhere, select_columns=["params"])
-    assert claims.judge(one.sheet())[0].outcome == claims.UNDECIDED  # the selection shows only a part of the claim
+    assert (
+        claims.judge_claims(one.report())[0].outcome == claims.UNDECIDED
+    )  # the selection shows only a part of the claim
 
 
 def test_a_claim_that_does_not_hold_somewhere_does_not_hold(make: Make) -> None:
     bench = make(claims=[{"better": "aspp", "than": "ppm", "on": ["params", "flops"]}])
     bench.measure("ppm", "params", 23.07)
     bench.measure("aspp", "params", 42.21)
-    assert claims.judge(bench.sheet())[0].outcome == claims.FAILS
+    assert claims.judge_claims(bench.report())[0].outcome == claims.FAILS
 
 
 def test_nan_decides_nothing(make: Make) -> None:
     bench = make(claims=ON_PARAMS)
     bench.measure("ppm", "params", float("nan"))
     bench.measure("aspp", "params", 42.21)
-    assert claims.judge(bench.sheet())[0].outcome == claims.UNDECIDED
+    assert claims.judge_claims(bench.report())[0].outcome == claims.UNDECIDED
 
 
 def test_claims_about_rows_that_are_not_selected_are_left_out(make: Make) -> None:
-    assert claims.judge(make(select_rows=["ocr"]).sheet()) == []
+    assert claims.judge_claims(make(select_rows=["ocr"]).report()) == []
 
 
 def test_wrong_claims_are_accepted_one_time_in_twenty(make: Make) -> None:
     """Two rows that are equally good: `holds` falls in about 5 % of simulated three-seed tables."""
-    sheet = make(seeds=3).sheet()
+    report = make(seeds=3).report()
     draw = random.Random(0)
     held = 0
     for _ in range(2000):
         cells = {}
         for row in ("ppm", "aspp"):
             values = tuple(40 + draw.gauss(0, 0.3) for _ in range(3))
-            old = sheet.cells[row, "score"]
+            old = report.cells[row, "score"]
             cells[row, "score"] = type(old)(row, "score", old.measure, "measured", values=values, seeds=(1, 2, 3))
-        made = type(sheet)(
-            sheet.table, sheet.profile, sheet.repetitions, cells, ("ppm", "aspp"), ("score",), sheet.recipes
+        made = type(report)(
+            report.table, report.profile, report.repetitions, cells, ("ppm", "aspp"), ("score",), report.recipes
         )
-        held += claims.judge(made)[0].outcome == claims.HOLDS
+        held += claims.judge_claims(made)[0].outcome == claims.HOLDS
     assert 0.03 < held / 2000 < 0.07
 
 
@@ -173,7 +175,7 @@ def test_an_ablation_holds_when_each_step_does(make: Make) -> None:
         bench.measure("ppm", "score", 40.0, 42.0, 44.0)
         bench.measure("aspp", "score", 41.5, 43.6, 45.4)
         bench.measure("ocr", "score", *last)
-        (judgement,) = claims.judge(bench.sheet())
+        (judgement,) = claims.judge_claims(bench.report())
         assert judgement.outcome == expected
         assert [(part.better, part.than) for part in judgement.parts] == [("aspp", "ppm"), ("ocr", "aspp")]
         assert [part.published for part in judgement.parts] == pytest.approx([43.19 - 42.64, 42.47 - 43.19])
@@ -183,22 +185,22 @@ def test_a_step_that_is_not_measured_leaves_an_ablation_open_and_a_refuted_one_e
     bench = make(seeds=3, claims=STEPS)
     bench.measure("ppm", "score", 40.0, 42.0, 44.0)
     bench.measure("aspp", "score", 41.5, 43.6, 45.4)
-    (judgement,) = claims.judge(bench.sheet())
+    (judgement,) = claims.judge_claims(bench.report())
     assert (judgement.outcome, judgement.parts[1].reason) == (claims.UNDECIDED, "without ocr")
     bench.measure("ocr", "score", 38.0, 40.2, 41.7)
-    assert claims.judge(bench.sheet())[0].outcome == claims.FAILS
+    assert claims.judge_claims(bench.report())[0].outcome == claims.FAILS
 
 
 def test_every_format_tells_an_ablation_step_by_step(make: Make) -> None:
     bench = make(seeds=3, claims=STEPS)
     for row, first in (("ppm", 40.0), ("aspp", 41.5), ("ocr", 43.0)):
         bench.measure(row, "score", first, first + 2.1, first + 3.9 + first / 100)
-    sheet = bench.sheet()
-    (told,) = views.table(sheet, (), ())["claims"]
+    report = bench.report()
+    (told,) = views.table(report, (), ())["claims"]
     assert told["text"] == "each better than the one before: PPM → ASPP → OCR"
     assert [part.partition(":")[0] for part in told["parts"]] == ["mIoU · ASPP", "mIoU · OCR"]
-    assert "each better than the one before: PPM → ASPP → OCR" in markdown.render(sheet)
-    assert "claim: each better than the one before: ppm → aspp → ocr: holds" in terminal.render(sheet)
+    assert "each better than the one before: PPM → ASPP → OCR" in markdown.render(report)
+    assert "claim: each better than the one before: ppm → aspp → ocr: holds" in terminal.render(report)
 
 
 @given(
@@ -224,13 +226,13 @@ def outcome(gaps: list[float], seeds: int, draw: random.Random) -> str:
     for name, gap in zip(names, [0.0, *gaps]):
         level += gap
         values = tuple(level + draw.gauss(0, 0.3) for _ in range(seeds))
-        cells[name, "score"] = Shown(
-            name, "score", MEASURES["miou"], "measured", values=values, seeds=tuple(range(seeds))
+        cells[name, "score"] = CellReport(
+            name, "score", METRICS["miou"], "measured", values=values, seeds=tuple(range(seeds))
         )
-    spec = {"rows": {name: {"method": "fcn"} for name in names}, "columns": {"score": {"measure": "miou"}}}
+    spec = {"rows": {name: {"method": "fcn"} for name in names}, "columns": {"score": {"metric": "miou"}}}
     claim = {"monotone": names, "on": "all"}
     made = Table.model_validate({**spec, "id": "t", "path": "t", "paper": "p", "title": "t", "claims": [claim]})
-    return claims.judge(Sheet(made, PAPER, (), cells, tuple(names), ("score",), {}))[0].outcome
+    return claims.judge_claims(TableReport(made, PAPER, (), cells, tuple(names), ("score",), {}))[0].outcome
 
 
 def test_a_true_claim_over_many_columns_is_not_refused_more_often(make: Make) -> None:
@@ -238,17 +240,17 @@ def test_a_true_claim_over_many_columns_is_not_refused_more_often(make: Make) ->
     draw, columns = random.Random(1), tuple(f"c{i}" for i in range(20))
     spec = {
         "rows": {"a": {"method": "fcn"}, "b": {"method": "fcn"}},
-        "columns": {c: {"measure": "miou"} for c in columns},
+        "columns": {c: {"metric": "miou"} for c in columns},
     }
     claim = {"better": "a", "than": "b", "on": "all"}
     made = Table.model_validate({**spec, "id": "t", "path": "t", "paper": "p", "title": "t", "claims": [claim]})
     refused = 0
     for _ in range(300):
         cells = {
-            (r, c): Shown(
+            (r, c): CellReport(
                 r,
                 c,
-                MEASURES["miou"],
+                METRICS["miou"],
                 "measured",
                 values=tuple(draw.gauss(40, 0.3) for _ in range(4)),
                 seeds=(0, 1, 2, 3),
@@ -256,7 +258,9 @@ def test_a_true_claim_over_many_columns_is_not_refused_more_often(make: Make) ->
             for r in "ab"
             for c in columns
         }
-        refused += claims.judge(Sheet(made, PAPER, (), cells, ("a", "b"), columns, {}))[0].outcome == claims.FAILS
+        refused += (
+            claims.judge_claims(TableReport(made, PAPER, (), cells, ("a", "b"), columns, {}))[0].outcome == claims.FAILS
+        )
     assert refused <= 300 * (ALPHA + 4 * math.sqrt(ALPHA * (1 - ALPHA) / 300))
 
 
@@ -268,7 +272,7 @@ def test_the_order_of_rows_is_compared_with_the_papers(make: Make) -> None:
     bench = make(rows={k: v for k, v in rows.items() if k in ("ppm", "aspp", "ocr", "quoted", "later")})
     for row, value in (("ppm", 10.0), ("aspp", 20.0), ("ocr", 30.0)):
         bench.measure(row, "score", value)
-    (ranking,) = claims.rankings(bench.sheet())
+    (ranking,) = claims.rankings(bench.report())
     assert (ranking.rows, ranking.interval) == (3, None)
     assert ranking.tau == pytest.approx(-1 / 3)  # published: ocr < ppm < aspp
 
@@ -277,7 +281,7 @@ def test_rows_fitted_to_the_numbers_do_not_count_for_their_order(make: Make) -> 
     bench = make()
     for row in ("ppm", "aspp", "ocr"):
         bench.measure(row, "params", {"ppm": 23.07, "aspp": 42.21, "ocr": 15.12}[row])
-    assert claims.rankings(bench.sheet()) == []  # two rows are left
+    assert claims.rankings(bench.report()) == []  # two rows are left
 
 
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=8))
@@ -305,13 +309,13 @@ def test_a_printed_gain_finds_its_row_and_its_sign_here(make: Make) -> None:
     bench = make(seeds=2, published=with_gain(0.55))
     bench.measure("ppm", "score", 40.0, 42.0)
     bench.measure("aspp", "score", 39.5, 41.6)
-    (gain,) = claims.gains(bench.sheet())
+    (gain,) = claims.gains(bench.report())
     assert (gain.row, gain.base, gain.printed) == ("aspp", "ppm", 0.55)
     assert gain.measured == pytest.approx(-0.45)
 
 
 def test_a_printed_gain_that_no_row_explains_is_found(make: Make) -> None:
-    (gain,) = claims.gains(make(published=with_gain(0.56)).sheet())
+    (gain,) = claims.gains(make(published=with_gain(0.56)).report())
     assert (gain.base, gain.measured) == (None, None)
 
 
@@ -319,4 +323,4 @@ def test_gains_are_not_judged_under_smoke(make: Make) -> None:
     bench = make(profile=SMOKE, published=with_gain(0.55))
     bench.measure("ppm", "score", 40.0)
     bench.measure("aspp", "score", 41.0)
-    assert claims.gains(bench.sheet())[0].measured is None
+    assert claims.gains(bench.report())[0].measured is None

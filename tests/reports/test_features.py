@@ -238,15 +238,15 @@ def test_a_report_and_the_site_show_what_lies_beside_the_evaluations(make: Make)
     for i, row in enumerate(("ppm", "aspp")):
         bench.measure(row, "score", 42.0)
         arrays.write(made(seed=i, names="<b>${}$"), bench.store.folder(bench.jobs(row, "score")[0]))
-    sheet = bench.sheet()
-    figures = {figure.name: figure for figure in draw(sheet)}
+    report = bench.report()
+    figures = {figure.name: figure for figure in draw(report)}
     for name in ("tokens.score.svg", "umap.score.svg"):
         told = words(figures[name].svg)
         assert "PPM" in told
         assert "ASPP" in told
         assert "<b>$0$" in told
-    assert [f.svg for f in draw(sheet)] == [f.svg for f in draw(sheet)]
-    text = write(sheet, bench.store.reports).read_text(encoding="utf-8")
+    assert [f.svg for f in draw(report)] == [f.svg for f in draw(report)]
+    text = write(report, bench.store.reports).read_text(encoding="utf-8")
     assert "](pspnet_table5/umap.score.svg)" in text
     page = build_site(bench.plan, bench.store, bench.folder / "site").parent / "tables" / "pspnet_table5.html"
     assert "umap.score.svg" in page.read_text(encoding="utf-8")
@@ -255,9 +255,9 @@ def test_a_report_and_the_site_show_what_lies_beside_the_evaluations(make: Make)
 def test_nothing_is_drawn_where_no_arrays_are(make: Make):
     bench = make()
     bench.measure("ppm", "score", 42.0)
-    assert list(features.figures(bench.sheet())) == []
+    assert list(features.figures(bench.report())) == []
     (bench.store.folder(bench.jobs("ppm", "score")[0]) / arrays.FILE).write_bytes(b"half")
-    assert list(features.figures(bench.sheet())) == []
+    assert list(features.figures(bench.report())) == []
 
 
 def test_seeds_that_were_asked_about_other_pixels_are_left_out(make: Make):
@@ -265,6 +265,6 @@ def test_seeds_that_were_asked_about_other_pixels_are_left_out(make: Make):
     bench.measure("ppm", "score", 42.0, 43.0)
     for job, per_class in zip(bench.jobs("ppm", "score"), (6, 5)):
         arrays.write(made(per_class=per_class), bench.store.folder(job))
-    alternatives = [alternative for _, _, alternative in features.figures(bench.sheet())]
+    alternatives = [alternative for _, _, alternative in features.figures(bench.report())]
     assert len(alternatives) == 2
     assert not any("seeds" in alternative for alternative in alternatives)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from harness.store.store import Failure
 from harness.table.paths import table_files
 from reports.formats import latex
-from reports.table_report import Sheet
+from reports.table_report import TableReport
 from tests.support.report_bench import TABLE, Make
 
 NASTY = ["100% & more_#1 ^~ {x} $y$ \\input{z}", "<b>|\"'`", "?` !` -- ---", "é ł ñ ő ç Å ï ß", "λ_div × 10⁹ ± ∞ … “q” – —",
@@ -49,7 +49,7 @@ def test_the_table_has_the_papers_columns_and_its_verdicts(make: Make) -> None:
     bench.measure("ppm", "params", 23.073792)
     bench.measure("ppm", "flops", 309.5)
     bench.measure("aspp", "params", 42.211328)
-    made = latex.render(bench.sheet())
+    made = latex.render(bench.report())
     assert "Module & Backbone & Params (M) & FLOPs (G) & Time (ms) & mIoU (" in made
     assert r"PPM & R50 \& co & 23.07 (23.07) & 309.50$^{\dagger}$ (309.45) & -- (20.0) & -- (42.64) \\" in made
     assert r"42.21$^{\S}$ (42.21)" in made
@@ -60,19 +60,19 @@ def test_the_table_has_the_papers_columns_and_its_verdicts(make: Make) -> None:
 
 
 def test_every_line_of_a_tabular_has_as_many_cells(make: Make) -> None:
-    made = latex.render(make().sheet())
+    made = latex.render(make().report())
     body = made.partition(r"\toprule")[2].partition(r"\bottomrule")[0].splitlines()
     lines = [text for text in body if text.endswith(r"\\") and "multicolumn" not in text]
     assert {len(re.findall(r"(?<!\\)&", text)) for text in lines} == {4}
 
 
-def hostile_sheet(make: Make) -> Sheet:
+def hostile_sheet(make: Make) -> TableReport:
     rows = {f"r{i}": {"label": label, "group": label, "awaits": label} for i, label in enumerate(NASTY)}
     bench = make(rows={**TABLE["rows"], **rows}, title=" ".join(NASTY[:5]))
     bench.measure("ppm", "flops", float("nan"))
     bench.measure("ocr", "flops", float("inf"))
     bench.fail("aspp", "params", Failure("error", "a & b_c"))
-    return bench.sheet()
+    return bench.report()
 
 
 def test_hostile_labels_stay_in_their_cells(make: Make) -> None:
@@ -88,13 +88,13 @@ def test_every_table_and_hostile_labels_compile_in_one_document(make: Make, tmp_
     from harness.store.store import Store
     from harness.table import recipes
     from harness.table.load import load
-    from reports.table_report import sheets
+    from reports.table_report import table_reports
 
     store = Store(tmp_path)
     planner = Planner(recipes.profile("paper"), (0,), cache=store.cache, device=Device("cpu", "any", 1))
     plan = planner.plan([load(path) for path in table_files()])
     made = hostile_sheet(make)
-    (tmp_path / "all.tex").write_text(latex.document([*sheets(plan, store), made]), encoding="utf-8")
+    (tmp_path / "all.tex").write_text(latex.document([*table_reports(plan, store), made]), encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "all.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True)
     said = done.stdout.decode("latin-1")

@@ -102,7 +102,7 @@ def test_the_table_has_the_papers_layout_and_says_the_verdicts(make: Make) -> No
     bench.measure("ppm", "flops", 309.5)
     bench.measure("aspp", "params", 42.211328)
     bench.measure("other", "params", 27.45)
-    table = tables(markdown.render(bench.sheet()))[0]
+    table = tables(markdown.render(bench.report()))[0]
     assert table[0] == ["", "Params (M)", "FLOPs (G; mmcv-hooks)", "Time (ms; ratio to PPM)", "mIoU (%)"]
     assert [row[0] for row in table[1:]] == [
         "PPM", "ASPP", "OCR", "Quoted", "Later", "Not in the paper's table, ours", "ASPP, wider",
@@ -119,7 +119,7 @@ def test_footnotes_are_numbered_once_per_text(make: Make) -> None:
     bench.measure("aspp", "params", 42.211328)
     bench.measure("aspp", "flops", 674.4703)
     bench.measure("other", "params", 27.45)
-    document = markdown.render(bench.sheet())
+    document = markdown.render(bench.report())
     assert document.count("*fitted*<sup>1</sup>") == 2
     notes = re.findall(r"^(\d+)\. (.*)$", document, re.MULTILINE)
     assert [number for number, _ in notes] == [str(i + 1) for i in range(len(notes))]
@@ -133,7 +133,7 @@ def test_times_show_quartiles_and_both_ratios(make: Make) -> None:
     bench = make()
     bench.measure("ppm", "time", 10.0, latency_q25=9.5, latency_q75=12.0)
     bench.measure("aspp", "time", 25.0)
-    table = tables(markdown.render(bench.sheet()))[0]
+    table = tables(markdown.render(bench.report()))[0]
     assert table[1][3] == "10.0 (9.5 … 12.0) · 1.00 × · paper 20.0, 1.00 ×"
     assert table[2][3].startswith("25.0 · 2.50 × · paper 40.0, 2.00 ×")
 
@@ -141,7 +141,7 @@ def test_times_show_quartiles_and_both_ratios(make: Make) -> None:
 def test_several_seeds_show_their_spread_and_what_would_decide(make: Make) -> None:
     bench = make(seeds=3)
     bench.measure("ppm", "score", 41.5, 42.5, 43.5)
-    document = markdown.render(bench.sheet())
+    document = markdown.render(bench.report())
     cell = tables(document)[0][1][4]
     assert re.fullmatch(r"42\.50 ± 1\.0 \(n = 3\) · paper 42\.64 \(−0\.14\) · inconclusive \(\d+ more seeds\)", cell)
 
@@ -155,7 +155,7 @@ def test_what_went_wrong_is_on_the_page(make: Make, state: str) -> None:
     if state == "failed":
         bench = make()
         bench.fail("ocr", "flops", Failure("exception", "x | <b> y"))
-    document = markdown.render(bench.sheet())
+    document = markdown.render(bench.report())
     assert re.search(r"<sup>\d+</sup>", document)
     assert {"stale": "methods/layers.py changed", "failed": "exception: x &#124; &#60;b&#62; y", "not a number": "NaN"}[
         state
@@ -166,7 +166,7 @@ def test_a_smoke_report_says_first_that_it_proves_nothing(make: Make) -> None:
     profile = Profile(name="smoke", about="a check", comparable=False, synthetic=Synthetic())
     bench = make(profile=profile)
     bench.measure("ppm", "params", 23.07)
-    document = markdown.render(bench.sheet())
+    document = markdown.render(bench.report())
     assert document.index("not comparable") < document.index("| PPM |")
     assert "**reproduced**" not in document
     assert "--profile smoke" in document
@@ -175,7 +175,7 @@ def test_a_smoke_report_says_first_that_it_proves_nothing(make: Make) -> None:
 def test_the_details_are_enough_to_repeat_and_keep_the_host_private(make: Make) -> None:
     bench = make(seeds=2)
     bench.measure("ppm", "score", 42.0, 42.5)
-    document = markdown.render(bench.sheet())
+    document = markdown.render(bench.report())
     for job in bench.jobs("ppm", "score"):
         assert job.key[:16] in document
         assert str(job.config["seed"]) in document
@@ -191,11 +191,11 @@ def test_the_details_are_enough_to_repeat_and_keep_the_host_private(make: Make) 
 def test_hostile_names_do_not_break_the_report(make: Make) -> None:
     label = " ".join(NASTY) + "x" * 10_000
     rows = {**TABLE["rows"], "ppm": {**TABLE["rows"]["ppm"], "label": label, "group": "|g|", "notes": "</details>|"}}
-    columns = {**TABLE["columns"], "params": {"label": "|<b>", "measure": "parameters", "note": "a | b"}}
+    columns = {**TABLE["columns"], "params": {"label": "|<b>", "metric": "parameters", "note": "a | b"}}
     bench = make(rows=rows, columns=columns, title="<i> | t", notes=["- <b>|"], about="# no heading")
     bench.measure("ppm", "params", 23.07)
-    document = markdown.render(bench.sheet())
-    plain = markdown.render(make().sheet())
+    document = markdown.render(bench.report())
+    plain = markdown.render(make().report())
     assert document.count("<details>") == document.count("</details>") == plain.count("<details>")
     for table in tables(document):
         assert len({len(row) for row in table}) == 1
@@ -206,9 +206,9 @@ def test_hostile_names_do_not_break_the_report(make: Make) -> None:
 
 
 def test_an_empty_store_and_an_empty_selection_still_give_a_page(make: Make) -> None:
-    document = markdown.render(make().sheet())
+    document = markdown.render(make().report())
     assert "0 of 24 cells measured" in document
-    empty = make().sheet()
+    empty = make().report()
     none = type(empty)(empty.table, empty.profile, (0,), {}, (), (), {})
     assert "No cell is selected" in markdown.render(none)
 
@@ -216,11 +216,11 @@ def test_an_empty_store_and_an_empty_selection_still_give_a_page(make: Make) -> 
 def test_the_same_store_gives_the_same_report(make: Make) -> None:
     bench = make()
     bench.measure("ppm", "params", 23.07)
-    assert markdown.render(bench.sheet()) == markdown.render(bench.sheet())
+    assert markdown.render(bench.report()) == markdown.render(bench.report())
 
 
 def test_figures_have_their_text_alternative(make: Make) -> None:
-    document = markdown.render(make().sheet(), figures={"a [curve]": "t/curves.svg"})
+    document = markdown.render(make().report(), figures={"a [curve]": "t/curves.svg"})
     assert "![a &#91;curve&#93;](t/curves.svg)" in document
 
 
@@ -229,13 +229,13 @@ def test_printed_gains_are_on_the_page(make: Make) -> None:
     bench = make(published={"values": values})
     bench.measure("ppm", "score", 40.0)
     bench.measure("aspp", "score", 41.0)
-    document = markdown.render(bench.sheet())
+    document = markdown.render(bench.report())
     assert "1 of 1 measured gains have the sign that the paper prints" in document
     assert "| ASPP, mIoU | PPM | +0.55 | +1.00 |" in document
     values["aspp"]["score"] = {"value": 43.19, "gain": 0.65}
-    assert "no row of the table is +0.65 away" in markdown.render(make(published={"values": values}).sheet())
+    assert "no row of the table is +0.65 away" in markdown.render(make(published={"values": values}).report())
 
 
 def test_what_a_cell_does_differently_is_under_rows(make: Make) -> None:
     rows = {**TABLE["rows"], "ppm": {**TABLE["rows"]["ppm"], "cells": {"score": {"options": {"channels": 64}}}}}
-    assert "in score: channels 64" in markdown.render(make(rows=rows).sheet())
+    assert "in score: channels 64" in markdown.render(make(rows=rows).report())

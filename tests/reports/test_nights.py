@@ -13,24 +13,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.stats.control_charts import ENOUGH, UNLIKELY, Chart
-from harness.store.nights import History, Night, night
+from harness.store.nights import History, NightRecord, night
 from reports.figures import nights
 from reports.site import views
 from reports.site.build import build
 from tests.support.report_bench import Make
 
 
-def night_records(count: int, alarms: int = 0, folder: str = "", cell: str = "t/r/c") -> list[Night]:
+def night_records(count: int, alarms: int = 0, folder: str = "", cell: str = "t/r/c") -> list[NightRecord]:
     draw = random.Random(3)
     dates = [f"2026-{1 + i // 28:02d}-{1 + i % 28:02d}" for i in range(count + alarms)]
-    good = [Night(date, cell, draw.gauss(40, 0.3), "c", folder) for date in dates[:count]]
-    return [*good, *(Night(date, cell, 37.0, "c", folder, alarm=True) for date in dates[count:])]
+    good = [NightRecord(date, cell, draw.gauss(40, 0.3), "c", folder) for date in dates[:count]]
+    return [*good, *(NightRecord(date, cell, 37.0, "c", folder, alarm=True) for date in dates[count:])]
 
 
 @given(st.integers(ENOUGH, 60), st.integers(0, 2**16))
 def test_the_limit_is_where_the_nightly_begins_to_doubt(count: int, seed: int) -> None:
     draw = random.Random(seed)
-    found = [Night(f"2026-01-{1 + i % 28:02d}", "c", draw.gauss(40, 0.3), "", "") for i in range(count)]
+    found = [NightRecord(f"2026-01-{1 + i % 28:02d}", "c", draw.gauss(40, 0.3), "", "") for i in range(count)]
     last = nights.points([*found, replace(found[0], value=40.0)])[-1]
     chart = Chart(n.value for n in found)
     assert last.low is not None

@@ -14,12 +14,12 @@ from harness.store.store import Failure
 from harness.text import duration
 from reports.formats import csv as csv_format
 from reports.formats import latex, markdown, terminal
-from reports.table_report import sheets
+from reports.table_report import table_reports
 from reports.text import pad, width
-from tests.support.report_bench import ENVIRONMENT, TABLE, Bench, Make
+from tests.support.report_bench import ENVIRONMENT, TABLE, Make, ReportBench
 
 
-def filled(make: Make, **changes: object) -> Bench:
+def filled(make: Make, **changes: object) -> ReportBench:
     bench = make(seeds=2, **changes)
     bench.measure("ppm", "params", 23.073792)
     bench.measure("aspp", "params", 42.211328)
@@ -38,7 +38,7 @@ def records(text: str) -> dict[tuple[str, str], dict[str, str]]:
 
 
 def test_csv_has_this_header_and_a_line_per_cell(make: Make) -> None:
-    text = csv_format.render(filled(make).sheet())
+    text = csv_format.render(filled(make).report())
     head, *lines = text.splitlines()
     cell, origin = (
         "table,row,column,measured,published,difference,unit,convention,verdict,n,profile",
@@ -46,27 +46,27 @@ def test_csv_has_this_header_and_a_line_per_cell(make: Make) -> None:
     )
     assert head == f"{cell},{origin},device,packages,data,recipe"
     assert len(lines) == 6 * 4
-    assert csv_format.render(filled(make).sheet(), header=False).splitlines() == lines
+    assert csv_format.render(filled(make).report(), header=False).splitlines() == lines
 
 
 def test_csv_gives_all_digits_measured_and_the_printed_ones_published(make: Make) -> None:
-    line = records(csv_format.render(filled(make).sheet()))["ppm", "params"]
+    line = records(csv_format.render(filled(make).report()))["ppm", "params"]
     assert (line["measured"], line["published"]) == ("23.073792", "23.07")
     assert float(line["difference"]) == pytest.approx(0.003792, abs=1e-12)
     assert (line["unit"], line["verdict"], line["n"], line["profile"]) == ("M", "reproduced", "1", "paper")
-    assert records(csv_format.render(filled(make).sheet()))["ppm", "score"]["n"] == "2"
+    assert records(csv_format.render(filled(make).report()))["ppm", "score"]["n"] == "2"
 
 
 def test_csv_says_where_each_number_comes_from(make: Make) -> None:
     bench = filled(make)
-    line = records(csv_format.render(bench.sheet()))["ppm", "score"]
+    line = records(csv_format.render(bench.report()))["ppm", "score"]
     assert line["seeds"].split("; ") == [str(job.config["seed"]) for job in bench.jobs("ppm", "score")]
     assert len(line["keys"].split("; ")) == 4  # two trainings, two tests
     assert (line["commit"], line["packages"]) == (ENVIRONMENT["commit"], "torch 2.15.0")
     assert line["device"] == "cuda: Test GPU, driver NVIDIA 580.1"
     assert line["data"].startswith("camvid ")
     assert line["recipe"] == "mini/scenes; schedule.power: the text says 1.0"
-    assert records(csv_format.render(bench.sheet()))["quoted", "score"]["commit"] == ""
+    assert records(csv_format.render(bench.report()))["quoted", "score"]["commit"] == ""
 
 
 def test_jobs_that_no_cell_names_are_counted_in_one_line(make: Make) -> None:
@@ -75,14 +75,14 @@ def test_jobs_that_no_cell_names_are_counted_in_one_line(make: Make) -> None:
         job = bench.jobs("ppm", "params")[0]
         stranger = replace(job, identity=f"{i}" * 64, key="e" * 64)
         bench.store.finish(stranger, [Measurement("parameters", 1.0)], ENVIRONMENT, started=1.7e9)
-    (sheet,) = sheets(bench.plan, bench.store)
-    assert sheet.others == 3
+    (report,) = table_reports(bench.plan, bench.store)
+    assert report.others == 3
     said = "3 finished jobs are named by no cell here"
-    for text in (terminal.render(sheet), markdown.render(sheet), latex.render(sheet)):
+    for text in (terminal.render(report), markdown.render(report), latex.render(report)):
         assert text.count(said) == 1
-    last = list(csv.DictReader(io.StringIO(csv_format.render(sheet))))[-1]
+    last = list(csv.DictReader(io.StringIO(csv_format.render(report))))[-1]
     assert (last["table"], last["row"], last["verdict"], last["n"]) == ("pspnet_table5", "", "named by no cell", "3")
-    assert "named by no cell" not in csv_format.render(replace(sheet, others=0))
+    assert "named by no cell" not in csv_format.render(replace(report, others=0))
 
 
 @pytest.mark.parametrize("damage", ['"schema": 0,', '"schema": 2,', ""])
@@ -92,22 +92,22 @@ def test_a_result_of_another_version_is_counted_and_says_what_to_do(make: Make, 
     file = bench.store.folder(bench.jobs("ppm", "params")[0]) / "result.json"
     text = file.read_text(encoding="utf-8")
     file.write_text(text.replace('"schema": 1,', damage) if damage else text[:40], encoding="utf-8")
-    sheet = bench.sheet()
-    assert sheet.counts()["unreadable"] == 2  # parameters and FLOPs are one job's
-    assert records(csv_format.render(sheet))["ppm", "params"]["verdict"] == "unreadable"
-    for made in (markdown.render(sheet), terminal.render(sheet)):
+    report = bench.report()
+    assert report.counts()["unreadable"] == 2  # parameters and FLOPs are one job's
+    assert records(csv_format.render(report))["ppm", "params"]["verdict"] == "unreadable"
+    for made in (markdown.render(report), terminal.render(report)):
         assert "another version or is not whole; python -m harness run measures it again" in made
 
 
 def test_the_terminal_says_where_the_numbers_come_from(make: Make) -> None:
-    text = terminal.render(filled(make).sheet())
+    text = terminal.render(filled(make).report())
     assert "measured at 4e1c2aa04e1c, on cuda: Test GPU, driver NVIDIA 580.1; torch 2.15.0" in text
     assert "profile paper; data: camvid (" in text
     assert "differs from the paper: schedule.power: the text says 1.0 (mini/scenes)" in text
 
 
 def test_csv_gives_no_number_for_what_is_not_current(make: Make) -> None:
-    lines = records(csv_format.render(filled(make).sheet()))
+    lines = records(csv_format.render(filled(make).report()))
     for place, state in ((("ocr", "flops"), "stale"), (("aspp", "score"), "failed"), (("quoted", "score"), "cited")):
         assert (lines[place]["measured"], lines[place]["difference"], lines[place]["verdict"]) == ("", "", state)
         assert lines[place]["n"] == "0"
@@ -117,13 +117,13 @@ def test_csv_shows_nan_and_infinity(make: Make) -> None:
     bench = make()
     bench.measure("ppm", "params", math.nan)
     bench.measure("ppm", "flops", math.inf)
-    lines = records(csv_format.render(bench.sheet()))
+    lines = records(csv_format.render(bench.report()))
     assert (lines["ppm", "params"]["measured"], lines["ppm", "flops"]["measured"]) == ("nan", "inf")
     assert lines["ppm", "params"]["verdict"] == "not a number"
 
 
 def test_terminal_puts_measured_beside_published_with_a_mark(make: Make) -> None:
-    text = terminal.render(filled(make).sheet())
+    text = terminal.render(filled(make).report())
     lines = {line.split("  ")[0]: line.split() for line in text.splitlines()}
     assert lines["PPM"][1:4] == ["23.07", "23.07", "✓"]
     assert lines["ASPP"][1:4] == ["42.21", "42.21", "f"]
@@ -139,7 +139,7 @@ def test_terminal_lines_are_aligned_and_at_most_160_wide(make: Make) -> None:
     columns = {f"c{i}": {**TABLE["columns"]["params"], "label": f"column {i} " + "x" * 60} for i in range(30)}
     rows = {**TABLE["rows"], "ppm": {**TABLE["rows"]["ppm"], "label": "变换" * 100}}
     bench = make(columns=columns, rows=rows, published={"values": {"aspp": {"c1": 1.5}}}, claims=[], title="t" * 500)
-    text = terminal.render(bench.sheet())
+    text = terminal.render(bench.report())
     assert max(map(width, text.splitlines())) <= terminal.COLUMNS
     heads = [line for line in text.splitlines() if "measured" in line]
     assert len(heads) > 1  # the columns go on below
@@ -148,22 +148,22 @@ def test_terminal_lines_are_aligned_and_at_most_160_wide(make: Make) -> None:
 
 def test_terminal_leaves_out_the_papers_column_where_nothing_is_published(make: Make) -> None:
     bench = make(published={"values": {"aspp": {"params": 42.21}}})
-    head = next(line for line in terminal.render(bench.sheet()).splitlines() if "measured" in line)
+    head = next(line for line in terminal.render(bench.report()).splitlines() if "measured" in line)
     assert head.split() == ["measured", "paper", "measured", "measured", "ratio", "paper", "measured"]
 
 
 def test_control_characters_of_a_label_do_not_reach_the_terminal(make: Make) -> None:
     bench = make(title="a\x1b[31mred\u202e\nnew")
-    text = terminal.render(bench.sheet())
+    text = terminal.render(bench.report())
     assert "\x1b" not in text
     assert "\u202e" not in text
     assert "a\\x1b[31mred\\u202e new" in text
 
 
 def test_an_empty_store_renders_everywhere(make: Make) -> None:
-    sheet = make().sheet()
-    assert "not run" in terminal.render(sheet)
-    assert len(csv_format.render(sheet).splitlines()) == 25
+    report = make().report()
+    assert "not run" in terminal.render(report)
+    assert len(csv_format.render(report).splitlines()) == 25
 
 
 def test_width_counts_what_a_terminal_shows() -> None:

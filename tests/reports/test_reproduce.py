@@ -22,7 +22,7 @@ HERE = {"torch": "2.15.0"}
 def test_a_report_leads_back_to_its_commands(make: Make) -> None:
     bench = make(seeds=2)
     bench.measure("ppm", "score", 42.1, 42.9)
-    path = write(bench.sheet(), bench.store.reports, figures=False)
+    path = write(bench.report(), bench.store.reports, figures=False)
     told = list(reproduce.lines(reproduce.read(path), HERE))
     assert f"git checkout {ENVIRONMENT['commit']}" in told
     assert "python -m harness run pspnet_table5.yaml --seeds 2" in told
@@ -36,8 +36,8 @@ def test_latex_leads_back_to_its_commands_too(make: Make, tmp_path: Path) -> Non
     bench = make()
     bench.measure("ppm", "score", 42.1)
     file = tmp_path / "table.tex"
-    file.write_text(latex.document([bench.sheet()]), encoding="utf-8")
-    assert reproduce.read(file) == reproduce.record(bench.sheet())
+    file.write_text(latex.document([bench.report()]), encoding="utf-8")
+    assert reproduce.read(file) == reproduce.record(bench.report())
     comments = [text for text in file.read_text(encoding="utf-8").splitlines() if text.startswith("%")]
     assert any("driver NVIDIA 580.1" in text for text in comments)
 
@@ -45,7 +45,7 @@ def test_latex_leads_back_to_its_commands_too(make: Make, tmp_path: Path) -> Non
 def test_every_report_says_all_that_its_numbers_depend_on(make: Make) -> None:
     bench = make(seeds=2)
     bench.measure("ppm", "score", 42.1, 42.9)
-    document = markdown.render(bench.sheet())
+    document = markdown.render(bench.report())
     digest = bench.jobs("ppm", "score")[0].parts["data"]["camvid"]
     seeds = [str(job.config["seed"]) for job in bench.jobs("ppm", "score")]
     wanted = ("commit 4e1c2aa0", "torch 2.15.0", "Test GPU", "driver NVIDIA 580.1", "Profile **paper**", digest[:16])
@@ -56,7 +56,7 @@ def test_every_report_says_all_that_its_numbers_depend_on(make: Make) -> None:
 def test_other_versions_are_installed_and_mixed_ones_said(make: Make) -> None:
     bench = make()
     bench.measure("ppm", "params", 23.07)
-    told = reproduce.record(bench.sheet())
+    told = reproduce.record(bench.report())
     assert "python -m pip install torch==2.15.0" in list(reproduce.lines(told, {"torch": "2.14.0"}))
     told["packages"]["torch"] = ["2.14.0", "2.15.0"]
     assert "# torch: measured with 2.14.0, 2.15.0" in list(reproduce.lines(told, HERE))
@@ -72,7 +72,7 @@ def test_several_commits_and_uncommitted_changes_are_said(make: Make) -> None:
 
 def test_nothing_measured_is_said(make: Make) -> None:
     bench = make()
-    told = list(reproduce.lines(reproduce.record(bench.sheet()), HERE))
+    told = list(reproduce.lines(reproduce.record(bench.report()), HERE))
     assert told[0].startswith("# nothing was measured")
     assert told[-1] == "python -m harness run pspnet_table5.yaml"
 
@@ -115,7 +115,7 @@ def test_commands_cannot_be_smuggled_in(make: Make) -> None:
 def test_the_record_is_not_part_of_what_a_reader_sees(make: Make) -> None:
     from markdown_it import MarkdownIt
 
-    html = MarkdownIt("commonmark", {"html": True}).render(markdown.render(make().sheet()))
+    html = MarkdownIt("commonmark", {"html": True}).render(markdown.render(make().report()))
     assert html.rstrip().endswith("-->")
     assert "reproduce:" in html.rpartition("<!--")[2]
 
@@ -124,10 +124,10 @@ def test_what_would_decide_is_listed_cheapest_first_with_its_command(make: Make)
     bench = make(seeds=3)
     bench.measure("ppm", "score", 41.5, 42.5, 43.5)
     bench.measure("aspp", "score", 42.0, 43.0, 44.0)
-    sheet = bench.sheet()
-    told = list(advice.lines([sheet, replace(sheet)]))
+    report = bench.report()
+    told = list(advice.lines([report, replace(report)]))
     assert told[0].endswith("cheapest first:")
-    steps = advice.steps(sheet)
+    steps = advice.steps(report)
     assert steps
     assert told[1].startswith(f"   pspnet_table5/{steps[0].row}/{steps[0].column}: {steps[0].seeds} seed")
     assert f"--seeds {3 + steps[0].seeds} --rows {steps[0].row}" in told[2]

@@ -18,9 +18,9 @@ def test_a_panel_needs_three_cells_with_both_values(make: Make) -> None:
     bench = make(seeds=2)
     for row, value in (("ppm", 42.0), ("aspp", 43.0)):
         bench.measure(row, "score", value, value + 0.4)
-    assert scatter.scatter(bench.sheet()) is None
+    assert scatter.scatter(bench.report()) is None
     bench.measure("ocr", "score", 42.5, 42.9)
-    figures = {figure.name: figure for figure in draw(bench.sheet())}
+    figures = {figure.name: figure for figure in draw(bench.report())}
     told = words(figures["agreement.svg"].svg)
     assert "published" in told
     assert "mean IoU (%)" in told
@@ -33,7 +33,7 @@ def test_other_modules_times_and_bad_numbers_are_left_out_and_fits_are_said(make
         bench.measure(row, "params", value)
         bench.measure(row, "time", value)
         bench.measure(row, "flops", float("nan"))
-    made = scatter.scatter(bench.sheet())
+    made = scatter.scatter(bench.report())
     assert made is not None
     figure, alternative = made
     assert "trainable parameters (M)" in alternative
@@ -48,21 +48,21 @@ def test_smoke_numbers_are_never_drawn_against_published_ones(make: Make) -> Non
     bench = make(profile=Profile(name="smoke", about="x", comparable=False, synthetic=Synthetic()))
     for row in ("ppm", "aspp", "ocr"):
         bench.measure(row, "params", 20.0)
-    assert scatter.scatter(bench.sheet()) is None
+    assert scatter.scatter(bench.report()) is None
 
 
 def test_intervals_are_shown_whole_unless_they_dwarf_the_points(make: Make) -> None:
     bench = make(seeds=3)
     for row, value in (("ppm", 42.0), ("aspp", 43.0), ("ocr", 44.0)):
         bench.measure(row, "score", value - 0.1, value, value + 0.1)
-    sheet = bench.sheet()
-    cells = [shown for shown in sheet if shown.column == "score" and shown.published is not None and shown.measured]
+    report = bench.report()
+    cells = [shown for shown in report if shown.column == "score" and shown.published is not None and shown.measured]
     low, high = scatter._ends(cells)
     for shown in cells:
         assert low < shown.mean - (scatter._half(shown) or 0) < shown.mean + (scatter._half(shown) or 0) < high
     bench.measure("ocr", "score", 24.0, 44.0, 64.0)  # an interval of 34 points to both sides
     cells = [
-        shown for shown in bench.sheet() if shown.column == "score" and shown.published is not None and shown.measured
+        shown for shown in bench.report() if shown.column == "score" and shown.published is not None and shown.measured
     ]
     low, high = scatter._ends(cells)
     assert 39 < low < 42

@@ -22,7 +22,7 @@ from harness.store.store import Failure
 from reports.audit.corpus import Finding
 from reports.site import drawings, views
 from reports.site.build import build
-from tests.support.report_bench import ENVIRONMENT, TABLE, Bench, Make
+from tests.support.report_bench import ENVIRONMENT, TABLE, Make, ReportBench
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 VOID = {"meta", "link", "input", "img", "br"}
@@ -73,7 +73,7 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def made(bench: Bench, *findings: Finding, figures: bool = False) -> Path:
+def made(bench: ReportBench, *findings: Finding, figures: bool = False) -> Path:
     return build(bench.plan, bench.store, bench.store.reports / "site", findings, figures=figures).parent
 
 

@@ -15,7 +15,7 @@ from tests.support.report_bench import TABLE, Make
 def test_a_measured_count_stands_in_the_printed_unit_with_its_provenance(make: Make) -> None:
     bench = make()
     bench.measure("ppm", "params", 23.073792)
-    shown = bench.sheet().cells["ppm", "params"]
+    shown = bench.report().cells["ppm", "params"]
     assert (shown.state, shown.text, shown.values) == ("measured", "23.07", (23.073792,))
     assert shown.difference == pytest.approx(0.003792)
     assert shown.verdict.word == verdict.REPRODUCED
@@ -27,7 +27,7 @@ def test_a_fitted_module_is_never_called_reproduced(make: Make) -> None:
     bench = make()
     bench.measure("aspp", "params", 42.211328)
     bench.measure("ocr", "params", 15.124118)
-    cells = bench.sheet().cells
+    cells = bench.report().cells
     assert cells["aspp", "params"].verdict.word == verdict.FITTED
     assert any("reconstructed" in note for note in cells["aspp", "params"].footnotes)
     assert cells["ocr", "params"].verdict.word == verdict.INFERRED
@@ -37,7 +37,7 @@ def test_another_module_is_compared_with_the_row_it_names(make: Make) -> None:
     bench = make()
     bench.measure("other", "params", 27.45)
     bench.measure("other", "time", 30.0)
-    cells = bench.sheet().cells
+    cells = bench.report().cells
     shown = cells["other", "params"]
     assert shown.published is not None
     assert shown.published.text == "42.21"
@@ -48,14 +48,14 @@ def test_another_module_is_compared_with_the_row_it_names(make: Make) -> None:
 
 
 def test_extra_rows_come_last_and_the_others_in_the_papers_order(make: Make) -> None:
-    assert make().sheet().rows == ("ppm", "aspp", "ocr", "quoted", "later", "other")
+    assert make().report().rows == ("ppm", "aspp", "ocr", "quoted", "later", "other")
 
 
 def test_times_show_ratios_and_no_verdict(make: Make) -> None:
     bench = make()
     bench.measure("ppm", "time", 10.0, latency_q25=9.0, latency_q75=12.0)
     bench.measure("aspp", "time", 25.0)
-    cells = bench.sheet().cells
+    cells = bench.report().cells
     shown = cells["aspp", "time"]
     assert shown.ratio is not None
     assert (shown.ratio.measured, shown.ratio.published) == (2.5, 2.0)
@@ -70,7 +70,7 @@ def test_a_time_taken_on_a_busy_machine_says_so(make: Make) -> None:
     bench = make()
     bench.measure("ppm", "time", 10.0, latency_others=36.4)
     bench.measure("aspp", "time", 25.0, latency_others=2.0)
-    cells = bench.sheet().cells
+    cells = bench.report().cells
     assert any("took 36 % of the CPUs" in note for note in cells["ppm", "time"].footnotes)
     assert not any("CPUs" in note for note in cells["aspp", "time"].footnotes)
 
@@ -78,7 +78,7 @@ def test_a_time_taken_on_a_busy_machine_says_so(make: Make) -> None:
 def test_a_ratio_needs_its_reference(make: Make) -> None:
     bench = make()
     bench.measure("aspp", "time", 25.0)
-    ratio = bench.sheet().cells["aspp", "time"].ratio
+    ratio = bench.report().cells["aspp", "time"].ratio
     assert ratio is not None
     assert ratio.measured is None
 
@@ -87,7 +87,7 @@ def test_a_stale_result_is_never_shown_as_measured(make: Make) -> None:
     bench = make()
     bench.measure("ppm", "flops", 309.4495)
     bench.outdate("ppm", "flops")
-    shown = bench.sheet().cells["ppm", "flops"]
+    shown = bench.report().cells["ppm", "flops"]
     assert (shown.state, shown.values, shown.difference, shown.verdict.word) == ("stale", (), None, "")
     assert shown.old == (pytest.approx(309.4495),)
     assert "methods/layers.py" in shown.reason
@@ -98,7 +98,7 @@ def test_a_stale_evaluation_says_what_changed_in_its_training(make: Make) -> Non
     bench.measure("ppm", "score", 42.0)
     job = bench.jobs("ppm", "score")[0]
     bench.outdate("ppm", "score")
-    assert "needs" not in bench.sheet().cells["ppm", "score"].reason
+    assert "needs" not in bench.report().cells["ppm", "score"].reason
     assert bench.store.result(job) is None
 
 
@@ -107,7 +107,7 @@ def test_failures_are_told_also_those_of_the_training_that_a_cell_needs(make: Ma
     bench.fail("ppm", "flops", Failure("out of memory", "needed 9 GB"))
     training = bench.plan.jobs[bench.jobs("ppm", "score")[0].needs[0]]
     bench.store.fail(training, Failure("error", "label 21 is outside 0..10"))
-    cells = bench.sheet().cells
+    cells = bench.report().cells
     assert cells["ppm", "flops"].state == "failed"
     assert "needed 9 GB" in cells["ppm", "flops"].reason
     assert cells["ppm", "score"].state == "failed"
@@ -118,7 +118,7 @@ def test_some_of_the_repetitions_are_partly_measured(make: Make) -> None:
     bench = make(seeds=3)
     bench.measure("ppm", "score", 42.0, 43.0)
     bench.fail("ppm", "score", Failure("killed", "signal 9"), which=2)
-    shown = bench.sheet().cells["ppm", "score"]
+    shown = bench.report().cells["ppm", "score"]
     assert (shown.state, len(shown.values), shown.mean) == ("partly", 2, 42.5)
     assert "2 of 3" in shown.reason
     assert "signal 9" in shown.reason
@@ -129,13 +129,13 @@ def test_some_of_the_repetitions_are_partly_measured(make: Make) -> None:
 def test_cited_awaiting_and_unasked_cells_say_so(make: Make) -> None:
     columns = {
         **TABLE["columns"],
-        "extra": {"label": "mAcc", "measure": "macc", "recipe": "mini/scenes", "on_request": True},
+        "extra": {"label": "mAcc", "metric": "macc", "recipe": "mini/scenes", "on_request": True},
     }
     bench = make(columns=columns)
-    cells = bench.sheet().cells
+    cells = bench.report().cells
     assert (cells["ppm", "extra"].state, cells["ppm", "extra"].reason) == ("on request", "run with --columns extra")
     bench.measure("ppm", "extra", 50.0)
-    assert bench.sheet().cells["ppm", "extra"].state == "measured"
+    assert bench.report().cells["ppm", "extra"].state == "measured"
     assert (cells["quoted", "score"].state, cells["quoted", "score"].reason) == ("cited", "another paper")
     assert cells["later", "score"].state == "awaits"
     assert cells["ppm", "score"].state == "not run"
@@ -144,7 +144,7 @@ def test_cited_awaiting_and_unasked_cells_say_so(make: Make) -> None:
 def test_a_job_that_finished_without_the_measure_is_absent(make: Make) -> None:
     bench = make()
     bench.store.finish(bench.jobs("ppm", "flops")[0], [], {}, started=0.0)
-    assert bench.sheet().cells["ppm", "flops"].state == "absent"
+    assert bench.report().cells["ppm", "flops"].state == "absent"
 
 
 def test_smoke_numbers_are_not_comparable_and_short_ones_only_judge_claims(make: Make) -> None:
@@ -154,14 +154,14 @@ def test_smoke_numbers_are_not_comparable_and_short_ones_only_judge_claims(make:
         bench = make(profile=profile)
         bench.measure("ppm", "params", 23.07)
         bench.measure("ppm", "score", 42.64)
-        cells = bench.sheet().cells
+        cells = bench.report().cells
         assert {cells["ppm", c].verdict.word for c in ("params", "score")} == {verdict.NOT_COMPARABLE}
 
 
 def test_nothing_published_is_said_and_not_a_verdict(make: Make) -> None:
     bench = make(published={"values": {"aspp": {"params": 42.21}}})
     bench.measure("ppm", "score", 42.0)
-    shown = bench.sheet().cells["ppm", "score"]
+    shown = bench.report().cells["ppm", "score"]
     assert (shown.verdict.word, shown.difference, shown.provenance) == (verdict.UNPUBLISHED, None, {})
 
 
@@ -171,20 +171,20 @@ def test_what_is_not_a_number_is_shown_as_such(make: Make, value: float) -> None
     bench.measure("ppm", "params", value)
     bench.measure("ppm", "score", value)
     for column in ("params", "score"):
-        shown = bench.sheet().cells["ppm", column]
+        shown = bench.report().cells["ppm", column]
         assert shown.verdict.word == verdict.INVALID
         assert shown.text == {math.inf: "∞", -math.inf: "−∞"}.get(value, "NaN")
 
 
 def test_a_selection_leaves_the_rest_of_the_table_out(make: Make) -> None:
     bench = make(select_rows=["ppm", "other"], select_columns=["flops"])
-    sheet = bench.sheet()
-    assert (sheet.rows, sheet.columns) == (("ppm", "other"), ("flops",))
-    assert sum(sheet.counts().values()) == 2
+    report = bench.report()
+    assert (report.rows, report.columns) == (("ppm", "other"), ("flops",))
+    assert sum(report.counts().values()) == 2
 
 
 def test_recipes_keep_their_source_and_differences(make: Make) -> None:
-    recipe = make().sheet().recipes["mini/scenes"]
+    recipe = make().report().recipes["mini/scenes"]
     assert recipe.source == "Sec. 4"
     assert recipe.differs == {"schedule.power": "the text says 1.0"}
 
@@ -194,6 +194,6 @@ def test_a_result_that_cannot_be_read_is_not_dropped_in_silence(make: Make, text
     bench = make()
     bench.measure("ppm", "params", 23.07)
     (bench.store.folder(bench.jobs("ppm", "params")[0]) / "result.json").write_text(text, encoding="utf-8")
-    shown = bench.sheet().cells["ppm", "params"]
+    shown = bench.report().cells["ppm", "params"]
     assert (shown.state, shown.values) == ("unreadable", ())
     assert any("another version" in note for note in shown.footnotes)

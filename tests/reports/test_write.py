@@ -17,12 +17,12 @@ from harness.recipes.profile import Profile, Synthetic
 from reports.figures import curves, per_class, style
 from reports.figures.table import draw
 from reports.write import write
-from tests.support.report_bench import TABLE, Bench, Make
+from tests.support.report_bench import TABLE, Make, ReportBench
 
 SMOKE = Profile(name="smoke", about="a check", comparable=False, synthetic=Synthetic())
 
 
-def filled(make: Make, **changes: object) -> Bench:
+def filled(make: Make, **changes: object) -> ReportBench:
     bench = make(seeds=2, **changes)
     for row, value in (("ppm", 23.07), ("aspp", 42.21)):
         bench.measure(row, "params", value)
@@ -38,7 +38,7 @@ def words(svg: str) -> str:
 
 def test_a_report_is_markdown_csv_and_figures(make: Make) -> None:
     bench = filled(make)
-    path = write(bench.sheet(), bench.store.reports)
+    path = write(bench.report(), bench.store.reports)
     assert path == bench.store.reports / "pspnet_table5.md"
     made = {str(p.relative_to(bench.store.reports)) for p in bench.store.reports.rglob("*") if p.is_file()}
     assert made == {
@@ -51,13 +51,13 @@ def test_a_report_is_markdown_csv_and_figures(make: Make) -> None:
 
 def test_profiles_do_not_overwrite_each_other(make: Make) -> None:
     bench = make(profile=SMOKE)
-    assert write(bench.sheet(), bench.store.reports, figures=False).name == "pspnet_table5.smoke.md"
+    assert write(bench.report(), bench.store.reports, figures=False).name == "pspnet_table5.smoke.md"
     assert (bench.store.reports / "pspnet_table5.smoke.csv").exists()
 
 
 def test_a_refused_write_leaves_the_old_report_whole(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = make()
-    path = write(bench.sheet(), bench.store.reports, figures=False)
+    path = write(bench.report(), bench.store.reports, figures=False)
     before = path.read_text(encoding="utf-8")
     bench.measure("ppm", "params", 23.07)
 
@@ -66,7 +66,7 @@ def test_a_refused_write_leaves_the_old_report_whole(make: Make, monkeypatch: py
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(OSError, match="No space"):
-        write(bench.sheet(), bench.store.reports, figures=False)
+        write(bench.report(), bench.store.reports, figures=False)
     assert path.read_text(encoding="utf-8") == before
     assert not [p for p in bench.store.reports.iterdir() if p.name.startswith(".")]
 
@@ -75,11 +75,11 @@ def test_a_refused_write_leaves_the_old_report_whole(make: Make, monkeypatch: py
 
 
 def test_nothing_is_drawn_of_an_empty_store(make: Make) -> None:
-    assert draw(make().sheet()) == []
+    assert draw(make().report()) == []
 
 
 def test_figures_name_rows_columns_and_what_is_fitted(make: Make) -> None:
-    measured, losses = draw(filled(make).sheet())
+    measured, losses = draw(filled(make).report())
     told = words(measured.svg)
     for name in ("PPM", "ASPP", "Params (M)", "Time (× PPM)", "mIoU (%)", "published", "fitted reconstruction"):
         assert name in told
@@ -90,26 +90,26 @@ def test_figures_name_rows_columns_and_what_is_fitted(make: Make) -> None:
 
 def test_scores_of_trainings_that_tested_themselves_are_drawn_beside_their_losses(make: Make) -> None:
     bench = filled(make)
-    (plain,) = [f for f in draw(bench.sheet()) if f.name == "curves.svg"]
+    (plain,) = [f for f in draw(bench.report()) if f.name == "curves.svg"]
     assert "mIoU, %" not in words(plain.svg)
     for file in bench.store.root.rglob(curves.FILE):
         tests = "".join(json.dumps({"iteration": i, "miou": 10.0 + i}) + "\n" for i in (3, 6))
         file.write_text(file.read_text(encoding="utf-8") + tests, encoding="utf-8")
-    (tested,) = [f for f in draw(bench.sheet()) if f.name == "curves.svg"]
+    (tested,) = [f for f in draw(bench.report()) if f.name == "curves.svg"]
     assert "training loss, all terms" in words(tested.svg)
     assert "mIoU, %" in words(tested.svg)
     assert "tested while training" in tested.alternative
 
 
 def test_smoke_figures_stand_beside_no_published_value(make: Make) -> None:
-    measured = draw(filled(make, profile=SMOKE).sheet())[0]
+    measured = draw(filled(make, profile=SMOKE).report())[0]
     assert "published" not in words(measured.svg)
     assert "published" not in measured.alternative
 
 
 def test_the_same_sheet_gives_the_same_bytes(make: Make) -> None:
-    sheet = filled(make).sheet()
-    assert [f.svg for f in draw(sheet)] == [f.svg for f in draw(sheet)]
+    report = filled(make).report()
+    assert [f.svg for f in draw(report)] == [f.svg for f in draw(report)]
 
 
 def test_hostile_labels_and_values_are_drawn(make: Make) -> None:
@@ -117,7 +117,7 @@ def test_hostile_labels_and_values_are_drawn(make: Make) -> None:
     bench = filled(make, rows=rows)
     bench.measure("aspp", "flops", float("nan"))
     bench.measure("ocr", "flops", float("inf"))
-    for figure in draw(bench.sheet()):
+    for figure in draw(bench.report()):
         assert "<b>" in words(figure.svg)
 
 
@@ -156,7 +156,7 @@ def test_a_long_curve_is_averaged_not_sampled() -> None:
 
 def test_a_report_without_figures_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from reports import csvfile, markdown, sheet, terminal, write\n"
+        "import sys; from reports import csvfile, markdown, report, terminal, write\n"
         "print([m for m in ('torch', 'cv2', 'pandas', 'numpy', 'matplotlib', 'seaborn') if m in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -173,11 +173,11 @@ def test_class_differences_are_paired_over_seeds_and_sorted(make: Make) -> None:
         for job, (sky, car) in zip(bench.jobs(row, "score"), ious):
             names = {"miou": 40.0 + sky / 10, "iou/sky": sky, "iou/car": car, "iou/pole": float("nan")}
             bench.store.finish(job, [Measurement(n, v) for n, v in names.items()], {}, started=0.0)
-    sheet = bench.sheet()
-    found = per_class.class_differences(sheet.cells["aspp", "score"], sheet.cells["ppm", "score"])
+    report = bench.report()
+    found = per_class.class_differences(report.cells["aspp", "score"], report.cells["ppm", "score"])
     assert found == {"car": 6.0, "sky": 1.0}
     assert list(found) == ["car", "sky"]
-    figures = {figure.name: figure for figure in draw(sheet)}
+    figures = {figure.name: figure for figure in draw(report)}
     told = words(figures["classes.svg"].svg)
     assert told.index("car") < told.index("sky")
     assert "ASPP − PPM, mIoU" in figures["classes.svg"].alternative
@@ -191,7 +191,7 @@ def test_only_the_largest_of_many_classes_are_drawn(make: Make) -> None:
         for job in bench.jobs(row, "score"):
             measured = [Measurement(n, v) for n, v in {"miou": 40.0, **names}.items()]
             bench.store.finish(job, measured, {}, started=0.0)
-    told = words(next(f.svg for f in draw(bench.sheet()) if f.name == "classes.svg"))
+    told = words(next(f.svg for f in draw(bench.report()) if f.name == "classes.svg"))
     assert "c149" in told
     assert "c000" in told
     assert "c075" not in told
@@ -205,7 +205,7 @@ def test_which_rows_a_panel_compares_is_told_however_long_their_names(make: Make
         for job in bench.jobs(row, "score"):
             measured = [Measurement("miou", 40.0), Measurement("iou/sky", 50.0), Measurement("iou/car", 20.0)]
             bench.store.finish(job, measured, {}, started=0.0)
-    figure = next(f for f in draw(bench.sheet()) if f.name == "classes.svg")
+    figure = next(f for f in draw(bench.report()) if f.name == "classes.svg")
     for name in ("ASPP", "− PPM", ", mIoU"):
         assert name in words(figure.svg)
     assert "\\" not in figure.alternative
@@ -220,7 +220,7 @@ def test_cost_names_every_row_of_a_long_table_inside_the_figure(make: Make) -> N
         bench.measure(row, "score", 40.0 + i)
         bench.measure(row, "flops", 300.0 + i)
     with style.styled():
-        made = per_class.cost(bench.sheet())
+        made = per_class.cost(bench.report())
         assert made is not None
         made[0].canvas.draw()
     (legend,) = made[0].legends
@@ -235,7 +235,7 @@ def test_cost_leaves_out_the_flops_of_a_fitted_reconstruction(make: Make) -> Non
     for row, value in (("ppm", 309.0), ("aspp", 674.0), ("ocr", 242.0), ("other", 300.0)):
         bench.measure(row, "score", 42.0)
         bench.measure(row, "flops", value)
-    told = words(next(f.svg for f in draw(bench.sheet()) if f.name == "cost.svg"))
+    told = words(next(f.svg for f in draw(bench.report()) if f.name == "cost.svg"))
     assert "OCR" in told
     assert "ASPP, wider" in told
     assert told.replace("ASPP, wider", "").count("ASPP") == 0

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import harness.store.store
 from harness import ROOT
 from harness.errors import OutputError
-from harness.files import append_json, read_json, write_json
+from harness.files import append_jsonl, read_json, write_json
 from harness.jobs.job import Job, Measurement
 from harness.jobs.key import digest
 from harness.store.store import Failure, Store
@@ -47,16 +47,16 @@ def store(tmp_path: Path) -> Store:
 
 def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path):
     file = tmp_path / "there/lines.jsonl"
-    append_json(file, [{"n": 1}])
+    append_jsonl(file, [{"n": 1}])
     with file.open("a") as cut:
         cut.write('{"n": ')
-    append_json(file, [{"n": 2}, {"n": 3}])
+    append_jsonl(file, [{"n": 2}, {"n": 3}])
     assert file.read_text().splitlines() == ['{"n": 1}', '{"n": ', '{"n": 2}', '{"n": 3}']
-    append_json(file, [])
+    append_jsonl(file, [])
     assert file.read_text().endswith("3}\n")
     (tmp_path / "blocked").touch()
     with pytest.raises(OutputError, match="blocked"):
-        append_json(tmp_path / "blocked/lines.jsonl", [{}])
+        append_jsonl(tmp_path / "blocked/lines.jsonl", [{}])
 
 
 def test_a_result_comes_back_as_it_went_in(store: Store):

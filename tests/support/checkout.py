@@ -10,7 +10,7 @@ from pathlib import Path
 PATIENCE = 240  # seconds until a test of a command gives up; nothing waits for it when all is well
 
 
-class House:
+class Checkout:
     """A copy of the checkout, and a results folder."""
 
     def __init__(self, root: Path, results: Path) -> None:

@@ -11,7 +11,7 @@ from harness.errors import Exit
 from harness.files import write_json
 from harness.jobs.job import Job, Measurement
 from harness.jobs.key import digest
-from harness.scheduler.slurm.causes import Seen
+from harness.scheduler.slurm.causes import TaskState
 from harness.scheduler.slurm.cluster_file import Cluster
 from harness.scheduler.slurm.controller import Controller, Refused
 from harness.scheduler.slurm.ledger import Array
@@ -28,13 +28,13 @@ def job(name: str, kind: str = "complexity", *needs: Job) -> Job:
     return Job(kind, config, key, key, {"config": config}, tuple(n.key for n in needs))
 
 
-class Pretend(Controller):
+class FakeSlurm(Controller):
     """Its queue is `tasks`; what was handed over is in `submitted`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ids = itertools.count(100)
-        self.tasks: dict[str, Seen] = {}
+        self.tasks: dict[str, TaskState] = {}
         self.names: dict[str, str] = {}
         self.submitted: list[tuple[Array, Shape, str | None]] = []
         self.places: dict[str, tuple[Array, int, Path]] = {}
@@ -55,11 +55,11 @@ class Pretend(Controller):
         self.names[number] = array.name
         self.submitted.append((array, shape, after))
         for index, folder in enumerate(folders):
-            self.tasks[array.task(index)] = Seen("PENDING")
+            self.tasks[array.task(index)] = TaskState("PENDING")
             self.places[array.task(index)] = (array, index, folder)
         return number
 
-    def states(self, arrays: Iterable[str], names: Mapping[str, str]) -> dict[str, Seen] | None:
+    def states(self, arrays: Iterable[str], names: Mapping[str, str]) -> dict[str, TaskState] | None:
         self.questions += 1
         wanted = set(arrays)
         if self.silent:
@@ -84,24 +84,24 @@ class Pretend(Controller):
         write_json(array.folder / "notes" / f"{array.number}.{index}.{restart}.{what}", record)
 
     def begin(self, job: Job, restart: int = 0) -> None:
-        self.tasks[self.task(job)] = Seen("RUNNING", node="n1")
+        self.tasks[self.task(job)] = TaskState("RUNNING", node="n1")
         self.note(self.task(job), restart, "started", node="n1")
 
     def finish(self, store: Store, job: Job, value: float = 1.0) -> None:
         store.finish(job, [Measurement("parameters", value)], {}, 0.0)
         self.note(self.task(job), 0, "ended", exit=0)
-        self.tasks[self.task(job)] = Seen("COMPLETED")
+        self.tasks[self.task(job)] = TaskState("COMPLETED")
 
     def err(self, store: Store, job: Job) -> None:
         store.fail(job, Failure("exception", "ValueError: no"))
         self.note(self.task(job), 0, "ended", exit=1)
-        self.tasks[self.task(job)] = Seen("FAILED", exit_code=1)
+        self.tasks[self.task(job)] = TaskState("FAILED", exit_code=1)
 
     def save(self, job: Job, *, requeued: bool, cause: str = "preempted", restart: int = 0) -> None:
         self.note(self.task(job), restart, "ended", exit=int(Exit.RESUMABLE), requeued=requeued, cause=cause)
 
     def end(self, job: Job, state: str, **about: object) -> None:
-        self.tasks[self.task(job)] = Seen(state, **about)
+        self.tasks[self.task(job)] = TaskState(state, **about)
 
     def log(self, job: Job, text: str) -> None:
         array, index, _ = self.places[self.task(job)]
@@ -110,10 +110,10 @@ class Pretend(Controller):
         (folder / f"{array.task(index)}_0_log.err").write_text(text)
 
 
-class Front:
+class SlurmFrontEnd:
     """A front end whose clock is turned by hand."""
 
-    def __init__(self, root: Path, controller: Pretend, **about: object) -> None:
+    def __init__(self, root: Path, controller: FakeSlurm, **about: object) -> None:
         self.store = Store(root)
         self.store.prepare()
         self.now = 0.0

@@ -14,7 +14,7 @@ from harness.plan.planner import Plan
 from harness.recipes.profile import Profile, Synthetic
 from harness.store.store import Failure, Store
 from harness.table.schema import Table
-from reports.table_report import Sheet, build
+from reports.table_report import TableReport, build
 
 PAPER = Profile(name="paper", about="as published", synthetic=Synthetic())
 ENVIRONMENT = {
@@ -35,10 +35,10 @@ TABLE: dict[str, Any] = {
     "about": "Small.",
     "defaults": {"num_classes": 11, "backbone": "resnet18", "output_stride": 16, "input": [[1, 32, 8, 8]]},
     "columns": {
-        "params": {"label": "Params", "measure": "parameters"},
-        "flops": {"label": "FLOPs", "measure": "flops", "convention": "mmcv-hooks"},
-        "time": {"label": "Time", "measure": "latency", "relative_to": "ppm"},
-        "score": {"label": "mIoU", "measure": "miou", "recipe": "mini/scenes", "split": "val", "statistic": "mean"},
+        "params": {"label": "Params", "metric": "parameters"},
+        "flops": {"label": "FLOPs", "metric": "flops", "convention": "mmcv-hooks"},
+        "time": {"label": "Time", "metric": "latency", "relative_to": "ppm"},
+        "score": {"label": "mIoU", "metric": "miou", "recipe": "mini/scenes", "split": "val", "statistic": "mean"},
     },
     "rows": {
         "ppm": {"label": "PPM", "method": "pspnet", "module": {"name": "ppm", "evidence": "confirmed"}},
@@ -79,7 +79,7 @@ RECIPE = {
 
 
 @dataclass
-class Bench:
+class ReportBench:
     """A table file, its plan and a store in a temporary folder."""
 
     folder: Path
@@ -92,7 +92,7 @@ class Bench:
 
     def measure(self, row: str, column: str, *values: float, **more: float) -> None:
         """Stores one printed value per repetition, as finished jobs with the trainings they need."""
-        name = self.table.measure_of(column).name
+        name = self.table.metric_of(column).name
         by = {"parameters": 1e6, "flops": 1e9}.get(name, 1.0)
         for job, value in zip(self.jobs(row, column), values):
             for key in job.needs:
@@ -124,8 +124,8 @@ class Bench:
             older = replace(job, key="f" * 64, parts={**job.parts, "code": code})
             self.store.finish(older, result.measurements, ENVIRONMENT, started=1.7e9)
 
-    def sheet(self) -> Sheet:
+    def report(self) -> TableReport:
         return build(self.plan, self.table, self.store)
 
 
-Make = Callable[..., Bench]
+Make = Callable[..., ReportBench]

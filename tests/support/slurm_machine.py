@@ -134,7 +134,7 @@ poll: 1
 
 
 @dataclass
-class Bench:
+class SlurmBench:
     """A folder with tables, a cluster file and results, and the command line on them."""
 
     folder: Path
@@ -162,14 +162,14 @@ class Bench:
         self.yaml("recipes/own.yaml", {"short": {**RECIPE, "iterations": iterations}})
         named = {method: {"name": f"{VICTIMS}:{method}", "marks": str(self.marks)} for method in methods}
         rows = {method: {"method": name, "model": {"backbone": "resnet18"}} for method, name in named.items()}
-        columns = {"miou": {"measure": "miou", "recipe": "own/short"}}
+        columns = {"miou": {"metric": "miou", "recipe": "own/short"}}
         return self.yaml("trainings.yaml", {"title": "Trained", "columns": columns, "rows": rows})
 
     def counts(self, **rows: tuple[str, dict[str, object]]) -> Path:
         """A table of one cell per row, each a context of `victims.py` with its options."""
         modules = {row: {"module": {"name": f"{VICTIMS}:{name}", "options": o}} for row, (name, o) in rows.items()}
         defaults = {"num_classes": 2, "input": [[1, 4, 8, 8]]}
-        columns = {"params": {"measure": "parameters"}}
+        columns = {"params": {"metric": "parameters"}}
         return self.yaml("counts.yaml", {"title": "Counted", "defaults": defaults, "columns": columns, "rows": modules})
 
     def yaml(self, name: str, content: dict[str, object]) -> Path:
@@ -219,8 +219,8 @@ class Bench:
         return {(r.job.key, m.name): m.value for r in found for m in r.measurements if m.name not in TIMED}
 
 
-def bench_in(folder: Path, environ: dict[str, str]) -> Bench:
-    made = Bench(folder, environ)
+def bench_in(folder: Path, environ: dict[str, str]) -> SlurmBench:
+    made = SlurmBench(folder, environ)
     made.marks.mkdir(parents=True)
     made.yaml("profiles/scenes.yaml", PROFILE)
     return made

@@ -32,13 +32,13 @@ tiny:
 TABLE = """
 paper: own
 title: Given weights
-measure: miou
+metric: miou
 defaults: {backbone: resnet18, output_stride: 16, recipe: own/tiny}
 columns:
   miou: {}
-  macc: {measure: macc}
-  speed: {measure: train_throughput}
-  params: {measure: parameters, input: [[1, 3, 64, 64]]}
+  macc: {metric: macc}
+  speed: {metric: train_throughput}
+  params: {metric: parameters, input: [[1, 3, 64, 64]]}
 rows:
   given: {method: {name: fcn, channels: 8}, checkpoint: "weights/{column}.pth"}
   cell: {method: {name: fcn, channels: 8}, cells: {miou: {checkpoint: weights/miou.pth}}}

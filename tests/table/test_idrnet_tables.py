@@ -23,7 +23,7 @@ from harness.table.schema import Table
 from reports import table_report
 from reports.formats import markdown
 
-AUDITED = ROOT / "tests" / "data" / "published" / "idrnet.yaml"
+AUDITED = ROOT / "tests" / "fixtures" / "published" / "idrnet.yaml"
 NUMBERS = range(1, 9)
 # the audited file's column keys, where the table files have others
 COLUMNS = {
@@ -108,7 +108,7 @@ def test_provenance_is_stated(number: int):
     assert (made.published.source.arxiv, made.published.source.table) == ("2310.10755", number)
     assert made.published.protocol
     for column, spec in made.columns.items():
-        if made.measure_of(column).kind == "evaluate" and number != 8:
+        if made.metric_of(column).kind == "evaluate" and number != 8:
             assert spec.split, column
 
 

@@ -14,7 +14,7 @@ from harness.table.load import check, load
 from harness.table.schema import Table
 from harness.yamlfile import parse
 
-READ = ROOT / "tests" / "data" / "published"
+READ = ROOT / "tests" / "fixtures" / "published"
 ECENET = {"gflops": "gflops", "params": "params_m", "ss": "miou_ss", "ms": "miou_ms"}
 
 
@@ -96,7 +96,7 @@ table: 1
 title: t
 descriptors: {label: Method, backbone: Backbone}
 columns:
-  flops: {label: FLOPs, measure: flops, convention: fvcore, input: [[1, 3, 64, 64]]}
+  flops: {label: FLOPs, metric: flops, convention: fvcore, input: [[1, 3, 64, 64]]}
 rows:
   a: {label: A, descriptors: {backbone: R50}, awaits: a method}
   b: {label: B, cited: another paper, rounding: truncate}

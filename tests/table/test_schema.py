@@ -25,7 +25,7 @@ GOOD = """\
 paper: ours
 table: 1
 title: A table
-measure: miou
+metric: miou
 columns:
   ade: {label: ADE20K, recipe: idrnet/ade20k}
   city: {label: Cityscapes, recipe: idrnet/cityscapes}
@@ -96,7 +96,7 @@ def test_every_published_cell_has_its_provenance(number: int):
     loaded = load(ROOT / f"tables/idrnet_table{number}.yaml")
     for row, column in loaded.cells():
         found = loaded.provenance(row, column)
-        measure = loaded.measure_of(column)
+        measure = loaded.metric_of(column)
         for name in ("paper", "arxiv", "table", "venue", "row", "column", "printed", "unit", "statistic", "protocol"):
             assert found[name], (row, column, name)
         assert found["decimals"] == 2
@@ -125,7 +125,7 @@ BASES = {"idrnet/resnet50", "idrnet/swin_large", "hfgd/plain", "hfgd/advanced"} 
 
 @pytest.mark.parametrize("name", [name for name in recipes.recipe_names() if name not in BASES])
 def test_every_shipped_recipe_is_valid_under_every_profile(name: str):
-    from harness.plan.planner import changed_by
+    from harness.plan.planner import apply_profile
 
     stem, _, key = name.partition("/")
     entries = yaml.safe_load((ROOT / "tables/recipes" / f"{stem}.yaml").read_text())
@@ -133,7 +133,7 @@ def test_every_shipped_recipe_is_valid_under_every_profile(name: str):
         key = entries[key]["extends"]
     dataset = entries[key]["dataset"]
     for profile in paths.files("profiles"):
-        assert changed_by(recipes.profile(profile), recipes.recipe(name), name).dataset == dataset
+        assert apply_profile(recipes.profile(profile), recipes.recipe(name), name).dataset == dataset
 
 
 # ------------------------------------------------------------------------------------------------------- what it says
@@ -153,11 +153,11 @@ def test_options_of_a_cell_lie_on_those_of_its_row():
 
 
 def test_a_column_falls_back_to_the_tables_defaults():
-    text = GOOD.replace("measure: miou\n", "defaults: {recipe: idrnet/lip, measure: macc}\n").replace(
+    text = GOOD.replace("metric: miou\n", "defaults: {recipe: idrnet/lip, metric: macc}\n").replace(
         ", recipe: idrnet/ade20k", ""
     )
     loaded = table(text)
-    assert (loaded.recipe_of("ade"), loaded.measure_of("ade").name) == ("idrnet/lip", "macc")
+    assert (loaded.recipe_of("ade"), loaded.metric_of("ade").name) == ("idrnet/lip", "macc")
 
 
 # ------------------------------------------------------------------------------------------------------- what is wrong
@@ -175,9 +175,9 @@ BAD = {
     ),
     "unknown option": ("channels: 256", "chanels: 256", (10, "rows.psp.method.chanels"), "Did you mean 'channels'?"),
     "unknown measure": (
-        "measure: miou",
-        "measure: mIou",
-        (4, "measure"),
+        "metric: miou",
+        "metric: mIou",
+        (4, "metric"),
         "unknown measure 'mIou'. Did you mean 'miou'?",
     ),
     "unknown recipe": (
@@ -274,8 +274,8 @@ BAD = {
         "Did you mean 'fcn'?",
     ),
     "FLOPs of no convention": (
-        "measure: miou",
-        "measure: flops",
+        "metric: miou",
+        "metric: flops",
         (6, "columns.ade.convention"),
         "FLOPs need a 'convention'",
     ),

@@ -21,8 +21,7 @@ from harness.recipes.profile import Synthetic
 from harness.store import curve
 from harness.training import checkpoint, distributed
 from harness.training.batch_norm import SynchronisedBatchNorm
-
-from .test_run import config
+from tests.tasks.segmentation.test_train import config
 
 SPREAD = ROOT / "tests/support/distributed_steps.py"
 

@@ -125,7 +125,7 @@ def test_what_is_left_is_reckoned_from_this_start(tmp_path, monkeypatch):
     """A training that goes on near its end does not take what was done before for its own speed."""
     now, seen = [100.0], []
     monkeypatch.setattr(metering, "time", SimpleNamespace(perf_counter=lambda: now[0]))
-    told = metering.Journal(tmp_path, tally := metering.Tally(iteration=30), 40, seen.append)
+    told = metering.Meter(tmp_path, tally := metering.Totals(iteration=30), 40, seen.append)
     for at in (104.0, 106.0):
         now[0] = at
         tally.iteration += 1
@@ -143,11 +143,11 @@ def test_what_lies_apart_takes_no_wait_out_of_the_time(tmp_path, monkeypatch):
         now[0] += 3
         yield tiny_training.batch(0)
 
-    tally = metering.Tally(iteration=6)
-    told = metering.Journal(tmp_path, tally, 8, lambda progress: None)
+    tally = metering.Totals(iteration=6)
+    told = metering.Meter(tmp_path, tally, 8, lambda progress: None)
     told.timed_from = 0
     for batch in told.timed(slow()):
-        with told.apart():
+        with told.excluded_from_throughput():
             now[0] += 7
         now[0] += 1
         tally.iteration += 1

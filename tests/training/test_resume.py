@@ -24,8 +24,7 @@ from harness.tasks.segmentation.train import train
 from harness.training import checkpoint
 from harness.training.__main__ import main as training_command
 from tests.support import tiny_training
-
-from .test_run import config, context, numbers
+from tests.tasks.segmentation.test_train import config, context, numbers
 
 ITERATIONS = 12
 

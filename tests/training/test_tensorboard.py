@@ -11,8 +11,7 @@ from harness.errors import Exit, Interrupted, MissingError
 from harness.store import curve
 from harness.tasks.segmentation.train import build_training, train
 from harness.training import tensorboard
-
-from .test_run import config, context
+from tests.tasks.segmentation.test_train import config, context
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from harness.scheduler.worker import wordless
+from harness.scheduler.worker import describe_silent_exit
 from harness.spec import Spec
 
 Cause = Literal[
@@ -52,7 +52,7 @@ class Retries(Spec):
 
 
 @dataclass(frozen=True)
-class Seen:
+class TaskState:
     """What Slurm says of one array task. `state` in its long form; `reason`: why it waits."""
 
     state: str
@@ -76,7 +76,7 @@ class Seen:
         return self.state == "PENDING" and self.reason == "DependencyNeverSatisfied"
 
 
-def cause_of(seen: Seen | None, *, started: bool, saved: bool, log: str) -> tuple[Cause, str]:
+def cause_of(seen: TaskState | None, *, started: bool, saved: bool, log: str) -> tuple[Cause, str]:
     """(cause, what to tell a person) of an attempt that ended without a result and without an error of its own.
 
     `started`: the job came to life on its node; `saved`: it was asked to stop and did; `log`: the end of Slurm's output.
@@ -106,7 +106,7 @@ def cause_of(seen: Seen | None, *, started: bool, saved: bool, log: str) -> tupl
     said = _DIED.search(log)
     if number or said:  # accounting gives 137 as 9:0, which only srun's own words tell from an exit code
         return "killed", f"killed: {said.group(1)}" if said else f"killed by signal {number}"
-    return "failed", wordless(seen.exit_code)
+    return "failed", describe_silent_exit(seen.exit_code)
 
 
 def _memory_kill(log: str) -> bool:

@@ -30,7 +30,7 @@ _OURS = {  # options of sbatch that the harness sets itself
 Word = Annotated[str, Field(pattern=_WORD)]
 
 
-class Array(Spec):
+class ArrayLimits(Spec):
     """How many jobs go to the controller as one array, and how many of an array's jobs run at once."""
 
     size: Positive = 1000  # never above the cluster's MaxArraySize
@@ -51,7 +51,7 @@ class Cluster(Spec):
     memory: Positive = 4000
     minutes: Positive = 60  # asked for where no stored duration says better
     minutes_limit: Positive = 1440  # never asked for more
-    array: Array = Array()
+    array: ArrayLimits = ArrayLimits()
     device: Literal["cpu", "cuda"] | None = None  # default: cuda with GPUs
     processor: str | None = None  # what latencies hold for, e.g. NVIDIA H200; without it none are measured
     python: str | None = None  # default: the Python of the front end, on a folder that nodes share

@@ -11,7 +11,7 @@ import uuid
 from pathlib import Path
 
 from harness import ROOT, environment
-from harness.files import refused
+from harness.files import output_error
 
 ROOMS = ("harness", "methods")
 
@@ -39,7 +39,7 @@ def snapshot(shelf: Path, root: Path = ROOT) -> Path:
         shutil.rmtree(aside, ignore_errors=True)
         if place.is_dir():  # another front end was faster
             return place
-        raise refused(place, error) from error
+        raise output_error(place, error) from error
     _read_only(place)
     return place
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.errors import MissingError, UserError
-from harness.scheduler.slurm.causes import Seen
+from harness.scheduler.slurm.causes import TaskState
 
 _PATIENCE = 60.0  # seconds a command of Slurm may take before it counts as unanswered
 _WHOLE = {"SLURM_BITSTR_LEN": "0"}  # else sacct cuts the waiting tasks of an array off after 64 characters
@@ -108,7 +108,7 @@ class Controller:
 
     # ---------------------------------------------------------------------------------------------------------- jobs
 
-    def states(self, arrays: Iterable[str], names: Mapping[str, str]) -> dict[str, Seen] | None:
+    def states(self, arrays: Iterable[str], names: Mapping[str, str]) -> dict[str, TaskState] | None:
         """What Slurm says of every task of these arrays, by `ARRAY_INDEX` (or job id), in one question; None: no answer.
 
         `names` are the arrays' job names: numbers start again when a controller loses its memory, names do not.
@@ -121,7 +121,7 @@ class Controller:
         queued = self._from_queue(unknown, names) if unknown else {}
         return None if queued is None else {**found, **queued}
 
-    def _from_queue(self, ids: Sequence[str], names: Mapping[str, str]) -> dict[str, Seen] | None:
+    def _from_queue(self, ids: Sequence[str], names: Mapping[str, str]) -> dict[str, TaskState] | None:
         """From squeue; None where it does not answer."""
         fields = "JobArrayID:.40,Name:.60,State:.30,Reason:.60,exit_code:.20,NodeList:.100"
         question = ["squeue", "--noheader", "--array", "--states=all", f"--Format={fields}", f"--jobs={','.join(ids)}"]
@@ -134,10 +134,10 @@ class Controller:
             task, name, state, reason = columns
             if names.get(task.partition("_")[0]) == name:
                 code = _number(line[190:210])
-                states[task] = Seen(state, reason, code >> 8 & 255, code & 127, line[210:310].strip())
+                states[task] = TaskState(state, reason, code >> 8 & 255, code & 127, line[210:310].strip())
         return states
 
-    def _from_accounting(self, ids: Sequence[str], names: Mapping[str, str]) -> dict[str, Seen] | None:
+    def _from_accounting(self, ids: Sequence[str], names: Mapping[str, str]) -> dict[str, TaskState] | None:
         """From sacct; None where there is no accounting (remembered) or it does not answer."""
         if self._accounts is None and shutil.which("sacct") is None:
             self._accounts = False
@@ -154,7 +154,7 @@ class Controller:
             task, name, state, code, node, reason = (line.split("|") + [""] * 6)[:6]
             if names.get(task.partition("_")[0]) == name:
                 exit_code, _, signal = code.partition(":")
-                seen = Seen(state.split()[0], reason, _number(exit_code), _number(signal), node)
+                seen = TaskState(state.split()[0], reason, _number(exit_code), _number(signal), node)
                 states |= dict.fromkeys(_expanded(task), seen)
         return states
 

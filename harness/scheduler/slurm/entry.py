@@ -24,7 +24,7 @@ def run(folder: str, note: str, minutes: int, restarts: int) -> None:
     save only: that may be a person's scancel, which a requeue would undo.
     """
     if int(os.environ.get("SLURM_PROCID", "0")) > 0:
-        sys.exit(_beside(Path(folder)))
+        sys.exit(_run_other_rank(Path(folder)))
     restart, began = int(os.environ.get("SLURM_RESTART_COUNT", "0")), time.monotonic()
     about = {
         "task": _task(),
@@ -86,7 +86,7 @@ def _write(path: Path, record: dict[str, object]) -> None:
         say(f"not reported: {error}")
 
 
-def _beside(folder: Path) -> int:
+def _run_other_rank(folder: Path) -> int:
     """A distributed job's further processes: they take part and say why they fail; the first one reports and stores."""
     request = Request.read(folder)
     store, stopping = Store(Path(request.results)), []

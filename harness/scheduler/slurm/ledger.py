@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.files import append_json, read_json, refused, write_json
+from harness.files import append_jsonl, output_error, read_json, write_json
 from harness.store.store import Store
 
 
@@ -129,7 +129,7 @@ class Ledger:
             for part in ("arrays", "notes", "slurm"):
                 (folder / part).mkdir(parents=True)
         except OSError as error:
-            raise refused(folder, error) from error
+            raise output_error(folder, error) from error
         return folder
 
     def submissions(self) -> list[Path]:
@@ -164,7 +164,7 @@ class Ledger:
             self.root.mkdir(parents=True, exist_ok=True)
             file = (self.root / "lock").open("w")
         except OSError as error:
-            raise refused(self.root, error) from error
+            raise output_error(self.root, error) from error
         with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -215,14 +215,14 @@ class Ledger:
     def record(self, attempt: Attempt, cause: str, detail: str, *, again: bool, node: str = "") -> None:
         """Writes down how an attempt ended."""
         task = attempt.task if attempt.array.id is not None else ""
-        outcome = Outcome(
+        outcome = AttemptOutcome(
             attempt.array.number, attempt.index, attempt.key, task, cause, detail, node, again, time.time()
         )
-        append_json(attempt.array.folder / "outcomes.jsonl", [asdict(outcome)])
+        append_jsonl(attempt.array.folder / "outcomes.jsonl", [asdict(outcome)])
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AttemptOutcome:
     """A line of the attempt table. `again`: the job was submitted once more."""
 
     array: int

@@ -20,7 +20,7 @@ from harness.yamlfile import Document
 
 
 @dataclass
-class Place:
+class ClusterTarget:
     """A cluster as its file says."""
 
     cluster: Cluster
@@ -28,7 +28,7 @@ class Place:
     controller: Controller
 
     @classmethod
-    def of(cls, path: str) -> Place:
+    def of(cls, path: str) -> ClusterTarget:
         cluster, document = files.load(path)
         return cls(cluster, document, Controller())
 
@@ -62,7 +62,7 @@ def attempts(jobs: Iterable[Job], store: Store) -> dict[str, Attempt]:
     return {job.key: found[job.key] for job in jobs if job.key in found and store.result(job) is None}
 
 
-def whereabouts(jobs: Iterable[Job], store: Store) -> dict[str, str]:
+def queue_states(jobs: Iterable[Job], store: Store) -> dict[str, str]:
     """{key: how it stands in Slurm}, with one question where this machine has Slurm's commands."""
     waiting = {key: a for key, a in attempts(jobs, store).items() if a.array.id is not None}
     if not waiting:
@@ -73,10 +73,10 @@ def whereabouts(jobs: Iterable[Job], store: Store) -> dict[str, str]:
     states = Controller().states(arrays, arrays)
     if states is None:
         return {key: f"submitted to Slurm as {a.task}; the controller does not answer" for key, a in waiting.items()}
-    return {key: _standing(attempt, states) for key, attempt in waiting.items()}
+    return {key: _queue_state(attempt, states) for key, attempt in waiting.items()}
 
 
-def _standing(attempt: Attempt, states) -> str:
+def _queue_state(attempt: Attempt, states) -> str:
     seen = states.get(attempt.task)
     times = sum(attempt.tried.values())
     after = f", after {plural(times, 'attempt')} that failed" if times else ""

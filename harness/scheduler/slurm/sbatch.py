@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import MissingError, UserError
-from harness.files import refused
+from harness.files import output_error
 from harness.jobs.job import Job
 from harness.scheduler.slurm.cluster_file import Cluster
 from harness.scheduler.slurm.controller import Refused, may_help_to_wait
@@ -39,18 +39,18 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Batch:
+class ArrayBatch:
     """Jobs for one array. `after`: each waits for the job at its own place in an earlier batch; or all for `tasks`."""
 
     jobs: Sequence[Job]
     shape: Shape
-    after: Batch | None = None
+    after: ArrayBatch | None = None
     tasks: Sequence[str] = ()
 
 
 def batches(
     jobs: Sequence[Job], shape_of: Callable[[Job], Shape], size: int, queued: Mapping[str, str], done: Collection[str]
-) -> list[Batch]:
+) -> list[ArrayBatch]:
     """Divides jobs into arrays of at most `size`, needed ones first.
 
     `queued`: Slurm's names of jobs already in its queue, by key; `done`: keys that have a result. Jobs that one array's
@@ -59,7 +59,7 @@ def batches(
     here = {job.key for job in jobs}
     waits = {job.key: [key for key in job.needs if key not in done] for job in jobs}
     behind: dict[str, list[Job]] = {}
-    made: list[Batch] = []
+    made: list[ArrayBatch] = []
     first: dict[Shape, list[Job]] = {}
     for job in jobs:
         if not waits[job.key]:
@@ -69,25 +69,27 @@ def batches(
     for shape, members in first.items():
         members.sort(key=lambda job: -len(behind.get(job.key, ())))  # then those with an n-th follower come first
         for start in range(0, len(members), size):
-            batch = Batch(members[start : start + size], shape)
+            batch = ArrayBatch(members[start : start + size], shape)
             made += [batch, *_followers(batch, behind, shape_of)]
     placed = {job.key for batch in made for job in batch.jobs}
     for job in jobs:
         if job.key not in placed:
             tasks = [queued[key] for key in waits[job.key] if key in queued]
-            made.append(Batch([job], shape_of(job), tasks=tasks))
+            made.append(ArrayBatch([job], shape_of(job), tasks=tasks))
     return made
 
 
-def _followers(batch: Batch, behind: Mapping[str, Sequence[Job]], shape_of: Callable[[Job], Shape]) -> Iterator[Batch]:
+def _followers(
+    batch: ArrayBatch, behind: Mapping[str, Sequence[Job]], shape_of: Callable[[Job], Shape]
+) -> Iterator[ArrayBatch]:
     turn = 0
     while row := [behind[job.key][turn] for job in batch.jobs if len(behind.get(job.key, ())) > turn]:
         shapes = [shape_of(job) for job in row]
-        yield Batch(row, shapes[0].covering(shapes), after=batch)
+        yield ArrayBatch(row, shapes[0].covering(shapes), after=batch)
         turn += 1
 
 
-def dependency(batch: Batch, arrays: Mapping[int, Array]) -> str | None:
+def dependency(batch: ArrayBatch, arrays: Mapping[int, Array]) -> str | None:
     """sbatch's --dependency; `arrays` by the identity of the batch they were made from."""
     if batch.after is not None:
         array = arrays[id(batch.after)]
@@ -170,7 +172,7 @@ def hand_over(
         except submitit.core.utils.FailedSubmissionError as error:
             raise Refused(str(error), later=False) from None
         except OSError as error:  # submitit writes its payloads there
-            raise refused(where, error) from error
+            raise output_error(where, error) from error
     return jobs[0].job_id.partition("_")[0]
 
 

@@ -12,12 +12,12 @@ from harness.jobs.job import Job
 from harness.jobs.kinds import KINDS
 from harness.plan.durations import durations
 from harness.scheduler.slurm import sbatch
-from harness.scheduler.slurm.causes import Seen, cause_of, tail
+from harness.scheduler.slurm.causes import TaskState, cause_of, tail
 from harness.scheduler.slurm.cluster_file import Cluster, minutes_for
 from harness.scheduler.slurm.code_snapshot import snapshot
 from harness.scheduler.slurm.controller import Controller, Refused
 from harness.scheduler.slurm.ledger import Array, Attempt, Ledger
-from harness.scheduler.slurm.sbatch import Batch, Shape
+from harness.scheduler.slurm.sbatch import ArrayBatch, Shape
 from harness.scheduler.transport import Event
 from harness.scheduler.worker import Request
 from harness.store.store import Failure, Store
@@ -92,9 +92,9 @@ class Slurm:
     def events(self, timeout: float) -> list[Event]:
         end = self._clock() + (max(timeout, _TICK) if timeout else 0.0)
         while True:
-            self._hear()
+            self._read_notes()
             if self._clock() >= self._ask_at:
-                self._ask()
+                self._poll()
             if self._held and self._clock() >= self._submit_at:
                 with self.ledger.lock():
                     self._submit_held()
@@ -161,7 +161,9 @@ class Slurm:
         else:
             self.refusal = ""
 
-    def _submit_batch(self, folder: Path, number: int, batch: Batch, arrays: Mapping[int, Array], code: Path) -> Array:
+    def _submit_batch(
+        self, folder: Path, number: int, batch: ArrayBatch, arrays: Mapping[int, Array], code: Path
+    ) -> Array:
         keys = [job.key for job in batch.jobs]
         array = Array(folder, number, keys, [self._held[key] for key in keys])
         folders = [self._prepare(job) for job in batch.jobs]
@@ -214,7 +216,7 @@ class Slurm:
                 attempt.array.write()
         return attempt.array.id is not None
 
-    def _hear(self) -> None:
+    def _read_notes(self) -> None:
         """Reads what jobs have reported since the last time."""
         for folder in {attempt.array.folder for attempt in self._attempts.values()}:
             for prefix, restart, what in self.ledger.news(folder):
@@ -263,7 +265,7 @@ class Slurm:
 
     # ------------------------------------------------------------------------------------------------------ asking
 
-    def _ask(self) -> None:
+    def _poll(self) -> None:
         """One question for all jobs, less often while nothing happens."""
         arrays = {attempt.array.id: attempt.array.name for attempt in self._attempts.values() if attempt.array.id}
         before = len(self._attempts), len(self._events)
@@ -271,13 +273,13 @@ class Slurm:
         if states is not None:  # no answer says nothing about the jobs: the controller may be restarting
             order = {key: place for place, key in enumerate(self._jobs)}
             for attempt in sorted(self._attempts.values(), key=lambda a: order[a.key]):  # needed jobs first
-                self._judge(attempt, states.get(attempt.task))
+                self._classify(attempt, states.get(attempt.task))
         moved = before != (len(self._attempts), len(self._events))
         slower = min(self._interval * _BACK_OFF, self._cluster.poll * _SELDOM)
         self._interval = self._cluster.poll if moved else slower
         self._ask_at = self._clock() + self._interval
 
-    def _judge(self, attempt: Attempt, seen: Seen | None) -> None:
+    def _classify(self, attempt: Attempt, seen: TaskState | None) -> None:
         """What Slurm's word on a job means, once its folder has had the time to say more."""
         job = self._jobs[attempt.key]
         if seen is not None and seen.live and not seen.hopeless and not seen.orphaned:
@@ -291,15 +293,15 @@ class Slurm:
             return
         waiting = [key for key in job.needs if self._store.result(self._jobs[key]) is None]
         if waiting:  # it is over because what it needs is: submitted again with that, or after it
-            self._wait(attempt)
+            self._hold(attempt)
             return
         saved = (attempt.ended or {}).get("exit") == Exit.RESUMABLE
         cause, detail = cause_of(seen, started=attempt.started, saved=saved, log=tail(attempt.log))
         if seen is not None and seen.live:
             self.controller.cancel([attempt.task], attempt.array.name)
-        self._over(attempt, cause, detail, seen)
+        self._attempt_ended(attempt, cause, detail, seen)
 
-    def _wait(self, attempt: Attempt) -> None:
+    def _hold(self, attempt: Attempt) -> None:
         with self.ledger.lock():
             latest = self.ledger.open_attempts().get(attempt.key)
             if latest is not None and latest.array.file == attempt.array.file:
@@ -307,12 +309,12 @@ class Slurm:
         self._drop(attempt)
         self._held[attempt.key] = attempt.tried
 
-    def _over(self, attempt: Attempt, cause: str, detail: str, seen: Seen | None) -> None:
+    def _attempt_ended(self, attempt: Attempt, cause: str, detail: str, seen: TaskState | None) -> None:
         """An attempt came to nothing: the job is submitted again, or has failed. Another front end may have been faster."""
         with self.ledger.lock():
             latest = self.ledger.open_attempts().get(attempt.key)
             if latest is None or (latest.array.file, latest.index) != (attempt.array.file, attempt.index):
-                self._overtaken(attempt, latest)
+                self._attempt_superseded(attempt, latest)
                 return
             kind = "preempted" if cause == "interrupted" else cause
             again = self._cluster.retries.left(kind, attempt.tried)
@@ -330,7 +332,7 @@ class Slurm:
                 return
             self._fail(attempt, failure)
 
-    def _overtaken(self, attempt: Attempt, latest: Attempt | None) -> None:
+    def _attempt_superseded(self, attempt: Attempt, latest: Attempt | None) -> None:
         self._drop(attempt)
         if latest is not None and self._in_slurm(latest):
             self._adopt(latest)

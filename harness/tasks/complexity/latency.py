@@ -50,7 +50,7 @@ def timed(forward: Callable[[], object], device: str, repeats: int, *, after: Ca
     return Timing(tuple(times))
 
 
-class Others:
+class CpuContention:
     """How much of the machine's CPU time went to others than this process since the object was made.
 
     A timing taken while others computed is no property of the model; the report says so.

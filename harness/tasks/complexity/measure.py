@@ -63,7 +63,7 @@ def time(config: LatencyConfig, context: Context) -> list[Measurement]:
         peak = latency.peak_bytes(forward, device)
         after(1)
         latency.timed(forward, device, warm_up, after=lambda i: after(1 + i))
-        others = latency.Others()
+        others = latency.CpuContention()
         timing = latency.timed(forward, device, config.repeats, after=lambda i: after(1 + warm_up + i))
     how = "CUDA events" if device == "cuda" else f"{context.threads} thread{'s' * (context.threads != 1)}"
     shown = f"{how}, fp32 without TF32, {config.repeats} passes after {1 + warm_up}"

@@ -43,7 +43,7 @@ def rows_tested(plan: Plan, store: Store) -> tuple[str, dict[str, list[Tested]]]
     UserError where there is none, or where a row has several; MissingError that names the cells that are not trained.
     """
     cells: dict[str, Cell] = {}
-    for cell in (c for c in plan.wanted() if c.measure.kind == "evaluate"):
+    for cell in (c for c in plan.wanted() if c.metric.kind == "evaluate"):
         other = cells.setdefault(cell.row, cell)
         if [job.key for job in other.jobs] != [job.key for job in cell.jobs]:
             raise UserError(f"{cell.table.id} is tested in several columns; choose one (--columns {other.column})")

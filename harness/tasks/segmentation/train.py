@@ -27,7 +27,7 @@ from harness.training import checkpoint, distributed, tensorboard
 from harness.training.batch_norm import set_batch_norm
 from harness.training.loop import Training
 from harness.training.memory import explain_out_of_memory
-from harness.training.metering import WARM_UP, Tally
+from harness.training.metering import WARM_UP, Totals
 from harness.training.optim import build_optimizer, learning_rate_factor
 from harness.training.precision import Precision, only_repeatable_algorithms
 from harness.training.random_state import seed_everything
@@ -171,7 +171,7 @@ def _losses(model: Segmentor, recipe: Recipe) -> distributed.Losses:
 
 def _identity(config: TrainConfig, iterations: int, cache: Path) -> Mapping[str, Any]:
     """What a checkpoint must agree in to be gone on from: configuration, length, processes and code."""
-    entries = registry.reached(config.model.name, config.model.options, config.model.kind)
+    entries = registry.dependencies(config.model.name, config.model.options, config.model.kind)
     sources = Code(cache)
     modules = [*KINDS["train"].modules(config), *(entry.module for entry in entries)]
     code = sources.closure(modules, {entry.module: entry.file for entry in entries})
@@ -184,7 +184,7 @@ def _identity(config: TrainConfig, iterations: int, cache: Path) -> Mapping[str,
     }
 
 
-def _measurements(tally: Tally, losses: list[float], device: str) -> list[Measurement]:
+def _measurements(tally: Totals, losses: list[float], device: str) -> list[Measurement]:
     last = losses[-FINAL_LOSS_OVER:]
     memory = "torch allocator" if device == "cuda" else "resident memory of the process"
     timed = f"wall time without checkpoints and the first {WARM_UP} iterations"

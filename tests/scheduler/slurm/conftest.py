@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.slurm_machine import Bench, Cluster, bench_in, raised
+from tests.support.slurm_machine import Cluster, SlurmBench, bench_in, raised
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, cluster: Cluster) -> Iterator[Bench]:
+def bench(tmp_path: Path, cluster: Cluster) -> Iterator[SlurmBench]:
     made = bench_in(tmp_path, cluster.environ)
     yield made
     made.close()

@@ -18,7 +18,7 @@ from harness.scheduler.slurm.ledger import Ledger
 from harness.scheduler.worker import busy
 from harness.store.store import Store
 from harness.table.recipes import profile
-from tests.support.fake_slurm import Front, Pretend, job
+from tests.support.fake_slurm import FakeSlurm, SlurmFrontEnd, job
 
 DAY = 86400.0
 NOW = 1.79e9
@@ -38,18 +38,18 @@ def wild() -> Iterator[float]:
     return itertools.cycle([NOW, NOW + 365 * DAY, NOW - 3650 * DAY, NOW + DAY, 1.0])
 
 
-def story(root: Path, slurm: Pretend) -> tuple[object, ...]:
+def story(root: Path, slurm: FakeSlurm) -> tuple[object, ...]:
     """Two trainings with their evaluations, a node that fails, a preemption, and a second front end that takes over."""
     trains = [job(f"t{i}", "train") for i in range(2)]
     tests = [job(f"e{i}", "evaluate", t) for i, t in enumerate(trains)]
-    front = Front(root, slurm)
+    front = SlurmFrontEnd(root, slurm)
     front.start(*trains, *tests)
     slurm.begin(trains[0])
     slurm.begin(trains[1])
     slurm.end(trains[0], "NODE_FAIL", node="n1")
     slurm.end(tests[0], "CANCELLED", reason="DependencyNeverSatisfied")
     said = front.after(60)
-    other = Front(root, slurm)
+    other = SlurmFrontEnd(root, slurm)
     other.start(*trains, *tests)
     slurm.save(trains[1], requeued=True, cause="timeout")
     slurm.begin(trains[1], restart=1)
@@ -74,7 +74,7 @@ def test_a_story_is_the_same_by_any_clock(
         ticks = made()
         with monkeypatch.context() as patched:
             patched.setattr(time, "time", lambda ticks=ticks: next(ticks))
-            told.append(story(tmp_path / made.__name__, Pretend()))
+            told.append(story(tmp_path / made.__name__, FakeSlurm()))
     assert told[0] == told[1]
     assert {state for _, state, _ in told[0][0]} == {"started", "retried", "done"}
 
@@ -107,8 +107,8 @@ def test_a_running_job_is_told_by_its_lock(tmp_path: Path, monkeypatch: pytest.M
 
 def test_waiting_times_are_those_of_the_shared_folder(tmp_path: Path):
     """Nodes may think that it is another day."""
-    slurm, a = Pretend(), job("a")
-    front = Front(tmp_path, slurm)
+    slurm, a = FakeSlurm(), job("a")
+    front = SlurmFrontEnd(tmp_path, slurm)
     front.start(a)
     slurm.note(slurm.task(a), 0, "started", time=NOW + 30 * DAY)
     array = slurm.submitted[0][0]

@@ -10,13 +10,13 @@ import pytest
 
 from harness.errors import Exit
 from harness.files import read_json
-from tests.support.slurm_machine import Bench, Cluster, until
+from tests.support.slurm_machine import Cluster, SlurmBench, until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 
 @pytest.fixture
-def tables(bench: Bench) -> list[object]:
+def tables(bench: SlurmBench) -> list[object]:
     counts = bench.counts(
         hungry=("hungry", {"mib": 1700}),
         endless=("endless", {"marks": str(bench.marks)}),
@@ -27,7 +27,7 @@ def tables(bench: Bench) -> list[object]:
     return [bench.trainings(iterations=40), counts, "--profile", "scenes", "--seeds", 4, "--no-figures"]
 
 
-def running(bench: Bench, kind: str = "train") -> list[dict]:
+def running(bench: SlurmBench, kind: str = "train") -> list[dict]:
     """Reports of trainings that are some steps under way, each with its progress."""
     folders = {}
     for file in bench.results.glob(f"jobs/{kind}/*/*/progress.json"):
@@ -41,7 +41,7 @@ def job_of(note: dict) -> str:
     return (Path(note["folder"]) / "job.json").read_text()
 
 
-def test_every_number_is_that_of_the_undisturbed_run(bench: Bench, cluster: Cluster, tables: list[object]):
+def test_every_number_is_that_of_the_undisturbed_run(bench: SlurmBench, cluster: Cluster, tables: list[object]):
     file = bench.file("retries: {killed: 1}\n")
     front = bench.start("run", *tables, "--on", file)
     until(lambda: len(running(bench)) == 4 or front.poll() is not None, "four trainings under way")

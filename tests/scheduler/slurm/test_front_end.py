@@ -13,20 +13,20 @@ from harness.errors import Exit, MissingError, UserError
 from harness.scheduler.slurm import remote
 from harness.scheduler.slurm.controller import Controller, Refused, may_help_to_wait
 from harness.store.store import Failure
-from tests.support.fake_slurm import Front, Pretend, job
+from tests.support.fake_slurm import FakeSlurm, SlurmFrontEnd, job
 
 
 @pytest.fixture
-def slurm() -> Pretend:
-    return Pretend()
+def slurm() -> FakeSlurm:
+    return FakeSlurm()
 
 
 @pytest.fixture
-def front(tmp_path: Path, slurm: Pretend) -> Front:
-    return Front(tmp_path, slurm)
+def front(tmp_path: Path, slurm: FakeSlurm) -> SlurmFrontEnd:
+    return SlurmFrontEnd(tmp_path, slurm)
 
 
-def test_a_good_job_is_told_as_started_and_done(front: Front, slurm: Pretend):
+def test_a_good_job_is_told_as_started_and_done(front: SlurmFrontEnd, slurm: FakeSlurm):
     a = job("a")
     front.start(a)
     slurm.begin(a)
@@ -37,7 +37,7 @@ def test_a_good_job_is_told_as_started_and_done(front: Front, slurm: Pretend):
     assert slurm.questions == 0  # files said it all
 
 
-def test_a_jobs_own_error_is_final(front: Front, slurm: Pretend):
+def test_a_jobs_own_error_is_final(front: SlurmFrontEnd, slurm: FakeSlurm):
     a = job("a")
     front.start(a)
     slurm.begin(a)
@@ -60,7 +60,7 @@ ENDS = [
 
 @pytest.mark.parametrize(("state", "about", "cause", "times"), ENDS, ids=[f"{e[2]}-{e[0]}" for e in ENDS])
 def test_every_end_has_a_cause_and_a_bound(
-    front: Front, slurm: Pretend, state: str, about: dict, cause: str, times: int
+    front: SlurmFrontEnd, slurm: FakeSlurm, state: str, about: dict, cause: str, times: int
 ):
     a = job("a")
     front.start(a)
@@ -74,7 +74,7 @@ def test_every_end_has_a_cause_and_a_bound(
     assert front.store.failure(a).cause == cause
 
 
-def test_more_memory_after_the_host_ran_out_of_it(front: Front, slurm: Pretend):
+def test_more_memory_after_the_host_ran_out_of_it(front: SlurmFrontEnd, slurm: FakeSlurm):
     a = job("a")
     front.start(a)
     slurm.begin(a)
@@ -84,7 +84,7 @@ def test_more_memory_after_the_host_ran_out_of_it(front: Front, slurm: Pretend):
     assert [shape.memory for _, shape, _ in slurm.submitted] == [4000, 8000]
 
 
-def test_what_never_started_is_tried_again_and_explained(front: Front, slurm: Pretend):
+def test_what_never_started_is_tried_again_and_explained(front: SlurmFrontEnd, slurm: FakeSlurm):
     a = job("a")
     front.start(a)
     for _ in range(3):
@@ -94,7 +94,7 @@ def test_what_never_started_is_tried_again_and_explained(front: Front, slurm: Pr
     assert "shared with the nodes" in front.store.failure(a).message
 
 
-def test_a_job_that_waits_for_what_will_never_come_is_taken_back(front: Front, slurm: Pretend):
+def test_a_job_that_waits_for_what_will_never_come_is_taken_back(front: SlurmFrontEnd, slurm: FakeSlurm):
     a = job("a")
     front.start(a)
     slurm.end(a, "PENDING", reason="PartitionTimeLimit")
@@ -103,7 +103,7 @@ def test_a_job_that_waits_for_what_will_never_come_is_taken_back(front: Front, s
     assert front.table()[0] == ("never started", True)
 
 
-def test_a_job_that_requeued_itself_goes_on(front: Front, slurm: Pretend):
+def test_a_job_that_requeued_itself_goes_on(front: SlurmFrontEnd, slurm: FakeSlurm):
     a = job("a")
     front.start(a)
     slurm.begin(a)
@@ -116,7 +116,7 @@ def test_a_job_that_requeued_itself_goes_on(front: Front, slurm: Pretend):
     assert len(slurm.submitted) == 1
 
 
-def test_a_preempted_job_that_slurm_cancels_is_submitted_again(front: Front, slurm: Pretend):
+def test_a_preempted_job_that_slurm_cancels_is_submitted_again(front: SlurmFrontEnd, slurm: FakeSlurm):
     a = job("a")
     front.start(a)
     slurm.begin(a)
@@ -126,7 +126,7 @@ def test_a_preempted_job_that_slurm_cancels_is_submitted_again(front: Front, slu
     assert len(slurm.submitted) == 2
 
 
-def test_a_silent_controller_says_nothing_about_jobs(front: Front, slurm: Pretend):
+def test_a_silent_controller_says_nothing_about_jobs(front: SlurmFrontEnd, slurm: FakeSlurm):
     a = job("a")
     front.start(a)
     slurm.begin(a)
@@ -135,7 +135,7 @@ def test_a_silent_controller_says_nothing_about_jobs(front: Front, slurm: Preten
     assert front.slurm.active()
 
 
-def test_a_forgotten_job_is_lost_only_after_a_while(front: Front, slurm: Pretend):
+def test_a_forgotten_job_is_lost_only_after_a_while(front: SlurmFrontEnd, slurm: FakeSlurm):
     a = job("a")
     front.start(a)
     slurm.tasks.clear()
@@ -143,7 +143,7 @@ def test_a_forgotten_job_is_lost_only_after_a_while(front: Front, slurm: Pretend
     assert front.after(120) == [("a", "retried", "lost")]
 
 
-def test_a_result_counts_whatever_slurm_says(front: Front, slurm: Pretend):
+def test_a_result_counts_whatever_slurm_says(front: SlurmFrontEnd, slurm: FakeSlurm):
     a = job("a")
     front.start(a)
     slurm.finish(front.store, a)
@@ -154,7 +154,7 @@ def test_a_result_counts_whatever_slurm_says(front: Front, slurm: Pretend):
 # ---------------------------------------------------------------------------------------------------------- dependencies
 
 
-def test_an_evaluation_waits_for_its_own_training(front: Front, slurm: Pretend):
+def test_an_evaluation_waits_for_its_own_training(front: SlurmFrontEnd, slurm: FakeSlurm):
     trains = [job(f"t{i}", "train") for i in range(3)]
     tests = [job(f"e{i}", "evaluate", t) for i, t in enumerate(trains)]
     front.start(*trains, *tests)
@@ -165,7 +165,7 @@ def test_an_evaluation_waits_for_its_own_training(front: Front, slurm: Pretend):
     assert [tests[i].key for i in range(3)] == second.keys
 
 
-def test_a_training_with_several_evaluations(front: Front, slurm: Pretend):
+def test_a_training_with_several_evaluations(front: SlurmFrontEnd, slurm: FakeSlurm):
     lone, rich = job("lone", "train"), job("rich", "train")
     tests = [job("e1", "evaluate", rich), job("e2", "evaluate", rich), job("e3", "evaluate", lone)]
     front.start(lone, rich, *tests)
@@ -175,7 +175,7 @@ def test_a_training_with_several_evaluations(front: Front, slurm: Pretend):
     assert (third.keys, single) == ([tests[1].key], f"afterok:{first.id}_0")
 
 
-def test_evaluations_of_a_failed_training_are_skipped(front: Front, slurm: Pretend):
+def test_evaluations_of_a_failed_training_are_skipped(front: SlurmFrontEnd, slurm: FakeSlurm):
     t, e = job("t", "train"), None
     e = job("e", "evaluate", t)
     front.start(t, e)
@@ -186,7 +186,7 @@ def test_evaluations_of_a_failed_training_are_skipped(front: Front, slurm: Prete
     assert front.slurm.ledger.open_attempts() == {}
 
 
-def test_evaluations_follow_a_training_that_is_submitted_again(front: Front, slurm: Pretend):
+def test_evaluations_follow_a_training_that_is_submitted_again(front: SlurmFrontEnd, slurm: FakeSlurm):
     t = job("t", "train")
     e = job("e", "evaluate", t)
     front.start(t, e)
@@ -203,7 +203,7 @@ def test_evaluations_follow_a_training_that_is_submitted_again(front: Front, slu
     assert {s for s in front.after(60) if s[1] == "done"} == {("t", "done", ""), ("e", "done", "")}
 
 
-def test_an_evaluation_that_started_too_early_is_not_blamed(front: Front, slurm: Pretend):
+def test_an_evaluation_that_started_too_early_is_not_blamed(front: SlurmFrontEnd, slurm: FakeSlurm):
     """Slurm takes a dependency on a job it has forgotten for one that is met."""
     t = job("t", "train")
     e = job("e", "evaluate", t)
@@ -219,11 +219,11 @@ def test_an_evaluation_that_started_too_early_is_not_blamed(front: Front, slurm:
 # ------------------------------------------------------------------------------------------------------ several front ends
 
 
-def test_a_second_front_end_follows_what_the_first_submitted(front: Front, slurm: Pretend):
+def test_a_second_front_end_follows_what_the_first_submitted(front: SlurmFrontEnd, slurm: FakeSlurm):
     a, b = job("a"), job("b")
     front.start(a, b)
     slurm.begin(a)
-    other = Front(front.store.root, slurm)
+    other = SlurmFrontEnd(front.store.root, slurm)
     other.start(a, b)
     assert len(slurm.submitted) == 1
     slurm.finish(front.store, a)
@@ -231,10 +231,10 @@ def test_a_second_front_end_follows_what_the_first_submitted(front: Front, slurm
     assert [s for s in front.after(1) if s[1] == "done"] == [s for s in other.after(1) if s[1] == "done"]
 
 
-def test_two_front_ends_submit_a_dead_job_once(front: Front, slurm: Pretend):
+def test_two_front_ends_submit_a_dead_job_once(front: SlurmFrontEnd, slurm: FakeSlurm):
     a = job("a")
     front.start(a)
-    other = Front(front.store.root, slurm)
+    other = SlurmFrontEnd(front.store.root, slurm)
     other.start(a)
     slurm.begin(a)
     slurm.end(a, "NODE_FAIL")
@@ -246,33 +246,33 @@ def test_two_front_ends_submit_a_dead_job_once(front: Front, slurm: Pretend):
     assert ("a", "done", "") in other.after(30)
 
 
-def test_a_front_end_that_died_inside_sbatch(front: Front, slurm: Pretend):
+def test_a_front_end_that_died_inside_sbatch(front: SlurmFrontEnd, slurm: FakeSlurm):
     a = job("a")
     front.start(a)
     array = slurm.submitted[0][0]
     array.id = None  # it never learned the number
     array.write()
-    other = Front(front.store.root, slurm)
+    other = SlurmFrontEnd(front.store.root, slurm)
     other.start(a)
     assert len(slurm.submitted) == 1
     slurm.finish(front.store, a)
     assert ("a", "done", "") in other.after(5)
 
 
-def test_a_front_end_that_died_before_sbatch(front: Front, slurm: Pretend):
+def test_a_front_end_that_died_before_sbatch(front: SlurmFrontEnd, slurm: FakeSlurm):
     a = job("a")
     front.start(a)
     array = slurm.submitted[0][0]
     array.id = None
     array.write()
     slurm.names.clear()
-    other = Front(front.store.root, slurm)
+    other = SlurmFrontEnd(front.store.root, slurm)
     other.start(a)
     assert len(slurm.submitted) == 2
 
 
 def test_a_front_end_that_dies_while_it_calls_an_attempt_over(
-    front: Front, slurm: Pretend, monkeypatch: pytest.MonkeyPatch
+    front: SlurmFrontEnd, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ):
     """The cause is there all the same, and the job is not run again unasked."""
     a = job("a")
@@ -289,12 +289,12 @@ def test_a_front_end_that_dies_while_it_calls_an_attempt_over(
     assert front.store.failure(a).cause == "cancelled"
 
 
-def test_what_failed_while_nobody_looked_is_repeated_when_asked(front: Front, slurm: Pretend):
+def test_what_failed_while_nobody_looked_is_repeated_when_asked(front: SlurmFrontEnd, slurm: FakeSlurm):
     a = job("a")
     front.start(a)
     slurm.begin(a)
     slurm.err(front.store, a)
-    other = Front(front.store.root, slurm)
+    other = SlurmFrontEnd(front.store.root, slurm)
     other.start(a)  # as with --retry-failed
     assert len(slurm.submitted) == 2
     assert other.table() == [("exception", True)]
@@ -303,7 +303,7 @@ def test_what_failed_while_nobody_looked_is_repeated_when_asked(front: Front, sl
     assert ("a", "done", "") in other.after(30)
 
 
-def test_ctrl_c_leaves_the_jobs_alone(front: Front, slurm: Pretend):
+def test_ctrl_c_leaves_the_jobs_alone(front: SlurmFrontEnd, slurm: FakeSlurm):
     front.start(job("a"))
     front.slurm.stop()
     assert not front.slurm.active()
@@ -311,7 +311,7 @@ def test_ctrl_c_leaves_the_jobs_alone(front: Front, slurm: Pretend):
 
 
 def test_what_an_absent_controller_did_not_cancel_is_not_called_cancelled(
-    front: Front, slurm: Pretend, monkeypatch: pytest.MonkeyPatch
+    front: SlurmFrontEnd, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ):
     class Away(Controller):
         def require(self) -> None: ...
@@ -329,7 +329,7 @@ def test_what_an_absent_controller_did_not_cancel_is_not_called_cancelled(
 # ------------------------------------------------------------------------------------------------------------ refusals
 
 
-def test_a_full_quota_is_waited_for(front: Front, slurm: Pretend):
+def test_a_full_quota_is_waited_for(front: SlurmFrontEnd, slurm: FakeSlurm):
     a = job("a")
     slurm.refusal = Refused("Job violates accounting/QOS policy (QOSMaxSubmitJobPerUserLimit)", later=True)
     front.start(a)
@@ -343,7 +343,9 @@ def test_a_full_quota_is_waited_for(front: Front, slurm: Pretend):
     assert front.slurm.ledger.open_attempts().keys() == {a.key}
 
 
-def test_leaving_says_what_slurm_did_not_take(front: Front, slurm: Pretend, capsys: pytest.CaptureFixture[str]):
+def test_leaving_says_what_slurm_did_not_take(
+    front: SlurmFrontEnd, slurm: FakeSlurm, capsys: pytest.CaptureFixture[str]
+):
     jobs = [job("a"), job("b")]
     plan = {made.key: made for made in jobs}
     slurm.refusal = Refused("QOSMaxSubmitJobPerUserLimit", later=True)
@@ -352,12 +354,12 @@ def test_leaving_says_what_slurm_did_not_take(front: Front, slurm: Pretend, caps
     assert "0 of 2 jobs with Slurm" in said
     assert "QOSMaxSubmitJobPerUserLimit" in said
     slurm.refusal = None
-    again = Front(front.store.root, slurm)
+    again = SlurmFrontEnd(front.store.root, slurm)
     assert detach(again.slurm, jobs, plan) == Exit.OK
     assert "2 jobs with Slurm" in capsys.readouterr().out
 
 
-def test_a_refusal_for_good_is_told(front: Front, slurm: Pretend):
+def test_a_refusal_for_good_is_told(front: SlurmFrontEnd, slurm: FakeSlurm):
     slurm.refusal = Refused("Invalid account", later=False)
     with pytest.raises(UserError, match="Invalid account"):
         front.start(job("a"))
@@ -368,9 +370,9 @@ def test_a_refusal_for_good_is_told(front: Front, slurm: Pretend):
     ("message", "later"),
     [
         ("Unable to contact slurm controller (connect failure)", True),
-        ("Batch job submission failed: Job violates accounting/QOS policy (QOSMaxSubmitJobPerUserLimit)", True),
+        ("ArrayBatch job submission failed: Job violates accounting/QOS policy (QOSMaxSubmitJobPerUserLimit)", True),
         ("Slurm temporarily unable to accept job, sleeping and retrying", True),
-        ("Batch job submission failed: Invalid account or account/partition combination specified", False),
+        ("ArrayBatch job submission failed: Invalid account or account/partition combination specified", False),
         ("Requested time limit is invalid (missing or exceeds some limit)", False),
     ],
 )
@@ -381,7 +383,7 @@ def test_which_refusals_pass(message: str, later: bool):
 # ----------------------------------------------------------------------------------------------------------- questions
 
 
-def test_one_question_for_all_jobs_and_seldom(front: Front, slurm: Pretend):
+def test_one_question_for_all_jobs_and_seldom(front: SlurmFrontEnd, slurm: FakeSlurm):
     jobs = [job(f"j{i}") for i in range(500)]
     front.start(*jobs)
     for made in jobs:
@@ -391,7 +393,7 @@ def test_one_question_for_all_jobs_and_seldom(front: Front, slurm: Pretend):
     assert slurm.questions <= 20  # nothing happens: once a minute at last
 
 
-def test_stale_traces_of_an_earlier_attempt_are_gone(front: Front, slurm: Pretend):
+def test_stale_traces_of_an_earlier_attempt_are_gone(front: SlurmFrontEnd, slurm: FakeSlurm):
     a = job("a")
     front.store.fail(a, Failure("exception", "long ago"))
     front.start(a)

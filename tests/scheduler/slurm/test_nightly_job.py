@@ -13,7 +13,7 @@ import yaml
 
 from harness import ROOT
 from harness.store.nights import History
-from tests.support.slurm_machine import Bench, Cluster, until
+from tests.support.slurm_machine import Cluster, SlurmBench, until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 EXAMPLE = (ROOT / "slurm/crontab.example").read_text().splitlines()
@@ -59,7 +59,7 @@ def night(cluster: Cluster, checkout: Path, command: str, *scron: str) -> tuple[
     return cluster(*show), (checkout / f"nightly-{number}.log").read_text()
 
 
-def test_a_night_from_a_crontab_s_line_to_its_page_and_exit_code(bench: Bench, cluster: Cluster, checkout: Path):
+def test_a_night_from_a_crontab_s_line_to_its_page_and_exit_code(bench: SlurmBench, cluster: Cluster, checkout: Path):
     """Two nights: all is well; then a golden curve differs, which Slurm is told by the exit code."""
     (bench.marks / "go").touch()
     (_, cron), (_, scrontab) = lines()

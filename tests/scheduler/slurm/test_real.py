@@ -16,7 +16,7 @@ import pytest
 from harness import ROOT
 from harness.errors import Exit
 from harness.files import read_json
-from tests.support.slurm_machine import Bench, Cluster, bench_in, raised, until
+from tests.support.slurm_machine import Cluster, SlurmBench, bench_in, raised, until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
@@ -45,7 +45,7 @@ def test_what_is_edited_meanwhile_does_not_reach_queued_jobs(tmp_path: Path, clu
     assert bench.numbers() == bench.numbers(local)
 
 
-def test_cancel_takes_back_its_own_and_nothing_else(bench: Bench, cluster: Cluster):
+def test_cancel_takes_back_its_own_and_nothing_else(bench: SlurmBench, cluster: Cluster):
     foreign = cluster("sbatch", "--parsable", "--hold", "--wrap", "true", "--output=/dev/null").strip()
     table = bench.counts(
         one=("waits", {"marks": str(bench.marks)}), other=("waits", {"marks": str(bench.marks), "name": "b"})
@@ -66,7 +66,7 @@ def test_cancel_takes_back_its_own_and_nothing_else(bench: Bench, cluster: Clust
     cluster("scancel", foreign)
 
 
-def test_the_doctor_sends_a_job(bench: Bench):
+def test_the_doctor_sends_a_job(bench: SlurmBench):
     table = bench("doctor", "--on", bench.file("gpus: 2\ndevice: cpu\n"))
     assert "sees the results folder" in table
     assert "the same versions as here" in table
@@ -74,7 +74,7 @@ def test_the_doctor_sends_a_job(bench: Bench):
     assert re.search("(sacct tells|no accounting: squeue and the results folder tell) what becomes of jobs", table)
 
 
-def test_a_training_on_two_nodes_is_that_of_two_processes(bench: Bench, cluster: Cluster):
+def test_a_training_on_two_nodes_is_that_of_two_processes(bench: SlurmBench, cluster: Cluster):
     """Data parallel over Slurm's tasks: the same curve as torchrun's, measured once. Beside it one whose second process
     runs out of memory: that is told as the cause, not what srun then does to the first; and it is final."""
     (bench.marks / "go").touch()
@@ -118,11 +118,11 @@ def test_preemption_that_cancels(tmp_path: Path, tmp_path_factory: pytest.TempPa
         assert len(losses(result.folder)) == 30
 
 
-def progress(bench: Bench) -> list[Path]:
+def progress(bench: SlurmBench) -> list[Path]:
     return list(bench.results.glob("jobs/train/*/*/progress.json"))
 
 
-def test_ctrl_c_leaves_the_queue_alone(bench: Bench, cluster: Cluster):
+def test_ctrl_c_leaves_the_queue_alone(bench: SlurmBench, cluster: Cluster):
     table = bench.counts(one=("waits", {"marks": str(bench.marks), "name": "c"}))
     front = bench.start("run", table, "--profile", "scenes", "--on", bench.file())
     until(lambda: bench.notes("started"), "the job under way")

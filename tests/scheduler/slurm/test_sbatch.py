@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from harness import ROOT
 from harness.errors import UserError
-from harness.scheduler.slurm.causes import Retries, Seen, cause_of
+from harness.scheduler.slurm.causes import Retries, TaskState, cause_of
 from harness.scheduler.slurm.cluster_file import Cluster
 from harness.scheduler.slurm.code_snapshot import snapshot
 from harness.scheduler.slurm.controller import Controller, _expanded
@@ -154,8 +154,8 @@ def test_the_queue_is_read_and_strangers_with_our_numbers_are_not(tools):
     controller = Controller(_accounts=False)
     states = controller.states(["7", "8"], {"7": "ours", "8": "ours, too"})
     assert states == {
-        "7_0": Seen("RUNNING", "None", 0, 0, "n1"),
-        "7_1": Seen("FAILED", "NonZeroExitCode", 137, 0, "n1"),
+        "7_0": TaskState("RUNNING", "None", 0, 0, "n1"),
+        "7_1": TaskState("FAILED", "NonZeroExitCode", 137, 0, "n1"),
     }
     assert "--jobs=7,8" in (root / "squeue.called").read_text()
     assert controller.questions == 1
@@ -221,7 +221,7 @@ def test_where_accounting_is_off_the_queue_is_asked_and_accounting_no_more(tools
     (root / "bin/sacct").write_text("#!/bin/sh\necho Slurm accounting storage is disabled >&2\nexit 1\n")
     controller = Controller()
     for _ in range(3):
-        assert controller.states(["7"], {"7": "ours"}) == {"7": Seen("PENDING", "Priority", 0, 0, "n1")}
+        assert controller.states(["7"], {"7": "ours"}) == {"7": TaskState("PENDING", "Priority", 0, 0, "n1")}
     assert controller.questions == 4
 
 
@@ -233,7 +233,7 @@ def test_no_answer_is_no_answer(tools):
 
 def test_accounting_loses_the_signal_and_srun_tells_it():
     """sacct prints exit code 137 as 9:0."""
-    seen = Seen("FAILED", exit_code=9)
+    seen = TaskState("FAILED", exit_code=9)
     assert cause_of(seen, started=True, saved=False, log="srun: error: n1: task 0: Killed\n") == (
         "killed",
         "killed: Killed",
@@ -250,7 +250,7 @@ def test_accounting_loses_the_signal_and_srun_tells_it():
     ],
 )
 def test_the_log_tells_memory_from_murder(log: str, cause: str):
-    assert cause_of(Seen("FAILED", "", 137), started=True, saved=False, log=log)[0] == cause
+    assert cause_of(TaskState("FAILED", "", 137), started=True, saved=False, log=log)[0] == cause
 
 
 def test_every_cause_has_its_bound():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import Exit
-from tests.support.slurm_machine import Bench, Cluster, until
+from tests.support.slurm_machine import Cluster, SlurmBench, until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.slow]
         ("nodes: 9\ncpus: 64\n", "2 errors"),
     ],
 )
-def test_what_a_cluster_lacks_is_said_before_anything_is_submitted(bench: Bench, text: str, said: str):
+def test_what_a_cluster_lacks_is_said_before_anything_is_submitted(bench: SlurmBench, text: str, said: str):
     told = bench(
         "run", bench.counts(one=("good", {})), "--profile", "scenes", "--on", bench.file(text), code=Exit.INPUT
     )
@@ -31,14 +31,14 @@ def test_what_a_cluster_lacks_is_said_before_anything_is_submitted(bench: Bench,
     assert not (bench.results / "slurm").exists()
 
 
-def test_an_unknown_partition_is_said_with_those_that_there_are(bench: Bench):
+def test_an_unknown_partition_is_said_with_those_that_there_are(bench: SlurmBench):
     file = bench.file()
     file.write_text(file.read_text().replace("partition: main", "partition: mian"))
     told = bench("doctor", "--on", file, code=Exit.INPUT)
     assert "has no partition 'mian'. Did you mean 'main'? Partitions are: main, urgent" in told
 
 
-def test_a_folder_that_nodes_do_not_see(bench: Bench, cluster: Cluster):
+def test_a_folder_that_nodes_do_not_see(bench: SlurmBench, cluster: Cluster):
     """The node's own mounts hide the results folder: the doctor says so, and a run fails with that as its cause."""
     bench.results.mkdir()
     cluster.blind("n4", bench.results)
@@ -57,7 +57,7 @@ def test_a_folder_that_nodes_do_not_see(bench: Bench, cluster: Cluster):
 
 
 @pytest.fixture
-def small(bench: Bench) -> Iterator[Path]:
+def small(bench: SlurmBench) -> Iterator[Path]:
     """A results folder of 12 MiB."""
     bench.results.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", bench.results], capture_output=True)
@@ -67,7 +67,7 @@ def small(bench: Bench) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", bench.results], check=True)
 
 
-def test_a_full_disk_loses_nothing(bench: Bench, small: Path):
+def test_a_full_disk_loses_nothing(bench: SlurmBench, small: Path):
     """It fills up while a job runs: front end and job say so, what was measured stays, and with room it goes on."""
     table = bench.counts(one=("waits", {"marks": str(bench.marks)}), other=("good", {}))
     arguments = ["run", table, "--profile", "scenes", "--on", bench.file(), "--no-figures"]

@@ -51,11 +51,11 @@ def test_peak_memory_of_a_layer_leaves_out_input_and_weights():
 
 def test_share_of_others_leaves_out_this_process_and_short_times(monkeypatch):
     clock = iter([(100.0, 200.0, 10.0), (106.0, 210.0, 12.0), (100.0, 200.0, 10.0), (100.5, 200.5, 10.0)])
-    monkeypatch.setattr(latency.Others, "_read", staticmethod(lambda: next(clock)))
-    assert latency.Others().percent() == 40.0  # 6 s of 10 s were used, 2 s by this process
-    assert latency.Others().percent() is None
-    monkeypatch.setattr(latency.Others, "_read", staticmethod(lambda: None))
-    assert latency.Others().percent() is None
+    monkeypatch.setattr(latency.CpuContention, "_read", staticmethod(lambda: next(clock)))
+    assert latency.CpuContention().percent() == 40.0  # 6 s of 10 s were used, 2 s by this process
+    assert latency.CpuContention().percent() is None
+    monkeypatch.setattr(latency.CpuContention, "_read", staticmethod(lambda: None))
+    assert latency.CpuContention().percent() is None
 
 
 def test_timed_runs_as_often_as_asked_and_interpolates_quantiles():

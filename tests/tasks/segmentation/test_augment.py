@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data.layout import IGNORE
-from harness.data.loader import MEAN, STD
 from harness.recipes.segmentation import Augmentation
 from harness.tasks.segmentation import augment as T
-from harness.tasks.segmentation.loader import normalise
+from harness.tasks.segmentation.loader import MEAN, STD, normalise
 
 sides = st.integers(4, 70)
 images = st.tuples(sides, sides, st.integers(0, 2**32 - 1))

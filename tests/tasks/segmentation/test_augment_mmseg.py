@@ -12,9 +12,8 @@ import torch
 from harness.data.annotations.label_maps import LabelReader, read_pair
 from harness.data.files import pairs
 from harness.data.layout import Root
-from harness.data.loader import MEAN, STD
 from harness.tasks.segmentation import augment as T
-from harness.tasks.segmentation.loader import normalise
+from harness.tasks.segmentation.loader import MEAN, STD, normalise
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

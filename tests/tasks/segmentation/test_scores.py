@@ -19,9 +19,8 @@ from harness.store import curve
 from harness.tasks.segmentation.evaluate import confusion_of, measurements
 from harness.tasks.segmentation.train import build_training, train
 from harness.training import checkpoint, distributed, random_state
-
-from .test_distributed import free_port, trained
-from .test_run import config, context, numbers
+from tests.tasks.segmentation.test_train import config, context, numbers
+from tests.training.test_distributed import free_port, trained
 
 
 @pytest.fixture(scope="module")
