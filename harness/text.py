@@ -1,6 +1,90 @@
-"""Durations and counts as text."""
+"""Text for people: durations, counts, numbers with the digits that a paper prints, and foreign text made safe to show."""
 
 from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
+
+_SPECIAL = re.compile(r"[\\`*\[\]<>&#|~$@]|(?<!\w)_|_(?!\w)|:(?=//|\w+:)|(?<=www)\.", re.IGNORECASE)
+# what would start a list, a rule or a heading
+_BLOCK = re.compile(r"^(?:[-+](?=\s|$)|[-=](?=[-=\s]*$)|\d+[.)](?=\s|$))")
+_BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c"
+
+
+def line(text: str) -> str:
+    """One line of printable text: white space becomes one blank, other control characters and marks that turn the
+    direction of what follows become visible escapes, and right-to-left text is kept from reordering its surroundings."""
+    text = " ".join(text.split())
+    if text.isascii() and text.isprintable():
+        return text  # nearly always
+    out = []
+    turned = False
+    for char in text:
+        hidden = unicodedata.category(char) in ("Cc", "Cs", "Co", "Cn") or char in _BIDI
+        out.append(char.encode("unicode_escape").decode() if hidden else char)
+        turned |= unicodedata.bidirectional(char) in ("R", "AL")
+    joined = "".join(out)
+    return f"\u2068{joined}\u2069" if turned else joined
+
+
+def markdown(text: str) -> str:
+    """Text as Markdown (and HTML) that renders as exactly that text, in a paragraph, a list item or a table cell.
+
+    By character references, which are never structure in either language.
+    """
+    escaped = _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", line(text))
+    return _BLOCK.sub(lambda match: f"{match[0][:-1]}&#{ord(match[0][-1])};", escaped)
+
+
+def sentence(text: str) -> str:
+    """The text with a capital first letter and a full stop."""
+    text = line(text)
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "…", "?", "!")) else ".")
+
+
+def shorten(text: str, length: int) -> str:
+    """At most `length` characters, the last of them `…` where something was cut."""
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def width(text: str) -> int:
+    """Columns on a terminal: wide East Asian characters take two, combining and formatting ones none."""
+    return sum(
+        0 if unicodedata.category(c) in ("Mn", "Me", "Cf") else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
+    )
+
+
+def pad(text: str, to: int, *, right: bool = False) -> str:
+    """Text filled with blanks to `to` terminal columns."""
+    blanks = " " * max(0, to - width(text))
+    return blanks + text if right else text + blanks
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A value to so many significant digits, without an exponent where that is readable: 0.0123, 4.21, 1530, 1.2e-05."""
+    if value == 0 or not 1e-4 <= abs(value) < 1e15:
+        return f"{value:.{digits}g}" if value == value and abs(value) != float("inf") else printed(value, 0)
+    places = digits - 1 - math.floor(math.log10(abs(value)))
+    return printed(value, max(0, places))
+
+
+def signed(value: float, decimals: int) -> str:
+    """`+0.31`, `−1.20`, `±0.00`."""
+    text = printed(abs(value), decimals)
+    if not any(c in "123456789" for c in text) and value == value and abs(value) != float("inf"):
+        return "±" + text
+    return text if value != value else ("+" if value > 0 else "−") + text
+
+
+def printed(value: float, decimals: int, rounding: str = "round") -> str:
+    """A value with so many decimals, rounded (ties to even) or truncated as the paper does; `NaN`, `∞` or `−∞`."""
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "∞" if value > 0 else "−∞"
+    mode = ROUND_DOWN if rounding == "truncate" else ROUND_HALF_EVEN
+    return f"{Decimal(repr(value)).quantize(Decimal(1).scaleb(-decimals), mode):f}"
 
 
 def duration(seconds: float) -> str:

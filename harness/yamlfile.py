@@ -20,7 +20,6 @@ from pydantic import ValidationError
 
 from harness.errors import Problem, Problems, nearest
 from harness.spec import Spec
-from harness.table.paths import table_files  # noqa: F401  (names that belong here, too)
 
 Path_ = tuple[str | int, ...]
 

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.plan.durations import work
-from harness.text import duration, plural
+from harness.text import duration, line, plural
 from reports import verdict
 from reports.formats import details
 from reports.table_report import CellReport, TableReport
-from reports.text import line
 
 
 @dataclass(frozen=True)

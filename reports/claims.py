@@ -17,8 +17,8 @@ from itertools import combinations
 
 from harness.stats.small_samples import deviation, mean, t_quantile
 from harness.table.schema import Claim
+from harness.text import number
 from reports.table_report import CellReport, TableReport
-from reports.text import number
 from reports.verdict import ALPHA
 
 HOLDS = "holds"

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
-from harness.text import plural
+from harness.text import line, plural
 from reports.formats import details
 from reports.table_report import TableReport
-from reports.text import line
 
 _OPEN, _CLOSE = "<!-- reproduce: ", " -->"
 

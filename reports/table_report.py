@@ -17,9 +17,10 @@ from harness.recipes.profile import Profile
 from harness.recipes.segmentation import Recipe
 from harness.stats.small_samples import deviation, mean
 from harness.store.store import Failure, Result, Store
-from harness.table.metrics import Metric, scale
+from harness.table.metrics import Metric, equivalence_margin, scale
 from harness.table.recipes import recipe as find_recipe
 from harness.table.schema import Table, Value
+from harness.text import printed
 from reports import verdict as judge
 from reports.verdict import Verdict
 
@@ -95,7 +96,7 @@ class CellReport:
     @property
     def text(self) -> str:
         """The measured value as the paper would print it; '' where there is none."""
-        return judge.printed(self.mean, self.decimals, self.rounding) if self.values else ""
+        return printed(self.mean, self.decimals, self.rounding) if self.values else ""
 
     @property
     def outcome(self) -> str:
@@ -323,7 +324,7 @@ def _verdict(shown: CellReport, profile: Profile) -> Verdict:
     if shown.jobs[0].config.get("checkpoint"):
         return judge.judge_given_weights(shown.values[0], text)
     dataset = str((shown.jobs[0].config.get("data") or {}).get("name", ""))
-    wide = judge.margin(shown.metric.name, dataset, shown.published.value)
+    wide = equivalence_margin(shown.metric.name, dataset, shown.published.value)
     statistic = str(shown.provenance.get("statistic", "unknown"))
     rounding = str(shown.provenance.get("rounding", "round"))
     return judge.equivalence(shown.values, text, margin=wide, statistic=statistic, rounding=rounding)

@@ -13,10 +13,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 
 from harness.stats.small_samples import best_of, best_quantile, deviation, mean, t_quantile
+from harness.text import printed
 
 REPRODUCED = "reproduced"
 INFERRED = "reproduced (inferred module)"
@@ -37,15 +37,9 @@ BEST_OF = 3
 TYPICAL_SPREAD = 0.3
 """Standard deviation between seeds, in points of mIoU, that is assumed to say how many seeds are needed while one was run."""
 
-MARGINS = {"miou": 0.5, "fwiou": 0.5, "macc": 1.0, "aacc": 0.3}
-"""Differences too small to matter, in points: below the gains that the field's papers report as such. Class accuracy
-varies about twice as much as IoU, pixel accuracy about half as much."""
-
 ARITHMETIC = 0.1
 """Points by which one checkpoint's score differs between versions of torch and GPUs, as sssegmentation's README warns."""
 
-_DATASET_MARGINS = {("miou", "camvid"): 1.0, ("macc", "camvid"): 2.0}  # 101 validation images: every image weighs a lot
-_DEFAULT_MARGIN = 0.01  # of the published value, for a metric that has no margin of its own
 _MOST_SEEDS = 100  # beyond this many, "more seeds" is no advice
 
 
@@ -67,21 +61,7 @@ NONE = Verdict("")
 """The verdict on a cell without a measurement."""
 
 
-def margin(metric: str, dataset: str, published: float) -> float:
-    """The difference below which two values of a metric on a dataset count as equal."""
-    found = _DATASET_MARGINS.get((metric, dataset), MARGINS.get(metric))
-    return found if found is not None else _DEFAULT_MARGIN * abs(published)
-
-
 # ------------------------------------------------------------------------------------------------------- exact cells
-
-
-def printed(value: float, decimals: int, rounding: str = "round") -> str:
-    """A value with so many decimals, rounded (ties to even) or truncated as the paper does; `NaN`, `∞` or `−∞`."""
-    if not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "∞" if value > 0 else "−∞"
-    mode = ROUND_DOWN if rounding == "truncate" else ROUND_HALF_EVEN
-    return f"{Decimal(repr(value)).quantize(Decimal(1).scaleb(-decimals), mode):f}"
 
 
 def exact(value: float, text: str, rounding: str = "round", evidence: str = "", another: str = "") -> Verdict:

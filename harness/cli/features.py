@@ -23,8 +23,8 @@ MOST = 10_000
 
 def features(options: Namespace) -> Exit:
     """Extracts, writes features.npz beside each evaluation and the figures beside the reports."""
+    from harness.plan.trained_rows import rows_tested
     from harness.store import features as arrays
-    from harness.tasks.segmentation.predictions import rows_tested
     from reports.figures.umap import embed
 
     plan, store = plan_of(options)

@@ -11,7 +11,8 @@ from harness.errors import Exit, OutputError, UserError
 
 def panels(options: Namespace) -> Exit:
     """`panels`: images beside their truth and what the selected rows predict."""
-    from harness.tasks.segmentation.predictions import scenes, tested
+    from harness.plan.trained_rows import first_repetitions
+    from harness.tasks.segmentation.predictions import scenes
     from reports.figures import predictions, style
 
     plan, store = plan_of(options)
@@ -19,7 +20,7 @@ def panels(options: Namespace) -> Exit:
         raise UserError("panels are made of one table at a time")
     (table,) = plan.tables
     place = {"data_dir": data_dir(options), "cache": store.cache, "device": device_of(options).kind}
-    found, root = scenes(tested(plan, store), count=options.images, ids=options.image, **place)
+    found, root = scenes(first_repetitions(plan, store), count=options.images, ids=options.image, **place)
     labels = {row: table.rows[row].label or row for row in found[0].predictions}
     out = (
         Path(options.out).expanduser() if options.out else store.reports / f"{table.id}.{plan.profile.name}.panels.png"

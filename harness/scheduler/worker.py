@@ -1,7 +1,8 @@
 """One job in a process of its own: `python -m harness.scheduler.worker FOLDER` runs the job described in FOLDER/job.json.
 
 Everything the job prints goes to FOLDER/log.txt, where it stands to progress.json, what it measured to result.json or
-why it could not to failure.json. SIGTERM, SIGUSR1 and SIGUSR2 ask it to save and stop (exit code 75: run it again).
+why it could not to failure.json. SIGTERM, SIGUSR1 and SIGUSR2 ask it to save and stop (exit code 75: run
+it again). `torchrun --nproc-per-node N -m harness.scheduler.worker FOLDER` runs it on several processes.
 """
 
 from __future__ import annotations
@@ -99,6 +100,23 @@ def execute(folder: Path, environ: Mapping[str, str] | None = None, heard: list[
         return failed(request, folder, error)
 
 
+def run_other_rank(folder: Path) -> int:
+    """A distributed job's further processes: they take part and say why they fail; the first one reports and stores."""
+    request = Request.read(folder)
+    store, stopping = Store(Path(request.results)), []
+    for number in STOPPING:
+        signal.signal(number, lambda number, frame: stopping.append(number))
+    if store.result(request.job) is not None:
+        return Exit.OK
+    try:
+        KINDS[request.job.kind].run(request.job.config, request.context(folder, stopping))
+    except Interrupted:
+        return Exit.RESUMABLE
+    except BaseException as error:
+        return failed(request, folder, error)
+    return Exit.OK
+
+
 def failed(request: Request, folder: Path, error: BaseException) -> int:
     """Writes down why the job failed and returns its exit code.
 
@@ -192,6 +210,8 @@ def main(arguments: list[str]) -> int:
     try:
         with contextlib.suppress(NotADirectoryError):  # said below
             (folder / "failure.json").unlink(missing_ok=True)
+        if int(os.environ.get("RANK", "0")) > 0:  # torchrun's
+            return run_other_rank(folder)
         return execute(folder)
     except UserError as error:
         print(error, file=sys.stderr)

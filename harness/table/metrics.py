@@ -78,3 +78,17 @@ def scale(metric: Metric, convention: str | None) -> float:
     if metric.name == "flops" and convention in CONVENTIONS:
         return CONVENTIONS[convention].giga
     return metric.scale
+
+
+MARGINS = {"miou": 0.5, "fwiou": 0.5, "macc": 1.0, "aacc": 0.3}
+"""Differences too small to matter, in points: below the gains that the field's papers report as such. Class accuracy
+varies about twice as much as IoU, pixel accuracy about half as much."""
+
+_DATASET_MARGINS = {("miou", "camvid"): 1.0, ("macc", "camvid"): 2.0}  # 101 validation images: every image weighs a lot
+_DEFAULT_MARGIN = 0.01  # of the published value, for a metric that has no margin of its own
+
+
+def equivalence_margin(metric: str, dataset: str, published: float) -> float:
+    """The difference below which two values of a metric on a dataset count as equal."""
+    found = _DATASET_MARGINS.get((metric, dataset), MARGINS.get(metric))
+    return found if found is not None else _DEFAULT_MARGIN * abs(published)

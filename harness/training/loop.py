@@ -6,7 +6,7 @@ the state to save is the model, the optimiser, the random generators and what ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from harness.errors import Interrupted
 from harness.jobs.context import Progress
-from harness.tasks.segmentation.losses import shares
 from harness.training import checkpoint, distributed, random_state
 from harness.training.metering import Batch, Log, Meter, Totals
 from harness.training.optim import set_learning_rate
@@ -46,7 +45,8 @@ class Training:
     precision: Precision = field(default_factory=Precision)
     checkpoint_every: int = 500
     accumulate: int = 1  # a batch goes through the model in so many equal parts, which saves memory
-    mean: str = "valid"  # the pixels that the losses are means over (recipe.Loss): a part counts by how many it has
+    # how much the mean over each part of a batch contributes to that over the whole, from the parts' targets
+    part_weights: Callable[[Sequence[Tensor]], Sequence[Tensor | float]] = lambda parts: [1 / len(parts)] * len(parts)
     clip_norm: float | None = None
     identity: Mapping[str, Any] = field(default_factory=dict)
     read_every: int = 1  # iterations between two reads of the losses; each read waits for a GPU to catch up
@@ -98,7 +98,7 @@ class Training:
         set_learning_rate(self.optimizer, factor)
         self.optimizer.zero_grad(set_to_none=True)
         parts = list(zip(images.chunk(self.accumulate), targets.chunk(self.accumulate)))
-        weights = shares([part_targets for _, part_targets in parts], self.mean)
+        weights = self.part_weights([part_targets for _, part_targets in parts])
         seen: dict[str, Any] = {}
         for i, (share, (part_images, part_targets)) in enumerate(zip(weights, parts)):
             with distributed.no_sync(compute) if i + 1 < len(parts) else nullcontext():

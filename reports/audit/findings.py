@@ -6,10 +6,9 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from harness.text import plural
+from harness.text import line, markdown, plural, sentence
 from reports.audit import facts, numbers, statements
 from reports.audit.corpus import Finding, Subject
-from reports.text import line, markdown, sentence
 
 RULES = {
     "gain": "a printed gain (+x) is the difference of two rows",

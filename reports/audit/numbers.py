@@ -9,11 +9,11 @@ from itertools import combinations
 
 from harness.table.metrics import CONVENTIONS
 from harness.table.schema import Table, Value
+from harness.text import number
 from reports.audit.corpus import Finding, Subject
 from reports.audit.formula import printed
 from reports.audit.paper import ExternalValue, Paper, Recount
 from reports.audit.systems import Printed, place
-from reports.text import number
 
 GIGA = 1e9
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 from harness.errors import UserError
+from harness.table.metrics import MARGINS
 from harness.table.schema import Table
 from reports.audit.corpus import Finding, Subject
 from reports.audit.formula import Cells, NoPrintedValue
 from reports.audit.numbers import same
 from reports.audit.paper import Statement
 from reports.audit.systems import Printed, quantity
-from reports.verdict import MARGINS
 
 Told = Iterator[tuple[str, str]]
 Check = Callable[[Statement, Cells, Subject], Told]

@@ -13,8 +13,8 @@ from harness.files import read_json
 from harness.stats.control_charts import ENOUGH, UNLIKELY, Chart
 from harness.stats.small_samples import t_quantile
 from harness.store.nights import NightRecord
+from harness.text import markdown
 from reports.figures import style
-from reports.text import markdown
 
 
 @dataclass(frozen=True)

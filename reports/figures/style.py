@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from reports.text import line, shorten
+from harness.text import line, shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

@@ -13,9 +13,8 @@ from harness import ROOT
 from harness.plan.durations import work
 from harness.store.store import Result
 from harness.table.schema import Table
-from harness.text import plural
+from harness.text import line, markdown, number, plural, signed
 from reports.table_report import CellReport, TableReport
-from reports.text import line, markdown, number, signed
 
 _IDENTITY = ("commit", "dirty", "python", "packages", "device", "driver", "threads", "system")
 

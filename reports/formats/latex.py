@@ -9,9 +9,9 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
+from harness.text import line, sentence, shorten
 from reports import reproduce, row_headers, verdict
 from reports.table_report import CellReport, TableReport
-from reports.text import line, sentence, shorten
 
 LABEL = 120  # characters of a label; a longer one is cut
 

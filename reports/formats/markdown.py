@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote
 
 from harness.table.schema import Table
-from harness.text import duration, plural
+from harness.text import duration, markdown, number, plural, printed, sentence, shorten, signed
 from reports import advice, claims, reproduce, row_headers, verdict
 from reports.formats import details
 from reports.table_report import CellReport, TableReport
-from reports.text import markdown, number, sentence, shorten, signed
 
 LABEL = 120  # characters of a label shown in the table; the whole of it stands under "Rows"
 
@@ -185,7 +184,7 @@ def _value(shown: CellReport) -> str:
     if len(shown.values) > 1:
         return f"{shown.text} ± {number(shown.deviation, 2)} (n = {len(shown.values)})"
     if shown.quartiles is not None:
-        low, high = (verdict.printed(q, shown.decimals) for q in shown.quartiles)
+        low, high = (printed(q, shown.decimals) for q in shown.quartiles)
         return f"{shown.text} ({low} … {high})"
     return shown.text
 

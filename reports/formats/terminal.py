@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.text import duration, plural
+from harness.text import duration, line, pad, plural, shorten, width
 from reports import advice, claims, reproduce, verdict
 from reports.table_report import CellReport, TableReport
-from reports.text import line, pad, shorten, width
 
 COLUMNS = 160
 _LABEL, _TITLE = 36, 24  # a row's label is cut to this, a column's where the column is no wider

@@ -16,12 +16,12 @@ from harness.files import read_json
 from harness.plan.planner import Plan
 from harness.store.nights import History
 from harness.store.store import SCHEMA, Store
+from harness.text import line
 from reports.audit.corpus import Finding
 from reports.audit.findings import RULES
 from reports.formats.markdown import MEANINGS
 from reports.site import views
 from reports.table_report import build as build_report
-from reports.text import line
 
 _HERE = Path(__file__).parent
 

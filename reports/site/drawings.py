@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from harness.text import number, printed
 from reports.figures.curves import Band
 from reports.table_report import CellReport
-from reports.text import number
-from reports.verdict import printed
 
 _WIDE, _HIGH = 640, 220
 _MOST_PIXELS = 600  # side of a drawn confusion matrix

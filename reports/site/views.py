@@ -14,6 +14,7 @@ from harness.jobs.key import changes
 from harness.plan.durations import work
 from harness.store.store import Result, Store
 from harness.table.metrics import scale
+from harness.text import line, number, shorten, signed
 from reports import claims, row_headers, verdict
 from reports.audit.corpus import Finding
 from reports.figures import curves
@@ -21,7 +22,6 @@ from reports.formats import details
 from reports.formats.markdown import MEANINGS
 from reports.site import drawings
 from reports.table_report import CellReport, TableReport
-from reports.text import line, number, shorten, signed
 
 LABEL = 120
 OUTCOMES = tuple(MEANINGS)

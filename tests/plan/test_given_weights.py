@@ -216,8 +216,9 @@ def test_panels_are_drawn_from_given_weights(folder: Path, capsys: pytest.Captur
 
 def test_panels_show_the_model_of_the_row(folder: Path):
     """Weights that always say class 4, in every pixel of every image."""
+    from harness.plan.trained_rows import first_repetitions
     from harness.store.store import Store
-    from harness.tasks.segmentation.predictions import scenes, tested
+    from harness.tasks.segmentation.predictions import scenes
 
     model = fcn18()
     nn.init.zeros_(model.classifier[1].weight)
@@ -226,7 +227,7 @@ def test_panels_show_the_model_of_the_row(folder: Path):
     plan = planned(folder)
     plan.cells = [cell(plan, "given", "miou")]
     store = Store(folder / "results")
-    found, root = scenes(tested(plan, store), data_dir=None, cache=folder / "cache", device="cpu", count=2)
+    found, root = scenes(first_repetitions(plan, store), data_dir=None, cache=folder / "cache", device="cpu", count=2)
     assert root.dataset.name == "camvid"
     for scene in found:
         assert scene.image.shape == (*scene.truth.shape, 3)

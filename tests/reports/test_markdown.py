@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from harness import text
 from harness.recipes.profile import Profile, Synthetic
 from harness.store.store import Failure
-from reports import text
 from reports.formats import markdown
 from tests.support.report_bench import TABLE, Make
 

@@ -11,11 +11,10 @@ import pytest
 
 from harness.jobs.job import Measurement
 from harness.store.store import Failure
-from harness.text import duration
+from harness.text import duration, pad, width
 from reports.formats import csv as csv_format
 from reports.formats import latex, markdown, terminal
 from reports.table_report import table_reports
-from reports.text import pad, width
 from tests.support.report_bench import ENVIRONMENT, TABLE, Make, ReportBench
 
 

@@ -1,6 +1,5 @@
 """Several processes train as one does on the same batches (gloo, CPU)."""
 
-import json
 import os
 import signal
 import socket
@@ -15,10 +14,13 @@ from torch import nn
 
 from harness import ROOT
 from harness.errors import Exit, UserError
+from harness.jobs.job import Job
 from harness.jobs.kinds import Data
 from harness.recipes.common import Optimizer
 from harness.recipes.profile import Synthetic
+from harness.scheduler.worker import Request
 from harness.store import curve
+from harness.store.store import Store
 from harness.training import checkpoint, distributed
 from harness.training.batch_norm import SynchronisedBatchNorm
 from tests.tasks.segmentation.test_train import config
@@ -115,26 +117,30 @@ def test_several_processes_equal_one_with_the_whole_batch(
 @pytest.mark.slow
 def test_torchrun_is_stopped_by_a_signal_and_goes_on(tmp_path):
     """SIGUSR1 to one of two ranks: both save and leave with exit code 75; the same command ends as an undisturbed run."""
-    job = config(iterations=30, batch_size=4)
-    (tmp_path / "job.json").write_text(job.model_dump_json())
+    job = Job("train", config(iterations=30, batch_size=4).model_dump(mode="json"), "k" * 64, "i" * 64, {})
+    stores = {name: Store(tmp_path / name) for name in ("whole", "pieces")}
+    pieces = stores["pieces"].folder(job)
 
-    def command(folder):
-        options = ["--folder", str(tmp_path / folder), "--cache", str(tmp_path / "cache"), "--device", "cpu"]
-        return ["-m", "harness.training", str(tmp_path / "job.json"), *options]
+    def command(name):
+        folder = stores[name].folder(job)
+        Request(job, str(stores[name].root), None, "cpu", 1).write(folder)
+        return ["-m", "harness.scheduler.worker", str(folder)]
 
     assert [r.returncode for r in launch(command("whole"), 2)] == [0, 0]
     stopped = start(command("pieces"), 2)
-    while len(curve.read(tmp_path / "pieces")) < 3:
+    while len(curve.read(pieces)) < 3:
         assert all(process.poll() is None for process in stopped)
     stopped[1].send_signal(signal.SIGUSR1)
     assert [r.returncode for r in finish(stopped)] == [Exit.RESUMABLE] * 2
-    assert len(curve.read(tmp_path / "pieces")) == checkpoint.listing(tmp_path / "pieces")[-1].iteration < 30
-    first, second = launch(command("pieces"), 2)
-    assert (first.returncode, second.returncode) == (0, 0)
-    assert "final_loss" in {json.loads(line)["name"] for line in first.stdout.splitlines()}
-    assert second.stdout == ""
-    resumed = checkpoint.load_weights(tmp_path / "pieces")
-    assert all(torch.equal(w, resumed[name]) for name, w in checkpoint.load_weights(tmp_path / "whole").items())
+    assert len(curve.read(pieces)) == checkpoint.listing(pieces)[-1].iteration < 30
+    assert [r.returncode for r in launch(command("pieces"), 2)] == [0, 0]
+    result = stores["pieces"].result(job)
+    assert result is not None
+    assert result.value("final_loss") is not None
+    resumed = checkpoint.load_weights(pieces)
+    assert all(
+        torch.equal(w, resumed[name]) for name, w in checkpoint.load_weights(stores["whole"].folder(job)).items()
+    )
 
 
 @pytest.mark.parametrize(

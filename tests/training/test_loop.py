@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,7 @@ from harness.errors import Exit
 from harness.recipes.common import Optimizer, Schedule
 from harness.recipes.segmentation import Loss
 from harness.store import curve
-from harness.tasks.segmentation.losses import build_loss
+from harness.tasks.segmentation.losses import build_loss, part_weights
 from harness.training import checkpoint, metering
 from harness.training.metering import NonFiniteLoss
 from harness.training.random_state import seed_everything
@@ -94,7 +95,12 @@ def test_accumulation_is_the_batch_in_one_piece(tmp_path, accumulate, mean):
 
     def train(folder, accumulate):
         training = tiny_training.training(
-            folder, 3, accumulate=accumulate, model=tiny_training.PlainSegmentor, mean=mean, batches=unequal
+            folder,
+            3,
+            accumulate=accumulate,
+            model=tiny_training.PlainSegmentor,
+            batches=unequal,
+            part_weights=partial(part_weights, mean=mean),
         )
         training.model.criterion = criterion
         training.run()

@@ -19,10 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import Exit, Interrupted
+from harness.jobs.job import Job
+from harness.scheduler import worker
 from harness.store import curve
+from harness.store.store import Store
 from harness.tasks.segmentation.train import train
 from harness.training import checkpoint
-from harness.training.__main__ import main as training_command
 from tests.support import tiny_training
 from tests.tasks.segmentation.test_train import config, context, numbers
 
@@ -193,11 +195,12 @@ def test_real_trainings_killed_at_twenty_random_instants(tmp_path, method):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2], ids=lambda number: number.name)
 def test_a_signal_saves_and_leaves_with_the_code_that_says_run_it_again(tmp_path, number):
-    """`python -m harness.training` as a scheduler stops it: the checkpoint is of the last iteration in the curve."""
-    folder = tmp_path / "job"
-    (tmp_path / "job.json").write_text(config(iterations=100_000, checkpoint_every=50_000).model_dump_json())
-    command = [str(tmp_path / "job.json"), "--folder", str(folder), "--device", "cpu"]
-    child = started(lambda: sys.exit(training_command(command)))
+    """The worker as a scheduler stops it: the checkpoint is of the last iteration in the curve."""
+    endless = config(iterations=100_000, checkpoint_every=50_000).model_dump(mode="json")
+    job = Job("train", endless, "k" * 64, "i" * 64, {})
+    folder = Store(tmp_path).folder(job)
+    worker.Request(job, str(tmp_path), None, "cpu", 1).write(folder)
+    child = started(lambda: sys.exit(worker.main([str(folder)])))
     while child.is_alive() and not curve.read(folder):
         child.join(0.01)
     os.kill(child.pid, number)

@@ -9,10 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-from harness.errors import Exit, Interrupted, OutputError
+from harness.errors import Exit, OutputError
 from harness.files import write_json
-from harness.jobs.kinds import KINDS
-from harness.scheduler.worker import STOPPING, Request, execute, failed, say
+from harness.scheduler.worker import STOPPING, Request, execute, run_other_rank, say
 from harness.store.store import Store
 
 
@@ -24,7 +23,7 @@ def run(folder: str, note: str, minutes: int, restarts: int) -> None:
     save only: that may be a person's scancel, which a requeue would undo.
     """
     if int(os.environ.get("SLURM_PROCID", "0")) > 0:
-        sys.exit(_run_other_rank(Path(folder)))
+        sys.exit(run_other_rank(Path(folder)))
     restart, began = int(os.environ.get("SLURM_RESTART_COUNT", "0")), time.monotonic()
     about = {
         "task": _task(),
@@ -84,20 +83,3 @@ def _write(path: Path, record: dict[str, object]) -> None:
         write_json(path, record)
     except OutputError as error:
         say(f"not reported: {error}")
-
-
-def _run_other_rank(folder: Path) -> int:
-    """A distributed job's further processes: they take part and say why they fail; the first one reports and stores."""
-    request = Request.read(folder)
-    store, stopping = Store(Path(request.results)), []
-    for number in STOPPING:
-        signal.signal(number, lambda number, frame: stopping.append(number))
-    if store.result(request.job) is not None:
-        return Exit.OK
-    try:
-        KINDS[request.job.kind].run(request.job.config, request.context(folder, stopping))
-    except Interrupted:
-        return Exit.RESUMABLE
-    except BaseException as error:
-        return failed(request, folder, error)
-    return Exit.OK

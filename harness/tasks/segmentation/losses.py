@@ -60,7 +60,7 @@ def _counted(targets: Tensor, mean: str) -> Tensor:
     return targets != IGNORE if mean == "valid" else torch.ones_like(targets, dtype=torch.bool)
 
 
-def shares(parts: Sequence[Tensor], mean: str) -> Sequence[Tensor | float]:
+def part_weights(parts: Sequence[Tensor], mean: str) -> Sequence[Tensor | float]:
     """How much the mean over each part of a batch contributes to that over the whole, from the parts' targets.
 
     With means weighted so, a batch in parts has the loss and the gradient of the batch in one piece.

@@ -22,7 +22,7 @@ from harness.jobs.kinds import KINDS, SCORES, TrainConfig, load
 from harness.recipes.segmentation import Loss, Recipe
 from harness.store import curve
 from harness.tasks.segmentation.loader import Batch, TrainingBatches, normalise
-from harness.tasks.segmentation.losses import build_loss
+from harness.tasks.segmentation.losses import build_loss, part_weights
 from harness.training import checkpoint, distributed, tensorboard
 from harness.training.batch_norm import set_batch_norm
 from harness.training.loop import Training
@@ -98,7 +98,7 @@ def build_training(config: TrainConfig, context: Context) -> Training:
         precision=precision,
         checkpoint_every=recipe.checkpoint_every,
         accumulate=recipe.accumulate,
-        mean=recipe.loss.mean,
+        part_weights=partial(part_weights, mean=recipe.loss.mean),
         clip_norm=recipe.optimizer.clip_norm,
         identity={**_identity(config, iterations, context.cache), "pretrained": weights},
         read_every=1 if device.type == "cpu" else READ_EVERY_ON_GPU,

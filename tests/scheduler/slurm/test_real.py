@@ -16,6 +16,8 @@ import pytest
 from harness import ROOT
 from harness.errors import Exit
 from harness.files import read_json
+from harness.scheduler.worker import Request
+from harness.store.store import Store
 from tests.support.slurm_machine import Cluster, SlurmBench, bench_in, raised, until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
@@ -85,12 +87,12 @@ def test_a_training_on_two_nodes_is_that_of_two_processes(bench: SlurmBench, clu
     assert [cause for cause in bench.outcomes() if cause != "waiting"] == ["out of memory"]
     (result,) = bench.store.results("train")
     assert {p.name for p in result.folder.glob("curve*")}
-    config = bench.folder / "config.json"
-    config.write_text(json.dumps(read_json(result.folder / "job.json")["job"]["config"]))
-    beside = bench.folder / "beside"
+    elsewhere = Store(bench.folder / "elsewhere")
+    beside = elsewhere.folder(result.job)
+    Request(result.job, str(elsewhere.root), None, "cpu", 1).write(beside)
     port = ["--master-port", str(20000 + os.getpid() % 20000)]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *port]
-    what = ["-m", "harness.training", str(config), "--folder", str(beside), "--device", "cpu"]
+    what = ["-m", "harness.scheduler.worker", str(beside)]
     done = subprocess.run([*torchrun, *what], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert losses(result.folder) == losses(beside)

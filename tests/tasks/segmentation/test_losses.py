@@ -291,8 +291,8 @@ def test_shares_make_of_the_parts_the_mean_of_the_whole(mean):
     targets[2:] = IGNORE
     parts = targets.split(1)
     each = [losses.cross_entropy(z, t, mean=mean) for z, t in zip(logits.split(1), parts)]
-    together = sum(loss * share for loss, share in zip(each, losses.shares(parts, mean)))
+    together = sum(loss * share for loss, share in zip(each, losses.part_weights(parts, mean)))
     torch.testing.assert_close(together, losses.cross_entropy(logits, targets, mean=mean), rtol=1e-6, atol=0)
-    assert losses.shares([targets], mean) == [1.0]
-    nothing = losses.shares([torch.full_like(targets, IGNORE)] * 2, "valid")
+    assert losses.part_weights([targets], mean) == [1.0]
+    nothing = losses.part_weights([torch.full_like(targets, IGNORE)] * 2, "valid")
     assert [share.item() for share in nothing] == [0, 0]

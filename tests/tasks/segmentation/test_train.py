@@ -1,7 +1,6 @@
 """The train job as the scheduler calls it: on embedded scenes, interrupted, resumed, and with what a recipe can ask for."""
 
 import os
-import re
 import shutil
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import timm
 import torch
 
 from harness.data.files import locate, pairs
-from harness.errors import DataError, Exit, Interrupted, MissingError, OutOfMemory, UserError
+from harness.errors import DataError, Interrupted, MissingError, OutOfMemory, UserError
 from harness.jobs.context import Context
 from harness.jobs.job import Measurement
 from harness.jobs.key import Code
@@ -22,7 +21,6 @@ from harness.store import curve
 from harness.tasks.segmentation import train as train_job
 from harness.tasks.segmentation.train import train
 from harness.training import checkpoint
-from harness.training.__main__ import main
 from methods.weights import write
 from tests.support import tiny_training
 
@@ -253,22 +251,6 @@ def test_code_that_an_option_names_is_part_of_a_checkpoints_identity(tmp_path, c
 
     assert code(context="ppm") == {"methods.contexts.ppm"}
     assert code(context="ccnet") == {"methods.contexts.bottleneck", "methods.contexts.ccnet"}
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (None, r"job\.json: No such file"),
-        ("{", r"job\.json: .*\n  whole file: Invalid JSON"),
-        ('{"profile": 3}', r"job\.json: .*\n  model: Field required\n(.*\n)*  profile: Input should be a valid string"),
-    ],
-)
-def test_the_command_says_what_is_wrong_with_its_job(tmp_path, capsys, text, said):
-    job = tmp_path / "job.json"
-    if text is not None:
-        job.write_text(text)
-    assert main([str(job), "--folder", str(tmp_path / "out")]) == Exit.INPUT
-    assert re.search(said, capsys.readouterr().err)
 
 
 def test_workers_leave_the_trainings_random_numbers_alone(tmp_path, cache):
