@@ -16,28 +16,24 @@ import pytest
 
 from harness import ROOT
 
-ROOMS = ("harness", "methods", "reports")
-LIGHT = (  # what a command loads before it knows whether anything heavy is needed
-    *(
-        "cli",
-        "__main__",
-        "commands",
-        "arguments",
-        "errors",
-        "document",
-        "library",
-        "table",
-        "recipe",
-        "measures",
-        "plan",
-        "key",
-        "job",
-    ),
-    *("store", "run", "console", "inspection", "environment", "scheduler", "scheduler.local", "scheduler.worker"),
-    *("durations", "cost", "cluster_commands", "scheduler.slurm", "scheduler.remote", "scheduler.probe"),
-    *("scheduler.task", "nightly", "nightly_command"),  # and through these the rest of the scheduler and the nightly
-    *("data.catalog", "data.files", "data.layout"),
+PACKAGES = ("harness", "methods", "reports")
+FLOORS = (  # a room uses only what lies on lower floors, and itself
+    ("spec", "errors", "environment", "stats"),
+    ("recipes", "files", "yamlfile", "text"),
+    ("jobs",),
+    ("data", "methods", "store"),
+    ("training", "table"),
+    ("tasks", "plan", "reports.audit"),
+    ("scheduler", "reports"),
+    ("nightly",),
+    ("cli",),
 )
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+LIGHT_ROOMS = ("cli", "table", "recipes", "plan", "jobs", "store", "scheduler", "nightly", "stats")
+HEAVY_MODULES = {  # in a light room, and only imported by what computes
+    "harness.scheduler.preload": "loads everything that computes, once, before jobs are forked",
+    "harness.store.features": "arrays: numpy",
+}
 LONG_FILES: dict[str, str] = {}  # {path: why it may be longer than 400 lines}
 LONG_FUNCTIONS: dict[str, str] = {}  # {path:function: why it may be longer than 60 lines}
 
@@ -76,13 +72,48 @@ def offenders(room: str, *forbidden: str) -> list[str]:
 # ------------------------------------------------------------------------------------------------------ who imports whom
 
 
+def room(module: str) -> str:
+    """`harness.table.schema` stands in `table`, `methods.fcn` in `methods`; "" for the packages' own faces."""
+    package, *inner = module.split(".")
+    if package == "reports" and inner[:1] == ["audit"]:
+        return "reports.audit"
+    if package in ("methods", "reports"):
+        return package
+    return inner[0] if package == "harness" and inner and inner[0] != "__main__" else ""
+
+
+def arrows() -> Iterator[tuple[str, str, str]]:
+    """(module, line, imported module) of every import between rooms, at any depth of functions, also for typing alone."""
+    known = set(FLOOR)
+    for path, tree in sources(*PACKAGES).items():
+        module = path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+        for imported, line in imports(tree):
+            here, there = room(module), room(imported)
+            if here and there in known and here != there:
+                yield module, f"{path}:{line}", imported
+
+
+def test_every_room_has_its_floor():
+    found = {room(path.removesuffix(".py").replace("/", ".")) for path in sources(*PACKAGES)} - {"", "__init__"}
+    assert found == set(FLOOR)
+
+
+def test_no_room_uses_what_lies_above_or_beside_it():
+    found = [
+        f"{where} ({room(module)}, floor {FLOOR[room(module)]}) imports {imported} ({FLOOR[room(imported)]})"
+        for module, where, imported in arrows()
+        if FLOOR[room(imported)] >= FLOOR[room(module)]
+    ]
+    assert found == []
+
+
 def test_methods_know_nothing_of_the_machine():
-    machine = ("scheduler", "store", "cli", "commands", "plan", "run", "console")
-    assert offenders("methods", "reports", *(f"harness.{name}" for name in machine)) == []
+    assert offenders("methods", "reports", *(f"harness.{name}" for name in ("scheduler", "store", "cli", "plan"))) == []
 
 
 def test_reports_never_import_torch():
-    assert offenders("reports", "torch", "torchvision", "timm", "cv2", "harness.training", "harness.evaluation") == []
+    heavy = ("torch", "torchvision", "timm", "cv2", "harness.training", "harness.tasks")
+    assert offenders("reports", *heavy) == []
 
 
 def test_reports_import_in_no_circle():
@@ -97,13 +128,16 @@ def test_the_machine_imports_no_method():
     assert offenders("harness", *{entry.module for entry in registry.entries().values()}) == []
 
 
-@pytest.mark.parametrize("module", [f"harness.{name}" for name in LIGHT])
-def test_what_commands_load_first_imports_nothing_heavy(module: str):
-    """In a fresh interpreter, so also through whatever is imported on the way."""
-    heavy = "('torch', 'torchvision', 'timm', 'cv2', 'pandas', 'matplotlib', 'numpy')"
-    code = f"import sys, {module}; sys.exit(' '.join(m for m in {heavy} if m in sys.modules) or 0)"
+@pytest.mark.parametrize("name", LIGHT_ROOMS)
+def test_a_light_room_loads_nothing_heavy(name: str):
+    """All of a room's modules in a fresh interpreter, so also through whatever is imported on the way."""
+    paths = [path for path in sources("harness") if path.startswith(f"harness/{name}/")]
+    modules = [path.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for path in paths]
+    light = [module for module in modules if module not in HEAVY_MODULES]
+    heavy = "('torch', 'torchvision', 'timm', 'cv2', 'pandas', 'matplotlib', 'numpy', 'scipy')"
+    code = f"import sys, {', '.join(light)}; sys.exit(' '.join(m for m in {heavy} if m in sys.modules) or 0)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, f"{module} imports {done.stderr}"
+    assert done.returncode == 0, f"{name} imports {done.stderr}"
 
 
 def test_reports_load_without_torch():
@@ -156,7 +190,7 @@ def test_the_machine_names_no_method():
 # --------------------------------------------------------------------------------------------------------------- size
 
 
-@pytest.mark.parametrize("folder", [*ROOMS, "tests", "benchmarks"])
+@pytest.mark.parametrize("folder", [*PACKAGES, "tests", "benchmarks"])
 def test_files_and_functions_stay_readable(folder: str):
     long = []
     for path, tree in sources(folder).items():
@@ -205,7 +239,7 @@ def dangers(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield node.lineno, "torch.load without weights_only=True"
 
 
-@pytest.mark.parametrize("folder", [*ROOMS, "tests", "benchmarks"])
+@pytest.mark.parametrize("folder", [*PACKAGES, "tests", "benchmarks"])
 def test_nothing_that_is_read_is_run(folder: str):
     """No pickles, no code in YAML, no eval: a file of results or a checkpoint is data."""
     found = [f"{path}:{line}: {what}" for path, tree in sources(folder).items() for line, what in dangers(tree)]
@@ -268,11 +302,11 @@ def test_every_imported_package_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = {re.split(r"[<>=\[ ]", d)[0] for d in project["dependencies"]}
     renamed = {"opencv-python-headless": "cv2", "pyyaml": "yaml", "pillow": "PIL"}
-    allowed = {renamed.get(d, d) for d in declared} | set(ROOMS) | set(sys.stdlib_module_names)
+    allowed = {renamed.get(d, d) for d in declared} | set(PACKAGES) | set(sys.stdlib_module_names)
     optional = {"mmseg", "mmcv", "mmengine", "umap"}
     found = {
         (path, module.partition(".")[0])
-        for path, tree in sources(*ROOMS).items()
+        for path, tree in sources(*PACKAGES).items()
         for module, _ in imports(tree)
         if module.partition(".")[0] not in allowed | optional
     }

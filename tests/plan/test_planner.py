@@ -15,7 +15,6 @@ from harness.environment import Device
 from harness.errors import Exit, UserError
 from harness.jobs.job import Measurement
 from harness.jobs.key import Code
-from harness.plan.durations import estimate
 from harness.plan.planner import Plan, Planner, Selection, repetition_seed
 from harness.scheduler.run import Outcome, queue
 from harness.store.store import Failure, Store
@@ -380,19 +379,6 @@ def test_the_exit_code_says_how_a_run_ended(store: Store, outcome: Outcome, code
 
 def test_a_plan_of_only_cited_cells_is_nothing_to_measure(store: Store):
     assert Outcome().exit(planned(table("a: {cited: there}")), store) == Exit.NOTHING
-
-
-def test_the_estimate_comes_from_the_most_similar_jobs(store: Store, monkeypatch: pytest.MonkeyPatch):
-    plan = planned(TABLE2, rows=["fcn", "pspnet"], columns=["lip", "cityscapes"])
-    assert estimate(plan.pending(store), store).known == 0
-    trains = [j for j in plan.jobs.values() if j.kind == "train"]
-    monkeypatch.setattr("time.time", lambda: 100.0)
-    store.finish(trains[0], [], {}, 90.0)
-    guess = estimate(trains[1:], store)
-    assert guess.known + guess.unknown == 3
-    assert guess.seconds == 10.0 * guess.known
-    assert estimate([trains[0]], store).seconds == 10.0
-    assert guess.wall(2) == guess.seconds / 2
 
 
 def test_a_test_normalises_as_its_training_does():

@@ -154,7 +154,7 @@ def test_torchrun_is_stopped_by_a_signal_and_goes_on(tmp_path):
     ],
 )
 def test_place(environment, place):
-    assert distributed.place(environment) == distributed.Place(*place)
+    assert distributed.place(environment) == distributed.Rank(*place)
 
 
 def test_rendezvous():

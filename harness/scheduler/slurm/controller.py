@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from harness.errors import MissingError, UserError
+from harness.errors import MissingError
 from harness.scheduler.slurm.causes import TaskState
 
 _PATIENCE = 60.0  # seconds a command of Slurm may take before it counts as unanswered
@@ -170,14 +170,6 @@ class Controller:
         tasks = list(tasks)
         parts = (tasks[start : start + 500] for start in range(0, len(tasks), 500))
         return all(self.ask(["scancel", f"--name={name}", *part]) is not None for part in parts)
-
-
-def read_job_id(text: str) -> str:
-    """The number in sbatch's answer."""
-    found = re.search(r"\bjob (\d+)", text)
-    if found is None:
-        raise UserError(f"sbatch answered {text!r}, which names no job")
-    return found.group(1)
 
 
 def _expanded(task: str) -> list[str]:

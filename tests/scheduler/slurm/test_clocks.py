@@ -115,3 +115,12 @@ def test_waiting_times_are_those_of_the_shared_folder(tmp_path: Path):
     for path, when in ((array.file, NOW), (array.folder / "notes/0.0.0.started", NOW + 90)):
         os.utime(path, (when, when))
     assert front.slurm.ledger.waits() == [90.0]
+
+
+def test_stale_traces_of_an_earlier_attempt_are_gone(front: SlurmFrontEnd, slurm: FakeSlurm):
+    a = job("a")
+    front.store.fail(a, Failure("exception", "long ago"))
+    front.start(a)
+    slurm.begin(a)
+    slurm.finish(front.store, a)
+    assert ("a", "done", "") in front.after(5)

@@ -12,7 +12,6 @@ from harness.cli.cluster import detach
 from harness.errors import Exit, MissingError, UserError
 from harness.scheduler.slurm import remote
 from harness.scheduler.slurm.controller import Controller, Refused, may_help_to_wait
-from harness.store.store import Failure
 from tests.support.fake_slurm import FakeSlurm, SlurmFrontEnd, job
 
 
@@ -391,12 +390,3 @@ def test_one_question_for_all_jobs_and_seldom(front: SlurmFrontEnd, slurm: FakeS
     front.after(600)
     assert slurm.questions <= 600 / 10
     assert slurm.questions <= 20  # nothing happens: once a minute at last
-
-
-def test_stale_traces_of_an_earlier_attempt_are_gone(front: SlurmFrontEnd, slurm: FakeSlurm):
-    a = job("a")
-    front.store.fail(a, Failure("exception", "long ago"))
-    front.start(a)
-    slurm.begin(a)
-    slurm.finish(front.store, a)
-    assert ("a", "done", "") in front.after(5)
