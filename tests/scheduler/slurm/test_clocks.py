@@ -16,7 +16,7 @@ from harness.files import write_json
 from harness.plan.planner import Cell, Plan
 from harness.scheduler.slurm.ledger import Ledger
 from harness.scheduler.worker import busy
-from harness.store.store import Store
+from harness.store.store import Failure, Store
 from harness.table.recipes import profile
 from tests.support.fake_slurm import FakeSlurm, SlurmFrontEnd, job
 
