@@ -8,9 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.cli.features import features  # noqa: F401  (found here by its name)
-from harness.cli.models import (
-    weights,  # noqa: F401  (found here by their names)
-)
+from harness.cli.models import panels, weights  # noqa: F401  (found here by their names)
 from harness.cli.options import cell_of, cluster_of, data_dir, device_of, literal, load_tables, plan_of
 from harness.errors import Exit, MissingError, OutputError
 

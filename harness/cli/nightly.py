@@ -13,6 +13,7 @@ from harness.scheduler.slurm.remote import ClusterTarget
 from harness.scheduler.transport import Transport
 from harness.store.nights import History
 from harness.store.store import Store
+from reports.figures import night_history
 
 
 def run(options: Namespace, data_dir: Path | None) -> Exit:
@@ -44,7 +45,7 @@ def run(options: Namespace, data_dir: Path | None) -> Exit:
     try:
         written.parent.mkdir(parents=True, exist_ok=True)
         nights, date = History(store.root).nights(), work.today.isoformat()
-        page = "\n".join([page, *nights.tonight(nights, date, written.with_suffix(""), config.slice.accepted)])
+        page = "\n".join([page, *night_history.tonight(nights, date, written.with_suffix(""), config.slice.accepted)])
         written.write_text(page, encoding="utf-8")
     except OSError as error:
         refusal = output_error(written, error)

@@ -112,10 +112,10 @@ class _Site:
         nights = self.nights.get(f"{report.table.id}/{shown.row}/{shown.column}") if self.figures else None
         if not nights:
             return None
-        from reports.figures import nights  # loads matplotlib
+        from reports.figures import night_history  # loads matplotlib
 
-        made = nights.draw(f"{report.table.id}/{shown.row}/{shown.column}", nights)
-        if made is None or nights.profile(nights, self.store.root) != report.profile.name:
+        made = night_history.draw(f"{report.table.id}/{shown.row}/{shown.column}", nights)
+        if made is None or night_history.profile(nights, self.store.root) != report.profile.name:
             return None
         name = Path(views.cell_page(report, shown)).stem + ".svg"
         (self.folder / "figures" / "nights").mkdir(parents=True, exist_ok=True)

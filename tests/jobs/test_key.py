@@ -90,7 +90,7 @@ def test_remarks_anywhere_change_nothing(line: int, remark: str):
 
 def test_all_forms_of_import_are_seen():
     text = """
-import harness.store
+import harness.store.store
 import torch, methods.fcn as f
 from methods.contexts import ppm, aspp
 from . import layers
@@ -251,9 +251,9 @@ def test_what_moves_no_number_changes_no_key(copied: Path, file: str):
     assert changed_rows(copied, file, table="idrnet_table5", column="flops") == set()
 
 
-@pytest.mark.parametrize("counter", ["mmcv_hooks", "fvcore_trace", "tf_profiler", "explicit"])
+@pytest.mark.parametrize("counter", ["mmcv_hooks", "fvcore_trace", "tf_profiler", "explicit_attention"])
 def test_a_counter_that_is_imported_by_name_counts(copied: Path, counter: str):
-    rows = changed_rows(copied, f"harness/complexity/{counter}.py", table="idrnet_table5", column="flops")
+    rows = changed_rows(copied, f"harness/tasks/complexity/{counter}.py", table="idrnet_table5", column="flops")
     assert rows == set(keys(copied, table="idrnet_table5", column="flops"))
 
 

@@ -39,7 +39,7 @@ def table(rows: str, columns: str = "a: {recipe: idrnet/ade20k}", more: str = ""
         return "".join(f"  {line}\n" for line in text.splitlines())
 
     return check(
-        parse(f"paper: x\ntitle: t\nmeasure: miou\n{more}\ncolumns:\n{indent(columns)}rows:\n{indent(rows)}", file)
+        parse(f"paper: x\ntitle: t\nmetric: miou\n{more}\ncolumns:\n{indent(columns)}rows:\n{indent(rows)}", file)
     )
 
 

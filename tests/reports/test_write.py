@@ -156,7 +156,7 @@ def test_a_long_curve_is_averaged_not_sampled() -> None:
 
 def test_a_report_without_figures_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from reports import csvfile, markdown, report, terminal, write\n"
+        "import sys; from reports import table_report, write; from reports.formats import csv, markdown, terminal\n"
         "print([m for m in ('torch', 'cv2', 'pandas', 'numpy', 'matplotlib', 'seaborn') if m in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

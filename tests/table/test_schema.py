@@ -96,14 +96,14 @@ def test_every_published_cell_has_its_provenance(number: int):
     loaded = load(ROOT / f"tables/idrnet_table{number}.yaml")
     for row, column in loaded.cells():
         found = loaded.provenance(row, column)
-        measure = loaded.metric_of(column)
+        metric = loaded.metric_of(column)
         for name in ("paper", "arxiv", "table", "venue", "row", "column", "printed", "unit", "statistic", "protocol"):
             assert found[name], (row, column, name)
         assert found["decimals"] == 2
         assert found["rounding"] in ("round", "truncate")
-        assert bool(found["split"]) == (measure.kind == "evaluate")
+        assert bool(found["split"]) == (metric.kind == "evaluate")
         assert (found["convention"] in CONVENTIONS) == (column in ("params", "flops"))
-        counted = measure.kind in ("complexity", "latency") and not loaded.rows[row].extra
+        counted = metric.kind in ("complexity", "latency") and not loaded.rows[row].extra
         assert (found["evidence"] in ("confirmed", "inferred", "fitted")) == counted, (row, column)
 
 
@@ -174,11 +174,11 @@ BAD = {
         "unknown method 'fnc'. Did you mean 'fcn'?",
     ),
     "unknown option": ("channels: 256", "chanels: 256", (10, "rows.psp.method.chanels"), "Did you mean 'channels'?"),
-    "unknown measure": (
+    "unknown metric": (
         "metric: miou",
         "metric: mIou",
         (4, "metric"),
-        "unknown measure 'mIou'. Did you mean 'miou'?",
+        "unknown metric 'mIou'. Did you mean 'miou'?",
     ),
     "unknown recipe": (
         "recipe: idrnet/ade20k",
@@ -390,8 +390,8 @@ def test_an_unknown_profile_is_told_the_nearest(write):
     ("column", "message"),
     [("recipe: idrnet/ade", "unknown recipe 'idrnet/ade'"), ("recipe: idrnet/lip, tested_on: chip", "'chip'")],
 )
-def test_an_unknown_measure_hides_nothing_else(column: str, message: str):
-    text = f"paper: x\ntitle: t\nmeasure: miuo\ncolumns: {{a: {{{column}}}}}\nrows: {{f: {{method: fnc}}}}\n"
+def test_an_unknown_metric_hides_nothing_else(column: str, message: str):
+    text = f"paper: x\ntitle: t\nmetric: miuo\ncolumns: {{a: {{{column}}}}}\nrows: {{f: {{method: fnc}}}}\n"
     with pytest.raises(Problems) as caught:
         check(parse(text, "x.yaml"))
     said = str(caught.value)
