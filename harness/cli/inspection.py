@@ -162,10 +162,10 @@ def _registered(kind: str) -> Callable[[], Iterator[tuple[str, str]]]:
 
 
 def _datasets() -> Iterator[tuple[str, str]]:
-    from harness.data import catalog
+    from harness.data import catalogue
 
-    for name in catalog.names():
-        dataset = catalog.find(name)
+    for name in catalogue.names():
+        dataset = catalogue.find(name)
         yield name, f"{dataset.title}, {dataset.num_classes} classes"
 
 
@@ -255,13 +255,13 @@ def doctor_lines(data_dir: Path | None, results: Path, prefer: str) -> tuple[lis
 
 
 def _dataset_lines(data_dir: Path | None, cache: Path) -> Iterator[str]:
-    from harness.data import catalog, files
+    from harness.data import catalogue, files
     from harness.jobs.kinds import Data
 
     if data_dir is None:
         yield " – no data folder (--data DIR or HARNESS_DATA); --profile smoke needs none"
         return
-    for name in catalog.names():
+    for name in catalogue.names():
         try:
             root = files.locate(Data(name=name), data_dir=data_dir, cache=cache)
             yield f" ✓ dataset {name} at {root.path}"

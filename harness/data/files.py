@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.data import catalog
+from harness.data import catalogue
 from harness.data.layout import Dataset, Layout, Pair, Root
 from harness.errors import DataError, MissingError, OutputError
 from harness.jobs.kinds import Data
@@ -22,7 +22,7 @@ def locate(data: Data, *, data_dir: Path | None, cache: Path) -> Root:
 
     Raises MissingError when the dataset is not there, DataError when it is half there.
     """
-    dataset = catalog.find(data.name)
+    dataset = catalogue.find(data.name)
     synthetic = scenes_of(data)
     if synthetic is not None:
         from harness.data.synthetic import write_once
@@ -124,9 +124,7 @@ def scan(root: Root, split: str) -> tuple[list[Pair], list[str]]:
     image, label = layout.image_path(split, "{id}"), layout.label_path(split, "{id}")
     images = set(_walk(path / _base(image), _suffix(image)))
     if root.dataset.task == "detection":
-        from harness.data.annotations import coco
-
-        return coco.scan(root, split, images)
+        return layout.annotation_module().scan(root, split, images)
     labels = set(_walk(path / _base(label), _suffix(label)))
     wanted = images
     problems = []
@@ -154,7 +152,7 @@ def digest(data: Data, *, data_dir: Path | None, cache: Path) -> str:
 
     Contents are read once; later calls compare size and modification time (kept under `cache`/manifests).
     """
-    dataset = catalog.find(data.name)
+    dataset = catalogue.find(data.name)
     synthetic = scenes_of(data)
     if synthetic is not None:
         facts = {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Literal, NamedTuple
 
 from harness.errors import UserError, nearest
@@ -22,6 +24,9 @@ class Layout:
     names the text file with the ids of a split, where the folders do not say it. `top` is the folder that the
     official archive makes; it may be left out. `labels` maps every raw value that may occur to a training id or IGNORE.
     `ids` is the form of an id where scenes are written in this layout.
+    `annotations` names the module that reads and writes label files which are no pictures: `read(path)` to raw values
+    and `write(path, raw)`; or, for detection, `scan`, `check` and `write` of annotation files. It is imported only by
+    jobs whose data lie in this layout.
     """
 
     name: str
@@ -32,6 +37,11 @@ class Layout:
     listing: str = ""
     top: str = ""
     ids: str = "{split}_{number:06d}"
+    annotations: str = ""
+
+    def annotation_module(self) -> ModuleType:
+        """The module that `annotations` names; imports it."""
+        return importlib.import_module(self.annotations)
 
     def image_path(self, split: str, id: str) -> str:
         return self.image.format(split=self.folders.get(split, split), id=id)

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from harness.data import catalog
+from harness.data import catalogue
 from harness.data.annotations.label_maps import LabelReader, raw_values
 from harness.data.archives import is_archive, unpack, write_stream
 from harness.data.files import recognise, scan, write_aside
@@ -38,7 +38,7 @@ def prepare(name: str, source: Path, data_dir: Path, report: Report = lambda wha
     Converts .mat label maps (COCO-Stuff 10k, PASCAL-Context) and Cityscapes polygons to PNG, in raw values. Whatever is
     there already is kept, so an interrupted run goes on where it stopped.
     """
-    dataset = catalog.find(name)
+    dataset = catalogue.find(name)
     source, target = Path(source), Path(data_dir) / dataset.folder
     if not source.exists():
         raise MissingError(f"{source} is not there; --from names the download of {dataset.source}")

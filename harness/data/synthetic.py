@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.data import catalog
-from harness.data.annotations import coco
+from harness.data import catalogue
 from harness.data.annotations.label_maps import raw_values
 from harness.data.layout import Dataset, Layout
 from harness.data.scenes import save, scene
@@ -19,13 +18,16 @@ from harness.errors import OutputError, UserError, nearest
 from harness.recipes.profile import Synthetic
 
 # the files whose change makes other scenes
-_WRITERS = ("synthetic.py", "scenes.py", "annotations/coco.py", "annotations/label_maps.py", "annotations/matlab.py")
+_WRITERS = ("synthetic.py", "scenes.py", "annotations/label_maps.py")
 
 
 def write_once(dataset: Dataset, scenes: Synthetic, cache: Path) -> Path:
     """Writes the scenes below `cache` unless they are there, and returns their folder. Safe in several processes."""
-    code = b"".join((Path(__file__).parent / name).read_bytes() for name in _WRITERS)
-    facts = repr((dataset.name, dataset.layouts[0], dataset.splits, scenes.model_dump(mode="json"))).encode()
+    layout = dataset.layouts[0]
+    writers = [Path(__file__).parent / name for name in _WRITERS]
+    writers += [Path(str(layout.annotation_module().__file__))] if layout.annotations else []
+    code = b"".join(file.read_bytes() for file in writers)
+    facts = repr((dataset.name, layout, dataset.splits, scenes.model_dump(mode="json"))).encode()
     name = f"{dataset.name}-{hashlib.sha256(code + facts).hexdigest()[:12]}"
     folder = Path(cache) / "synthetic" / name
     if folder.is_dir():
@@ -34,7 +36,7 @@ def write_once(dataset: Dataset, scenes: Synthetic, cache: Path) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f"{name}.", suffix=".tmp", dir=folder.parent))
         try:
-            write(dataset, scenes, aside, dataset.layouts[0])
+            write(dataset, scenes, aside, layout)
             os.rename(aside, folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -49,7 +51,7 @@ def synthesize(name: str, out: Path, *, scenes: Synthetic | None = None, layout:
 
     Raises UserError when something is there already, or for an unknown layout.
     """
-    dataset = catalog.find(name)
+    dataset = catalogue.find(name)
     chosen = next((one for one in dataset.layouts if layout in (None, one.name)), None)
     if chosen is None:
         raise UserError(
@@ -68,7 +70,7 @@ def synthesize(name: str, out: Path, *, scenes: Synthetic | None = None, layout:
 def write(dataset: Dataset, scenes: Synthetic, out: Path, layout: Layout) -> None:
     """Writes every split of `dataset` in `layout` under `out`, with the layout's raw label values."""
     if dataset.task == "detection":
-        return coco.write(dataset, scenes, out, layout)
+        return layout.annotation_module().write(dataset, scenes, out, layout)
     for number_of_split, split in enumerate(dataset.splits):
         count = scenes.train_images if split == "train" else scenes.test_images
         ids = []
@@ -87,4 +89,9 @@ def write(dataset: Dataset, scenes: Synthetic, out: Path, layout: Layout) -> Non
 def write_pair(out: Path, layout: Layout, split: str, id: str, image: np.ndarray, label: np.ndarray) -> None:
     """Writes an image [H, W, 3] (BGR) and its training ids [H, W] where `layout` has them, in its raw values."""
     save(out / layout.image_path(split, id), image)
-    save(out / layout.label_path(split, id), raw_values(layout)[label])
+    path, raw = out / layout.label_path(split, id), raw_values(layout)[label]
+    if layout.annotations:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        layout.annotation_module().write(path, raw)
+    else:
+        save(path, raw)

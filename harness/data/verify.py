@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.data.annotations import coco
 from harness.data.annotations.label_maps import LabelReader, read_image
 from harness.data.files import locate, manifest, manifest_path, read_manifest, scan, write_aside
 from harness.data.layout import Pair, Root
@@ -112,7 +111,7 @@ def check(
 ) -> list[str]:
     """Reads pairs; returns every problem found and enters the sound ones' signatures into `sound`."""
     if root.dataset.task == "detection":
-        return coco.check(root.layout, pairs, progress)
+        return root.layout.annotation_module().check(root.layout, pairs, progress)
     reader = LabelReader(root.layout)
     problems = []
     with ThreadPoolExecutor() as pool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from harness.data import catalog
+from harness.data import catalogue
 from harness.errors import UserError
 from harness.jobs.job import Job
 from harness.jobs.kinds import TrainConfig
@@ -93,7 +93,7 @@ def _images(config: TrainConfig) -> int | None:
     """Images of the training split, as published or as they are made."""
     if config.data.synthetic is not None:
         return config.data.synthetic.train_images
-    return catalog.find(config.data.name).splits.get(config.recipe.train_split)
+    return catalogue.find(config.data.name).splits.get(config.recipe.train_split)
 
 
 def lines(made: Cost, waits: Sequence[float] = ()) -> list[str]:

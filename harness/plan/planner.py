@@ -251,10 +251,10 @@ class Planner:
         return self._job(plan, "evaluate", config, data=data)
 
     def _model(self, table: Table, row_key: str, column: str, recipe: Recipe | None, *, image: bool) -> Model:
-        from harness.data import catalog
+        from harness.data import catalogue
 
         row = table.rows[row_key]
-        classes = table.defaults.num_classes if recipe is None else catalog.find(recipe.dataset).num_classes
+        classes = table.defaults.num_classes if recipe is None else catalogue.find(recipe.dataset).num_classes
         if classes is None:
             raise UserError(f"{table.path}: defaults.num_classes is missing: the columns without a recipe need it")
         if not image and row.module is not None:

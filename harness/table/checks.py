@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.data import catalog
+from harness.data import catalogue
 from harness.errors import Problems, UserError, nearest
 from harness.recipes.segmentation import Recipe
 from harness.table.metrics import CONVENTIONS, METRICS
@@ -103,12 +103,12 @@ def _test_problems(table: Table, column: str, recipe: Recipe) -> Iterator[tuple[
         yield ("test",), f"does not fit the recipe's protocol: {error}"
         return
     try:
-        dataset = catalog.find(spec.tested_on or recipe.dataset)
+        dataset = catalogue.find(spec.tested_on or recipe.dataset)
         dataset.check_task()
     except UserError as error:
         yield ("tested_on",), str(error)
         return
-    trained = catalog.find(recipe.dataset)
+    trained = catalogue.find(recipe.dataset)
     if dataset.num_classes != trained.num_classes:
         message = (
             f"{dataset.name} has {dataset.num_classes} classes, but {trained.name}, trained on, {trained.num_classes}"

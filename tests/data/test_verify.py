@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from harness.data import catalog
+from harness.data import catalogue
 from harness.data.files import pairs
 from harness.data.layout import Root
 from harness.data.synthetic import synthesize
@@ -27,8 +27,8 @@ SCENES = Synthetic(train_images=6, test_images=2, size=(24, 32))
 @pytest.fixture
 def camvid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data folder with a small CamVid whose published sizes are those of the copy."""
-    declared = replace(catalog.find("camvid"), splits={"train": 6, "val": 2, "test": 2})
-    monkeypatch.setitem(catalog._DATASETS, "camvid", declared)
+    declared = replace(catalogue.find("camvid"), splits={"train": 6, "val": 2, "test": 2})
+    monkeypatch.setattr("harness.data.catalogue.camvid.DATASET", declared)
     synthesize("camvid", tmp_path / "data", scenes=SCENES)
     return tmp_path / "data"
 
@@ -162,6 +162,6 @@ def test_contact_sheet_shows_image_and_label_colours(name: str, tmp_path: Path) 
     out = show(name, "train", tmp_path / "sheet.png", data_dir=None, cache=tmp_path, images=3, synthetic=SCENES)
     sheet = cv2.imread(str(out))
     assert sheet.shape[1] == 2 * (2 * 240 + 6 + 12)
-    table = colours(catalog.find(name))
+    table = colours(catalogue.find(name))
     legend = {tuple(colour) for colour in sheet[-60:].reshape(-1, 3).tolist()}
-    assert sum(tuple(colour) in legend for colour in table[: catalog.find(name).num_classes].tolist()) >= 3
+    assert sum(tuple(colour) in legend for colour in table[: catalogue.find(name).num_classes].tolist()) >= 3

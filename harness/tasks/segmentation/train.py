@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.data.catalog import find as find_dataset
+from harness.data.catalogue import find as find_dataset
 from harness.data.files import locate
 from harness.data.verify import ensure_sound
 from harness.errors import UserError

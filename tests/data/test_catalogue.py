@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from harness.data import catalog
+from harness.data import catalogue
 from harness.data.layout import IGNORE
 from harness.errors import UserError
 
 
-@pytest.mark.parametrize("name", catalog.names())
+@pytest.mark.parametrize("name", catalogue.names())
 def test_declaration_is_consistent(name: str) -> None:
-    dataset = catalog.find(name)
+    dataset = catalogue.find(name)
     assert dataset.name == name
     assert len(set(dataset.classes)) == len(dataset.classes) == len(dataset.palette)
     assert dataset.licence
@@ -70,7 +70,7 @@ KNOWN = [
 
 @pytest.mark.parametrize(("name", "layout", "raw", "expected"), KNOWN)
 def test_raw_values_mean_what_the_datasets_say(name: str, layout: str, raw: int, expected: str | None) -> None:
-    dataset = catalog.find(name)
+    dataset = catalogue.find(name)
     labels = next(one for one in dataset.layouts if one.name == layout).labels
     if expected is None:
         assert labels[raw] == IGNORE
@@ -79,7 +79,7 @@ def test_raw_values_mean_what_the_datasets_say(name: str, layout: str, raw: int,
 
 
 def test_published_split_sizes() -> None:
-    sizes = {name: dict(catalog.find(name).splits) for name in catalog.names()}
+    sizes = {name: dict(catalogue.find(name).splits) for name in catalogue.names()}
     assert sizes["ade20k"] == {"train": 20210, "val": 2000}
     assert sizes["coco_stuff10k"] == {"train": 9000, "test": 1000}
     assert sizes["cityscapes"] == {"train": 2975, "val": 500, "test": 1525}
@@ -103,17 +103,35 @@ def test_class_order_is_mmsegmentations(ours: str, module: str, theirs: str) -> 
     import importlib
 
     their_classes = getattr(importlib.import_module(f"mmseg.datasets.{module}"), theirs).METAINFO["classes"]
-    assert [name.strip() for name in their_classes] == list(catalog.find(ours).classes)
+    assert [name.strip() for name in their_classes] == list(catalogue.find(ours).classes)
 
 
 def test_unknown_name_says_the_nearest() -> None:
     with pytest.raises(UserError, match=r"unknown dataset 'cityscape'.*'cityscapes'"):
-        catalog.find("cityscape")
+        catalogue.find("cityscape")
     with pytest.raises(UserError, match="no split 'validation'"):
-        catalog.find("ade20k").check_split("validation")
+        catalogue.find("ade20k").check_split("validation")
+
+
+def test_a_file_must_declare_the_dataset_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.data.catalogue.lip.DATASET", catalogue.find("cihp"))
+    with pytest.raises(UserError, match=r"lip\.py must declare DATASET.* called 'lip'"):
+        catalogue.find("lip")
+
+
+def test_every_layout_that_needs_a_reader_names_one() -> None:
+    for name in catalogue.names():
+        dataset = catalogue.find(name)
+        for layout in dataset.layouts:
+            assert bool(layout.annotations) == (not layout.label.endswith(".png")), f"{name}, {layout.name}"
+            functions = ("read", "write") if dataset.task == "segmentation" else ("scan", "check", "write")
+            if layout.annotations:
+                assert all(callable(getattr(layout.annotation_module(), function)) for function in functions)
 
 
 def test_import_needs_the_standard_library_only() -> None:
-    code = "import sys, harness.data.catalog; print(sorted({'torch', 'numpy', 'cv2', 'pandas', 'pydantic'} & set(sys.modules)))"
+    heavy = "{'torch', 'numpy', 'scipy', 'cv2', 'pandas', 'pydantic'}"
+    find = "from harness.data import catalogue; [catalogue.find(name) for name in catalogue.names()]"
+    code = f"import sys; {find}; print(sorted({heavy} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
