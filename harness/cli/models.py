@@ -36,7 +36,7 @@ def panels(options: Namespace) -> Exit:
 
 def weights(options: Namespace) -> Exit:
     """`weights import`."""
-    from methods.weights import import_foreign
+    from methods.released.importer import import_foreign
 
     of_cell = options.method.count("/") >= 2  # TABLE/ROW/COLUMN, where TABLE may be a path
     model, named = _cell_model(options) if of_cell else (_named_model(options), None)

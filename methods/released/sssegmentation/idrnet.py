@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+
+from harness.jobs.kinds import Model
+from methods.released.sssegmentation import _names
+
+METHODS = ("idrnet",)
 
 _ATTENTION = (
     (r"(query|key)_project\.0\.0\.", r"\1.first."),
@@ -48,11 +52,7 @@ _NAMES = (
 
 def translate(name: str) -> str | None:
     """Our name of a released parameter or buffer of the head or auxiliary head; None for any other (the backbone's)."""
-    for pattern, ours in _NAMES:
-        match = re.match(pattern, name)
-        if match is not None:
-            return match.expand(ours) + name[match.end() :]
-    return None
+    return _names.translate(name, _NAMES)
 
 
 def from_released(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
@@ -60,15 +60,13 @@ def from_released(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[
 
     The number of deletions so far, which the released code keeps only as the counter, is filled in from it.
     """
-    ours: dict[str, Tensor] = {}
-    left: list[str] = []
-    for name, value in state.items():
-        translated = translate(name)
-        if translated is None:
-            left.append(name)
-        else:
-            ours[translated] = value
+    ours, left = _names.rename(state, _NAMES)
     counts = ours.get("head.deletion_counts")
     if counts is not None:
         ours["head.row_updates"] = counts.round().to(torch.int64)
     return ours, left
+
+
+def convert(model: Model, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """(the state of the head and the auxiliary head under our names, foreign names that are nothing of them)"""
+    return from_released(state)
