@@ -99,7 +99,7 @@ def why_lines(plan: Plan, store: Store) -> list[str]:
 
 def _chain(plan: Plan, store: Store, job, old_parts) -> Iterator[str]:
     """The changed parts of a key; where only a needed job's key changed, that job's changed parts."""
-    from harness.jobs.key import changes
+    from harness.jobs.key import PARTS, changes
 
     for line in changes(old_parts, job.parts):
         if not line.startswith("needs"):
@@ -110,11 +110,8 @@ def _chain(plan: Plan, store: Store, job, old_parts) -> Iterator[str]:
         if (old_parts.get("needs") or {}).get(needed.kind) != key and stale is not None:
             yield f"needs   {needed.kind}, whose key changed:"
             yield from (f"  {line}" for line in changes(stale.job.parts, needed.parts))
-    same = [
-        part
-        for part in ("config", "code", "data", "weights")
-        if part in job.parts and old_parts.get(part) == job.parts[part]
-    ]
+    kept = [part for part in PARTS if part in job.parts and old_parts.get(part) == job.parts[part]]
+    same = [part for part in kept if part != "needs"]
     if same:
         modules = f" ({len(job.parts['code'])} modules)" if "code" in same else ""
         yield f"same    {', '.join(same)}{modules}"

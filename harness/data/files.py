@@ -13,8 +13,7 @@ from pathlib import Path
 from harness.data import catalogue
 from harness.data.layout import Dataset, Layout, Pair, Root
 from harness.errors import DataError, MissingError, OutputError
-from harness.jobs.kinds import Data
-from harness.recipes.profile import Synthetic
+from harness.jobs.kinds import SCENES, Data, load
 
 
 def locate(data: Data, *, data_dir: Path | None, cache: Path) -> Root:
@@ -23,24 +22,15 @@ def locate(data: Data, *, data_dir: Path | None, cache: Path) -> Root:
     Raises MissingError when the dataset is not there, DataError when it is half there.
     """
     dataset = catalogue.find(data.name)
-    synthetic = scenes_of(data)
+    synthetic = data.scenes()
     if synthetic is not None:
-        from harness.data.synthetic import write_once
-
-        return Root(dataset, dataset.layouts[0], write_once(dataset, synthetic, cache))
+        return Root(dataset, dataset.layouts[0], load(SCENES)(dataset, synthetic, cache))
     if data_dir is None:
         raise MissingError(f"dataset '{dataset.name}': no data folder is set. {_help(dataset)}")
     folder = Path(data_dir) / dataset.folder
     if not folder.is_dir():
         raise MissingError(f"dataset '{dataset.name}' is not there: looked at {folder}. {_help(dataset)}")
     return recognise(dataset, folder)
-
-
-def scenes_of(data: Data) -> Synthetic | None:
-    """The embedded scenes that `data` asks for; None where it means files under the data folder."""
-    if data.synthetic is None and data.name == "synthetic":
-        return Synthetic()
-    return data.synthetic
 
 
 def _help(dataset: Dataset) -> str:
@@ -153,7 +143,7 @@ def digest(data: Data, *, data_dir: Path | None, cache: Path) -> str:
     Contents are read once; later calls compare size and modification time (kept under `cache`/manifests).
     """
     dataset = catalogue.find(data.name)
-    synthetic = scenes_of(data)
+    synthetic = data.scenes()
     if synthetic is not None:
         facts = {
             "scenes": synthetic.model_dump(mode="json"),

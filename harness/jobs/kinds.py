@@ -39,6 +39,12 @@ class Data(Spec):
     name: str
     synthetic: Synthetic | None = None
 
+    def scenes(self) -> Synthetic | None:
+        """The embedded scenes that this asks for; None where it means files under the data folder."""
+        if self.synthetic is None and self.name == "synthetic":
+            return Synthetic()
+        return self.synthetic
+
 
 class TrainConfig(Spec):
     """Train `model` on `data` as `recipe` says. Measures the training itself and leaves a checkpoint."""
@@ -92,7 +98,10 @@ class Kind:
     def modules(self, config: Spec) -> set[str]:
         """The modules that run a job with this configuration: what its code is found from."""
         tested = isinstance(config, TrainConfig) and config.recipe.evaluate_every is not None
-        return {name.partition(":")[0] for name in (self.runner, *([SCORES] if tested else []))}
+        data = getattr(config, "data", None)
+        drawn = data is not None and data.scenes() is not None
+        names = (self.runner, *([SCORES] if tested else []), *([SCENES] if drawn else []))
+        return {name.partition(":")[0] for name in names}
 
     def run(self, config: Mapping[str, Any], context: Context) -> list[Measurement]:
         """Runs a job of this kind here and now; validates the configuration first."""
@@ -101,6 +110,10 @@ class Kind:
 
 SCORES = "harness.tasks.segmentation.evaluate:scores_of"
 """What a training calls that tests itself. Named here, like the runners: in the key of no training that does not."""
+
+
+SCENES = "harness.data.synthetic:write_once"
+"""What writes embedded scenes: in the key of no job on real data."""
 
 
 def load(name: str) -> Callable[..., Any]:

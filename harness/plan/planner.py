@@ -12,10 +12,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness import environment
-from harness.errors import MissingError, UserError, nearest
+from harness.errors import UserError, nearest
 from harness.jobs.job import Job
 from harness.jobs.key import Code, digest, identity
-from harness.jobs.kinds import KINDS, ComplexityConfig, Data, EvaluateConfig, LatencyConfig, Model, TrainConfig
+from harness.jobs.kinds import ComplexityConfig, Data, EvaluateConfig, LatencyConfig, Model, TrainConfig
+from harness.plan.keys import KeyParts
 from harness.recipes.profile import Profile
 from harness.recipes.segmentation import Recipe, TestProtocol
 from harness.spec import Spec
@@ -24,7 +25,6 @@ from harness.table.metrics import Metric
 from harness.table.recipes import recipe as find_recipe
 from harness.table.schema import Table
 from harness.yamlfile import merge
-from methods import pretrained
 
 
 @dataclass(frozen=True)
@@ -143,10 +143,8 @@ class Planner:
 
     def __post_init__(self) -> None:
         self._code = self.code or Code(self.cache)
-        self._digests: dict[str, str] = {}
+        self._keys = KeyParts(self._code, self.data_dir, self.cache)
         self._recipes: dict[tuple[str, Path, str, str], Recipe] = {}
-        self._files: dict[Path, str] = {}
-        self._closures: dict[tuple[str, ...], dict[str, str]] = {}
 
     def plan(self, tables: Iterable[Table], selection: Selection | None = None) -> Plan:
         """The plan for these tables; raises UserError when the selection matches nothing."""
@@ -286,66 +284,12 @@ class Planner:
     def _job(
         self, plan: Plan, kind: str, config: Spec, *, data: Data | None = None, needs: tuple[Job, ...] = ()
     ) -> Job:
-        record = config.model_dump(mode="json")
-        model: Model = config.model  # type: ignore[attr-defined]
-        checkpoint = record.get("checkpoint")
-        keyed = {k: v for k, v in record.items() if k != "checkpoint"}
-        parts: dict[str, Any] = {"config": keyed, "code": self._closure(kind, config)}
-        blocked: list[str] = []
-        if data is not None:
-            try:
-                parts["data"] = {data.name: self._data_digest(data)}
-            except MissingError as error:
-                blocked.append(str(error))
-                parts["data"] = {data.name: "absent"}
-        if checkpoint is not None:
-            try:
-                parts["weights"] = {"checkpoint": self._file_digest(Path(checkpoint))}
-            except MissingError as error:
-                blocked.append(str(error))
-                parts["weights"] = {"checkpoint": f"absent: {checkpoint}"}
-        elif model.pretrained and kind == "train":  # a test has the training's, and nothing else needs any
-            try:
-                parts["weights"] = self._pretrained(str(model.backbone), model.pretrained)
-            except MissingError as error:
-                blocked.append(f"{error}. {pretrained.advice(str(model.backbone))}")
-                parts["weights"] = {"file": "absent"}
-        if needs:
-            parts["needs"] = {job.kind: job.key for job in needs}
+        parts, blocked = self._keys.of(kind, config, needs)
         key, same = digest({"kind": kind, **parts}), identity(kind, config, (job.identity for job in needs))
-        job = Job(kind, record, key, same, parts, tuple(j.key for j in needs))
+        job = Job(kind, config.model_dump(mode="json"), key, same, parts, tuple(j.key for j in needs))
         if blocked:
             plan.blocked[job.key] = "; and ".join(blocked)
         return plan.jobs.setdefault(job.key, job)
-
-    def _pretrained(self, backbone: str, told: bool | str) -> dict[str, str]:
-        """The digest of the file that a backbone's weights come from; only timm's name of what it would download."""
-        file = pretrained.offline(backbone) if told is True else Path(str(told)).expanduser()
-        return {"timm": backbone} if file is None else {"file": self._file_digest(file)}
-
-    def _file_digest(self, path: Path) -> str:
-        if path not in self._files:
-            self._files[path] = _file_digest(path)
-        return self._files[path]
-
-    def _closure(self, kind: str, config: Spec) -> dict[str, str]:
-        from methods import registry
-
-        model: Model = config.model  # type: ignore[attr-defined]
-        entries = registry.dependencies(model.name, model.options, model.kind)
-        modules = tuple(sorted({*KINDS[kind].modules(config), *(e.module for e in entries)}))
-        if modules not in self._closures:
-            outside = {e.module: e.file for e in entries if not e.module.startswith("methods.")}
-            self._closures[modules] = self._code.closure(modules, outside)
-        return self._closures[modules]
-
-    def _data_digest(self, data: Data) -> str:
-        from harness.data import files
-
-        name = digest(data.model_dump(mode="json"))
-        if name not in self._digests:
-            self._digests[name] = files.digest(data, data_dir=self.data_dir, cache=self.cache)
-        return self._digests[name]
 
 
 def apply_profile(profile: Profile, recipe: Recipe, name: str) -> Recipe:
@@ -371,11 +315,3 @@ def _beyond_defaults(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
         return type(value) is type(default) and value == default
 
     return {name: value for name, value in options.items() if not same(name, value)}
-
-
-def _file_digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise MissingError(f"weights {path}: {error.strerror}") from error

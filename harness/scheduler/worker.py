@@ -68,6 +68,7 @@ class Request:
             device=self.device,
             threads=self.threads,
             needs={kind: Path(path) for kind, path in self.needs.items()},
+            parts=self.job.parts,
             progress=progress,
             should_stop=lambda: bool(stopping),
         )

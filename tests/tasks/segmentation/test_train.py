@@ -12,7 +12,6 @@ from harness.data.files import locate, pairs
 from harness.errors import DataError, Interrupted, MissingError, OutOfMemory, UserError
 from harness.jobs.context import Context
 from harness.jobs.job import Measurement
-from harness.jobs.key import Code
 from harness.jobs.kinds import Data, Model, TrainConfig
 from harness.recipes.common import Optimizer
 from harness.recipes.profile import Synthetic
@@ -326,21 +325,14 @@ def test_a_checkpoint_of_another_job_is_refused_with_the_difference(tmp_path, ca
     assert "delete the checkpoint to start anew" in str(refused.value)
 
 
-def test_a_checkpoint_of_other_code_is_refused_with_the_files(tmp_path, cache, monkeypatch):
+def test_a_checkpoint_of_other_code_is_refused_with_the_files(tmp_path, cache):
     """As if one module had been edited, one dropped and one added since."""
-    job = config()
+    job, code = config(), {"methods.fcn": "1", "methods.layers": "1"}
     with pytest.raises(Interrupted):
-        train(job, context(tmp_path, cache, should_stop=lambda: True))
-    real = Code.closure
-
-    def edited(self, *arguments):
-        code = real(self, *arguments)
-        del code["methods.layers"]
-        return {**code, "methods.fcn": "0" * 64, "methods.novel": "1" * 64}
-
-    monkeypatch.setattr(Code, "closure", edited)
+        train(job, context(tmp_path, cache, should_stop=lambda: True, parts={"code": code}))
+    edited = {"methods.fcn": "2", "methods.novel": "1"}
     with pytest.raises(UserError) as refused:
-        train(job, context(tmp_path, cache))
+        train(job, context(tmp_path, cache, parts={"code": edited}))
     for line in ("methods/fcn.py changed", "methods/layers.py is gone", "methods/novel.py is new"):
         assert f"\n  {line}\n" in str(refused.value)
     assert "config" not in str(refused.value)
