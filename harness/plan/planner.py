@@ -229,13 +229,13 @@ class Planner:
         own = self._recipe(table, row, column_key, as_tested=False).test if tests_itself else TestProtocol()
         train_recipe = recipe.model_copy(update={"test": own, "source": "", "differs": {}})
         config = TrainConfig(model=model, data=data, recipe=train_recipe, shorten=self.profile.shorten, **common)
-        train = self._job(plan, "train", config, data=data)
+        train = self._job(plan, "train", config)
         if table.metric_of(column_key).kind == "train":
             return train
         tested = data.model_copy(update={"name": table.columns[column_key].tested_on or recipe.dataset})
         given = {"protocol": recipe.test, "normalisation": recipe.normalisation}
         test = EvaluateConfig(model=model, data=tested, **given, **common)
-        return self._job(plan, "evaluate", test, data=tested, needs=(train,))
+        return self._job(plan, "evaluate", test, needs=(train,))
 
     def _given(self, plan: Plan, table: Table, row: str, column: str) -> Job:
         """The test of a file of weights; once, however many repetitions: nothing in it is random."""
@@ -246,7 +246,7 @@ class Planner:
         common = {"profile": self.profile.name, "seed": 0, "checkpoint": file}
         given = {"protocol": recipe.test, "normalisation": recipe.normalisation}
         config = EvaluateConfig(model=model, data=data, **given, **common)
-        return self._job(plan, "evaluate", config, data=data)
+        return self._job(plan, "evaluate", config)
 
     def _model(self, table: Table, row_key: str, column: str, recipe: Recipe | None, *, image: bool) -> Model:
         from harness.data import catalogue
@@ -281,9 +281,7 @@ class Planner:
             self._recipes[place] = apply_profile(self.profile, found, name)
         return self._recipes[place]
 
-    def _job(
-        self, plan: Plan, kind: str, config: Spec, *, data: Data | None = None, needs: tuple[Job, ...] = ()
-    ) -> Job:
+    def _job(self, plan: Plan, kind: str, config: Spec, *, needs: tuple[Job, ...] = ()) -> Job:
         parts, blocked = self._keys.of(kind, config, needs)
         key, same = digest({"kind": kind, **parts}), identity(kind, config, (job.identity for job in needs))
         job = Job(kind, config.model_dump(mode="json"), key, same, parts, tuple(j.key for j in needs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness import ROOT
 from harness.errors import UserError
-from harness.jobs.key import Code, changes, digest, identity, imported, source_digest
+from harness.jobs.key import Code, changes, digest, identity, imported, package_versions, source_digest
 from harness.jobs.kinds import KINDS, LatencyConfig, Model
 from harness.plan.planner import Planner
 from harness.table import recipes
@@ -140,12 +141,45 @@ def tree(tmp_path: Path):
 
 
 def test_the_closure_follows_imports_and_packages_also_in_circles(tree: Path):
+    (tree / "methods/sub/__init__.py").write_text("import methods.d\n")
     assert list(Code(root=tree).closure(["methods.a"])) == [
         "methods.a",
+        "methods.d",
         "methods.sub",
         "methods.sub.b",
         "methods.sub.c",
     ]
+
+
+def test_a_package_that_holds_nothing_counts_for_nothing(tree: Path):
+    before = Code(root=tree).closure(["methods.a"])
+    assert list(before) == ["methods.a", "methods.sub.b", "methods.sub.c"]
+    (tree / "methods/sub/__init__.py").write_text('"""What is in here."""\n\n# a remark\n')
+    assert Code(root=tree).closure(["methods.a"]) == before
+
+
+def test_packages_are_found_at_any_depth_and_only_those_that_define_numbers(tree: Path):
+    (tree / "methods/sub/c.py").write_text("import torch, os\ndef late():\n    from timm.models import create_model\n")
+    code = Code(root=tree)
+    assert code.packages(code.closure(["methods.a"])) == {"timm"}
+    assert code.packages(code.closure(["methods.d"])) == {"timm"}
+    (tree / "methods/a.py").write_text("import numpy\n")
+    assert Code(root=tree).packages(["methods.a"]) == set()
+
+
+def test_a_packages_version_is_read_without_importing_it():
+    found = package_versions(["timm", "mmseg", "fvcore"])
+    assert found["timm"] == metadata.version("timm")
+    assert found["mmseg"] == next(
+        (v for v in (installed("onedl-mmsegmentation"), installed("mmsegmentation")) if v), "absent"
+    )
+
+
+def installed(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def test_only_what_is_reached_counts(tree: Path):
