@@ -161,6 +161,8 @@ def edited(root: Path, file: str, old: str, new: str) -> dict[str, str]:
     finally:
         if before is None:
             path.unlink()
+            if path.parent.suffix == ".dist-info":
+                path.parent.rmdir()
         else:
             path.write_bytes(before)
 
