@@ -22,7 +22,7 @@ def record(report: TableReport) -> dict[str, Any]:
     environments = [r.environment for r in results]
     data: dict[str, str] = {}
     for result in results:
-        data |= {str(k): str(v) for k, v in (result.job.parts.get("data") or {}).items()}
+        data |= result.job.data_digests
     return {
         "table": report.table.id,
         "profile": report.profile.name,

@@ -214,7 +214,7 @@ def _environment_lines(environments: Mapping[str, tuple[int, Mapping[str, Any]]]
 
 def _data(report: TableReport) -> Iterator[str]:
     """The manifest of every dataset: a digest of all of its files."""
-    found = {str(k): str(v) for r in report.results().values() for k, v in (r.job.parts.get("data") or {}).items()}
+    found = {k: v for r in report.results().values() for k, v in r.job.data_digests.items()}
     about = ", embedded scenes that stand in for it" if report.profile.synthetic is not None else ""
     yield from (f"- **{markdown(name)}**: manifest `{line(digest)[:16]}`{about}" for name, digest in found.items())
 
