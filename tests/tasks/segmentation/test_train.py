@@ -234,24 +234,6 @@ def test_out_of_memory_in_a_test_is_not_laid_to_the_batch(tmp_path, cache, monke
     assert "batch" not in str(told.value)
 
 
-def test_code_that_an_option_names_is_part_of_a_checkpoints_identity(tmp_path, cache):
-    """It is built by name and imported nowhere, as a method outside the checkout may do."""
-    (tmp_path / "mine.py").write_text(
-        "from methods.registry import build, register\n"
-        "from methods.segmentor import EncoderDecoder\n\n\n"
-        "@register('mine')\n"
-        "def mine(backbone, num_classes, *, context='ppm'):\n"
-        "    return EncoderDecoder(backbone, build(context, backbone.channels, kind='context'), num_classes)\n"
-    )
-
-    def code(**options):
-        job = config(f"{tmp_path}/mine.py:mine", options=options)
-        return {m for m in train_job.build_training(job, context(tmp_path, cache)).identity["code"] if "contexts." in m}
-
-    assert code(context="ppm") == {"methods.contexts.ppm"}
-    assert code(context="ccnet") == {"methods.contexts.bottleneck", "methods.contexts.ccnet"}
-
-
 def test_workers_leave_the_trainings_random_numbers_alone(tmp_path, cache):
     """Data workers start anew after an interruption; a draw of theirs would change every dropout mask that follows."""
     source = train_job.build_training(config(), context(tmp_path, cache)).batches.__self__
