@@ -5,21 +5,22 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
 from harness.jobs.job import Job
 from harness.jobs.key import changes
-from harness.plan.planner import Cell, Plan
+from harness.plan.planner import Plan, PlannedCell
 from harness.recipes.profile import Profile
 from harness.recipes.segmentation import Recipe
 from harness.stats.small_samples import deviation, mean
 from harness.store.store import Failure, Result, Store
+from harness.table.cell import Cell
 from harness.table.metrics import Metric, equivalence_margin, scale
 from harness.table.recipes import recipe as find_recipe
-from harness.table.schema import Table, Value
+from harness.table.schema import Rounding, Table, Value
 from harness.text import printed
 from reports import verdict as judge
 from reports.verdict import Verdict
@@ -49,26 +50,51 @@ class CellReport:
     `values` are in the printed unit, one per repetition, with the seeds they came from; counts and times have one.
     """
 
-    row: str
-    column: str
-    metric: Metric
+    cell: Cell
     state: str
     reason: str = ""
     values: tuple[float, ...] = ()
     seeds: tuple[int, ...] = ()
     quartiles: tuple[float, float] | None = None
     old: tuple[float, ...] = ()
-    published: Value | None = None
-    another: str = ""  # the row whose published value this other module is compared with
-    convention: str = ""
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    rounding: str = "round"
+    convention: str = ""  # under which FLOPs were counted; that of the column before they are
     ratio: Ratio | None = None
     verdict: Verdict = judge.NONE
     footnotes: tuple[str, ...] = ()
     jobs: tuple[Job, ...] = ()
     results: tuple[Result, ...] = ()
     trainings: tuple[Result, ...] = ()
+
+    @property
+    def row(self) -> str:
+        return self.cell.row
+
+    @property
+    def column(self) -> str:
+        return self.cell.column
+
+    @property
+    def metric(self) -> Metric:
+        return self.cell.metric
+
+    @property
+    def published(self) -> Value | None:
+        """The published value it compares with."""
+        return self.cell.comparable
+
+    @property
+    def another(self) -> str:
+        """The row whose published value this other module is compared with."""
+        return self.cell.another
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        return self.cell.provenance
+
+    @property
+    def rounding(self) -> Rounding:
+        """How the paper cuts the number to its decimals, where it is a count."""
+        return self.cell.rounding if self.metric.exact else "round"
 
     @property
     def measured(self) -> bool:
@@ -160,12 +186,12 @@ def build(plan: Plan, table: Table, store: Store) -> TableReport:
     return TableReport(table, plan.profile, plan.repetitions, cells, rows, tuple(columns), _recipes(table, planned))
 
 
-def _recipes(table: Table, cells: Sequence[Cell]) -> dict[str, Recipe]:
+def _recipes(table: Table, cells: Sequence[PlannedCell]) -> dict[str, Recipe]:
     """The recipes of trained cells, with their sources; one whose file is gone since is left out."""
     found: dict[str, Recipe] = {}
     for cell in cells:
-        name = table.recipe_of(cell.column, cell.row)
-        unused = cell.state in ("cited", "awaits") or cell.metric.kind not in ("train", "evaluate")
+        name = cell.cell.recipe
+        unused = cell.state in ("cited", "awaits") or not cell.metric.trains
         if name is None or name in found or unused:
             continue
         try:
@@ -214,28 +240,15 @@ class _Reader:
         return "; ".join(texts[:3]) + (f"; and {len(texts) - 3} more" if len(texts) > 3 else "") or "another key"
 
 
-def _shown(cell: Cell, reader: _Reader, profile: Profile) -> CellReport:
-    table, metric = cell.table, cell.metric
-    row = table.rows[cell.row]
-    shown = CellReport(
-        cell.row,
-        cell.column,
-        metric,
-        "not run",
-        # a time of another module on another machine compares with nothing
-        published=table.value_of(cell.row, cell.column) if metric.portable or not row.compared_with else None,
-        another=(table.name_of(row.compared_with)) if row.compared_with else "",
-        convention=table.convention_of(cell.column) if metric.name == "flops" else "",
-        provenance=table.provenance(cell.row, cell.column),
-        rounding=table.rounding_of(cell.row) if metric.exact else "round",
-        jobs=cell.jobs,
-    )
-    shown = _with_values(shown, cell, reader)
+def _shown(planned: PlannedCell, reader: _Reader, profile: Profile) -> CellReport:
+    cell = planned.cell
+    convention = cell.convention if cell.metric.name == "flops" else ""
+    shown = _with_values(CellReport(cell, "not run", convention=convention, jobs=planned.jobs), planned, reader)
     shown = replace(shown, verdict=_verdict(shown, profile))
-    return replace(shown, footnotes=_footnotes(shown, table))
+    return replace(shown, footnotes=_footnotes(shown, cell.table))
 
 
-def _with_values(shown: CellReport, cell: Cell, reader: _Reader) -> CellReport:
+def _with_values(shown: CellReport, cell: PlannedCell, reader: _Reader) -> CellReport:
     if cell.state in ("cited", "awaits"):
         return replace(shown, state=cell.state, reason=cell.reason)
     finished = [(job, r) for job in cell.jobs if (r := reader.result(job)) is not None]
@@ -243,7 +256,7 @@ def _with_values(shown: CellReport, cell: Cell, reader: _Reader) -> CellReport:
     found = [(job, r, m) for job, r in finished if (m := r.value(name)) is not None]
     if not found:
         return _without_value(shown, cell, reader, bool(finished))
-    by = scale(shown.metric, cell.table.convention_of(cell.column))
+    by = scale(shown.metric, cell.cell.convention)
     results = tuple(r for _, r, _ in found)
     shown = replace(
         shown,
@@ -270,7 +283,7 @@ def _quartiles(result: Result, name: str, by: float) -> tuple[float, float] | No
     return (low.value / by, high.value / by) if low is not None and high is not None else None
 
 
-def _without_value(shown: CellReport, cell: Cell, reader: _Reader, finished: bool = False) -> CellReport:
+def _without_value(shown: CellReport, cell: PlannedCell, reader: _Reader, finished: bool = False) -> CellReport:
     """Why a cell, or what is missing of it, has no current value."""
     if finished:
         return replace(shown, state="absent", reason=f"the job finished without measuring {shown.metric.title}")
@@ -293,13 +306,13 @@ def _without_value(shown: CellReport, cell: Cell, reader: _Reader, finished: boo
     return replace(shown, state="not run", reason="no job of this cell has finished")
 
 
-def _stale(shown: CellReport, cell: Cell, reader: _Reader) -> CellReport | None:
+def _stale(shown: CellReport, cell: PlannedCell, reader: _Reader) -> CellReport | None:
     """The cell with what was measured of it before code, data or weights changed, if anything was."""
     old = [(job, r) for job in cell.jobs if (r := reader.store.stale(job)) is not None]
     measured = [(job, r, m) for job, r in old if (m := r.value(shown.metric.name)) is not None]
     if not measured:
         return None
-    by = scale(shown.metric, cell.table.convention_of(cell.column))
+    by = scale(shown.metric, cell.cell.convention)
     job, newest, _ = max(measured, key=lambda entry: entry[1].started)
     why = f"measured before a change: {reader.changed(newest, job)}"
     return replace(shown, state="stale", reason=why, old=tuple(m.value / by for _, _, m in measured))
@@ -363,7 +376,7 @@ def _ratio(table: Table, cells: Mapping[tuple[str, str], CellReport], shown: Cel
     measured = published = None
     if reference is not None and reference.measured and shown.measured:
         measured = _quotient(shown.mean, reference.mean)
-    base = table.value_of(to, shown.column)
+    base = table.cell(to, shown.column).published
     if base is not None and shown.published is not None:
         published = _quotient(shown.published.value, base.value)
     return Ratio(to, measured, published) if measured is not None or published is not None else None

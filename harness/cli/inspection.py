@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from harness.errors import MissingError, OutputError, UserError
 
 if TYPE_CHECKING:  # listing names needs none of these
-    from harness.plan.planner import Cell, Plan
+    from harness.plan.planner import Plan, PlannedCell
     from harness.store.store import Store
 
 # ------------------------------------------------------------------------------------------------------------ status
@@ -32,7 +32,7 @@ def status_lines(plan: Plan, store: Store, queued: Mapping[str, str] | None = No
     return lines, sum(cell.state == "run" and state != "measured" for cell, state, _ in states)
 
 
-def cell_state(plan: Plan, store: Store, cell: Cell, queued: Mapping[str, str] | None = None) -> tuple[str, str]:
+def cell_state(plan: Plan, store: Store, cell: PlannedCell, queued: Mapping[str, str] | None = None) -> tuple[str, str]:
     """(state, why): measured, partly measured, running, submitted, failed, cannot run here, to be measured, …"""
     from harness.files import read_json
     from harness.scheduler.worker import busy

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.jobs.context import Progress
 from harness.jobs.job import Job
+from harness.jobs.kinds import KINDS
 from harness.plan.durations import Estimate
 from harness.plan.planner import Plan
 from harness.scheduler.run import Outcome, Queue
@@ -40,7 +41,7 @@ def names(plan: Plan) -> dict[str, str]:
         for repetition, job in zip(plan.repetitions, cell.jobs):
             for key in (job.key, *job.needs):
                 member = plan.jobs[key]
-                column = cell.column if member.kind in ("train", "evaluate") else ""
+                column = cell.column if KINDS[member.kind].trains else ""
                 where = " / ".join(w for w in (cell.table.id if several else "", cell.row, column) if w)
                 seed = f" · seed {repetition}" if len(plan.repetitions) > 1 and column else ""
                 named.setdefault(key, f"{where} · {_VERBS[member.kind]}{seed}")

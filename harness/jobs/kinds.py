@@ -82,11 +82,16 @@ class LatencyConfig(Spec):
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of job: its configuration, the function that runs it, and whether it needs the machine to itself."""
+    """One kind of job: its configuration and the function that runs it.
+
+    `trains`: it trains a model or tests a trained one, once per repetition, on as many devices as a training has;
+    `exclusive`: it needs the machine to itself.
+    """
 
     name: str
     config: type[Spec]
     runner: str  # module:function, called as function(config, context) -> list[Measurement]
+    trains: bool = False
     exclusive: bool = False
 
     def modules(self, config: Spec) -> set[str]:
@@ -112,8 +117,8 @@ def load(name: str) -> Callable[..., Any]:
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("train", TrainConfig, "harness.tasks.segmentation.train:train"),
-        Kind("evaluate", EvaluateConfig, "harness.tasks.segmentation.evaluate:evaluate"),
+        Kind("train", TrainConfig, "harness.tasks.segmentation.train:train", trains=True),
+        Kind("evaluate", EvaluateConfig, "harness.tasks.segmentation.evaluate:evaluate", trains=True),
         Kind("complexity", ComplexityConfig, "harness.tasks.complexity.measure:count"),
         Kind("latency", LatencyConfig, "harness.tasks.complexity.measure:time", exclusive=True),
     )

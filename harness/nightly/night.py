@@ -20,7 +20,7 @@ from harness.errors import Exit, Problems, UserError, nearest
 from harness.jobs.context import Progress
 from harness.jobs.job import Job
 from harness.plan import cost as costs
-from harness.plan.planner import Cell, Plan, Planner
+from harness.plan.planner import Plan, PlannedCell, Planner
 from harness.scheduler import run as runner
 from harness.scheduler.transport import Event, Transport
 from harness.spec import Spec
@@ -176,7 +176,7 @@ class Night:
                 link.parent.mkdir(parents=True, exist_ok=True)
                 if not link.exists():
                     link.symlink_to(trained.folder.resolve(), target_is_directory=True)
-                wanted.cells.append(Cell(cell.table, cell.row, cell.column, jobs=(job,)))
+                wanted.cells.append(PlannedCell(cell.cell, (job,)))
                 wanted.jobs |= {key: plan.jobs[key] for key in (*job.needs, job.key)}
         self._measure(wanted, again, layer)
         for key, (name, reference) in references.items():
@@ -232,7 +232,7 @@ class Night:
             layer.regressions += _regression(cell, drop, change)
         return layer
 
-    def _chosen(self, plan: Plan, known: Mapping[str, Sequence[NightRecord]], layer: Check) -> list[Cell]:
+    def _chosen(self, plan: Plan, known: Mapping[str, Sequence[NightRecord]], layer: Check) -> list[PlannedCell]:
         """Cells in the order of their last night, until the budget is used; one of unknown cost at most."""
         cells = [c for c in plan.wanted() if c.jobs and c.jobs[0].kind == "evaluate" and not self._blocked(plan, c)]
         cells.sort(key=lambda c: known[c.name][-1].date if known.get(c.name) else "")
@@ -254,10 +254,10 @@ class Night:
         return chosen
 
     @staticmethod
-    def _blocked(plan: Plan, cell: Cell) -> bool:
+    def _blocked(plan: Plan, cell: PlannedCell) -> bool:
         return any(plan.reason(job) is not None for job in cell.jobs)
 
-    def _trained(self, cells: Sequence[Cell], turn: int, layer: Check) -> dict[str, tuple[float, Result]]:
+    def _trained(self, cells: Sequence[PlannedCell], turn: int, layer: Check) -> dict[str, tuple[float, Result]]:
         """{cell: (mIoU, result)} of a fresh seed of each: that of this day and turn."""
         if not cells:
             return {}

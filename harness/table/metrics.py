@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.jobs.kinds import KINDS
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -21,6 +23,11 @@ class Metric:
     def exact(self) -> bool:
         """Whether the number is a count, which has no noise and must agree to the printed digit."""
         return self.kind == "complexity"
+
+    @property
+    def trains(self) -> bool:
+        """Whether the number needs a trained model: a score or the training itself, not a count or a time."""
+        return KINDS[self.kind].trains
 
     @property
     def portable(self) -> bool:

@@ -134,7 +134,7 @@ def _rows(report: TableReport) -> Iterator[str]:
         parts += [f"in {column}: {_options(cell.options)}" for column, cell in row.cells.items() if cell.options]
         parts += [f"compared with the published {row.compared_with}"] if row.compared_with is not None else []
         text = markdown("; ".join([*parts, *row.notes]))
-        yield f"- **{markdown(report.table.name_of(key))}** ({markdown(key)}): {text}"
+        yield f"- **{markdown(report.table.row(key).name)}** ({markdown(key)}): {text}"
 
 
 def _reference(ref: Any) -> str:

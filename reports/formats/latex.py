@@ -158,7 +158,7 @@ def _key(text: str) -> str:
 
 
 def _heading(report: TableReport, column: str) -> str:
-    spec, metric = report.table.columns[column], report.table.metric_of(column)
+    spec, metric = report.table.columns[column], report.table.column(column).metric
     unit = f" ({metric.unit})" if metric.unit else ""
     return escape(shorten(spec.label or column, LABEL) + unit)
 

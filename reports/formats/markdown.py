@@ -137,21 +137,21 @@ def _table(report: TableReport, notes: _Footnotes) -> Iterator[str]:
 
 
 def _heading(report: TableReport, column: str, notes: _Footnotes) -> str:
-    spec, metric = report.table.columns[column], report.table.metric_of(column)
+    spec, metric = report.table.columns[column], report.table.column(column).metric
     about = [metric.unit] if metric.unit else []
-    about += [markdown(report.table.convention_of(column))] if metric.name == "flops" else []
+    about += [markdown(report.table.column(column).convention)] if metric.name == "flops" else []
     about += [f"ratio to {_label(report.table, spec.relative_to)}"] if spec.relative_to else []
     head = markdown(shorten(spec.label or column, LABEL)) + (f" ({'; '.join(about)})" if about else "")
     told = {s.convention for s in report if s.column == column and s.measured} - {
         "",
-        report.table.convention_of(column),
+        report.table.column(column).convention,
     }
     texts = [spec.note] if spec.note else []
     return head + notes.mark(texts + ([f"measured: {'; '.join(sorted(told))}"] if told else []))
 
 
 def _label(table: Table, row: str) -> str:
-    return markdown(shorten(table.name_of(row), 40))
+    return markdown(shorten(table.row(row).name, 40))
 
 
 def _cell(report: TableReport, shown: CellReport, notes: _Footnotes) -> str:
@@ -247,7 +247,7 @@ def _part(report: TableReport, part: claims.Part, *, told: bool, named: bool) ->
 
 
 def _signed(report: TableReport, column: str, value: float) -> str:
-    return signed(value, report.table.metric_of(column).decimals)
+    return signed(value, report.table.column(column).metric.decimals)
 
 
 def _decide(report: TableReport) -> Iterator[str]:

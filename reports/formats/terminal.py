@@ -37,7 +37,7 @@ def render(report: TableReport) -> str:
     lines = ["", shorten(line(f"{table.name}: {table.title}"), COLUMNS)]
     if not report.comparable:
         lines.append(shorten(f"profile {report.profile.name}: {line(report.profile.about)}", COLUMNS))
-    labels = [shorten(line(table.name_of(row)), _LABEL) for row in report.rows]
+    labels = [shorten(line(table.row(row).name), _LABEL) for row in report.rows]
     label_width = max((width(label) for label in labels), default=0)
     blocks = [_block(report, column) for column in report.columns]
     for group in _groups(blocks, COLUMNS - label_width):
@@ -51,7 +51,7 @@ def render(report: TableReport) -> str:
 
 def _block(report: TableReport, column: str) -> list[str]:
     """The lines of one column: its label, its sub-headings, then its cells, all of one width."""
-    spec, metric = report.table.columns[column], report.table.metric_of(column)
+    spec, metric = report.table.columns[column], report.table.column(column).metric
     related = spec.relative_to is not None
     heads = ("measured", "paper") + (("ratio", "paper") if related else ()) + ("",)
     rows = [heads, *(_fields(report.cells.get((row, column)), related) for row in report.rows)]

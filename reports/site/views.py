@@ -115,7 +115,7 @@ def listed(report: TableReport, shown: CellReport) -> dict[str, Any]:
     gap = shown.difference
     return {
         "table": report.table.id,
-        "row": short(report.table.name_of(shown.row), 60),
+        "row": short(report.table.row(shown.row).name, 60),
         "column": short(report.table.columns[shown.column].label or shown.column, 40),
         "href": cell_page(report, shown),
         "value": repr(value) if math.isfinite(value) else "",
@@ -163,9 +163,9 @@ def table(report: TableReport, findings: Sequence[Finding], figures: Sequence[Ma
 
 
 def _column(report: TableReport, column: str) -> dict[str, str]:
-    spec, metric = report.table.columns[column], report.table.metric_of(column)
+    spec, metric = report.table.columns[column], report.table.column(column).metric
     unit = [metric.unit] if metric.unit else []
-    unit += [report.table.convention_of(column)] if metric.name == "flops" else []
+    unit += [report.table.column(column).convention] if metric.name == "flops" else []
     return {"label": short(spec.label or column, 60), "unit": "; ".join(unit), "note": line(spec.note or metric.title)}
 
 
@@ -201,13 +201,13 @@ def _cell(report: TableReport, shown: CellReport) -> dict[str, Any]:
 
 
 def _claims(report: TableReport) -> Iterator[dict[str, Any]]:
-    labels = {key: short(report.table.name_of(key), 60) for key in report.table.rows}
+    labels = {key: short(report.table.row(key).name, 60) for key in report.table.rows}
     for judgement in claims.judge_claims(report):
         parts = []
         for part in judgement.parts:
             name = short(report.table.columns[part.column].label or part.column, 40)
             name += f" · {labels[part.better]}" if len(judgement.claim.steps) > 1 else ""
-            decimals = report.table.metric_of(part.column).decimals
+            decimals = report.table.column(part.column).metric.decimals
             said = [part.outcome] + ([signed(part.difference, decimals)] if part.difference is not None else [])
             said += [f"paper {signed(part.published, decimals)}"] if part.published is not None else []
             parts.append(f"{name}: {', '.join(said)}" + (f" ({line(part.reason)})" if part.reason else ""))
@@ -232,7 +232,7 @@ def cell(report: TableReport, shown: CellReport, store: Store) -> dict[str, Any]
     return {
         "table_name": table_name(report),
         "table_page": table_page(report),
-        "row": short(report.table.name_of(shown.row)),
+        "row": short(report.table.row(shown.row).name),
         "column": short(report.table.columns[shown.column].label or shown.column),
         "outcome": shown.outcome,
         "reason": line("; ".join(part for part in (reason, *(f for f in shown.footnotes if f not in reason)) if part)),
@@ -270,12 +270,16 @@ def _about(report: TableReport, shown: CellReport) -> Iterator[tuple[str, str]]:
     for name, text in spec.descriptors.items():
         yield line(table.descriptors.get(name, name)), line(text)
     if spec.method is not None:
-        given = ", ".join(f"{k} {v}" for k, v in table.options_of(shown.row, shown.column).items())
+        given = ", ".join(f"{k} {v}" for k, v in shown.cell.options.items())
         yield "method", line(spec.method.name + (f" ({given})" if given else ""))
     if spec.module is not None:
         yield "module", line(f"{spec.module.name}, {spec.module.evidence}. {spec.module.note}".strip())
-    recipe = table.recipe_of(shown.column, shown.row)
-    told = {"recipe": recipe, "quoted from": spec.cited, "awaits": spec.awaits, "compared with": spec.compared_with}
+    told = {
+        "recipe": shown.cell.recipe,
+        "quoted from": spec.cited,
+        "awaits": spec.awaits,
+        "compared with": spec.compared_with,
+    }
     yield from ((name, line(text)) for name, text in told.items() if text)
     if shown.jobs:
         built = shown.jobs[0].config.get("model") or {}
@@ -331,7 +335,7 @@ def _classes(results: Sequence[Result]) -> tuple[list[tuple[str, list[str]]], li
 def _history(report: TableReport, shown: CellReport, store: Store) -> list[dict[str, Any]]:
     """Every result of the cell's jobs under whatever key, oldest first; a move beyond the margin is an alarm."""
     lines = []
-    name, convention = shown.metric.name, report.table.convention_of(shown.column)
+    name, convention = shown.metric.name, report.table.column(shown.column).convention
     for job in shown.jobs:
         versions = store.versions(job)
         before: Result | None = None

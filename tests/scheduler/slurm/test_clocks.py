@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from harness import ROOT
 from harness.cli.inspection import cell_state
 from harness.files import write_json
-from harness.plan.planner import Cell, Plan
+from harness.plan.planner import Plan, PlannedCell
 from harness.scheduler.slurm.ledger import Ledger
 from harness.scheduler.worker import busy
 from harness.store.store import Failure, Store
+from harness.table.load import load
 from harness.table.recipes import profile
 from tests.support.fake_slurm import FakeSlurm, SlurmFrontEnd, job
 
@@ -95,7 +97,7 @@ def test_a_running_job_is_told_by_its_lock(tmp_path: Path, monkeypatch: pytest.M
     """Whatever the node's clock wrote into its progress."""
     monkeypatch.setattr(time, "time", lambda: NOW)
     store, a = Store(tmp_path), job("a")
-    cell = Cell(None, "row", "column", jobs=(a,))
+    cell = PlannedCell(load(ROOT / "tables/idrnet_table5.yaml").cell("ppm", "flops"), (a,))
     plan = Plan(profile("smoke"), (0,), [cell], {a.key: a})
     write_json(store.folder(a) / "progress.json", {"done": 3, "total": 9, "time": stamp})
     assert cell_state(plan, store, cell)[0] == "to be measured"
