@@ -14,6 +14,7 @@ from harness.plan.durations import work
 from harness.store.store import Result
 from harness.table.schema import Table
 from harness.text import line, markdown, number, plural, signed
+from reports.status import CellStatus
 from reports.table_report import CellReport, TableReport
 
 _IDENTITY = ("commit", "dirty", "python", "packages", "device", "driver", "threads", "system")
@@ -75,7 +76,7 @@ def _cells(report: TableReport) -> Iterator[str]:
     yield "\n| Cell | Measured | Published | Difference | Outcome | Why |\n|---|---|---|---|---|---|"
     for shown in report:
         reason = shown.verdict.reason if shown.measured else shown.reason
-        reason += f"; {shown.reason}" if shown.state == "partly" else ""
+        reason += f"; {shown.reason}" if shown.status == CellStatus.PARTLY else ""
         own = [fact for fact in _facts(shown) if fact not in shared.get(shown.column, set())]
         yield (
             f"| {markdown(f'{shown.row} / {shown.column}')} | {_measured(shown)} | {_published(shown, own)} |"

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from harness.text import line, sentence, shorten
 from reports import reproduce, row_headers, verdict
+from reports.status import CellStatus
 from reports.table_report import CellReport, TableReport
 
 LABEL = 120  # characters of a label; a longer one is cut
@@ -185,7 +186,7 @@ def _cell(shown: CellReport | None) -> str:
         return ""
     paper = escape(shown.published.printed) if shown.published is not None else ""
     if not shown.measured:
-        return f"\\textit{{{paper}}}" if shown.state == "cited" else f"-- ({paper})" if paper else "--"
+        return f"\\textit{{{paper}}}" if shown.status == CellStatus.CITED else f"-- ({paper})" if paper else "--"
     mark = MARKS.get(shown.verdict.word, "")
     value = escape(shown.text) + (f"$^{{{mark}}}$" if mark else "")
     return f"{value} ({paper})" if paper else value
@@ -204,6 +205,6 @@ def _caption(report: TableReport) -> str:
 def _legend(report: TableReport) -> Iterator[str]:
     used = dict.fromkeys(MARKS.get(s.verdict.word, "") for s in report if s.measured)
     told = [f"$^{{{mark}}}$ {escape(_MEANINGS[mark])}" for mark in used if mark]
-    told += [r"\textit{italic}: quoted, never run"] if any(s.state == "cited" for s in report) else []
+    told += [r"\textit{italic}: quoted, never run"] if any(s.status == CellStatus.CITED for s in report) else []
     if told:
         yield r"\par\smallskip\footnotesize " + "; ".join(told) + "."

@@ -9,6 +9,7 @@ from harness.table.schema import Table
 from harness.text import duration, markdown, number, plural, printed, sentence, shorten, signed
 from reports import advice, claims, reproduce, row_headers, verdict
 from reports.formats import details
+from reports.status import CellStatus
 from reports.table_report import CellReport, TableReport
 
 LABEL = 120  # characters of a label shown in the table; the whole of it stands under "Rows"
@@ -23,15 +24,18 @@ MEANINGS = {
     verdict.OTHER_MACHINE: "depends on the machine: only the ratio between rows compares",
     verdict.INVALID: "the measurement is NaN or infinite",
     verdict.UNPUBLISHED: "measured; the paper prints no value",
-    "stale": "measured before the code, the data or the weights changed",
-    "failed": "its job ended without a result",
-    "blocked": "cannot run here: data or weights are missing",
-    "absent": "its job does not measure this here",
-    "unreadable": "a result is there that this version cannot read",
-    "not run": "not measured yet",
-    "on request": "runs only when its column is named",
-    "cited": "the paper quotes it from elsewhere; never run",
-    "awaits": "no method for this row yet",
+    CellStatus.RUNNING: "a job of it runs now",
+    CellStatus.SUBMITTED: "a job of it is with a cluster",
+    CellStatus.STALE: "measured before the code, the data or the weights changed",
+    CellStatus.FAILED: "its job ended without a result",
+    CellStatus.BLOCKED: "cannot run here: data or weights are missing",
+    CellStatus.ABSENT: "its job does not measure this here",
+    CellStatus.UNREADABLE: "a result is there that this version cannot read",
+    CellStatus.INTERRUPTED: "stopped after saving; the same command goes on",
+    CellStatus.NOT_RUN: "not measured yet",
+    CellStatus.ON_REQUEST: "runs only when its column is named",
+    CellStatus.CITED: "the paper quotes it from elsewhere; never run",
+    CellStatus.AWAITS: "no method for this row yet",
 }
 
 
@@ -161,8 +165,8 @@ def _cell(report: TableReport, shown: CellReport, notes: _Footnotes) -> str:
     ratio = shown.ratio
     if not shown.measured:
         paper += f", {ratio.published:.2f} ×" if paper and ratio is not None and ratio.published is not None else ""
-        state = "" if shown.state == "not run" else f"*{shown.state}*{mark}"
-        return " · ".join(part for part in ("–", paper, state) if part)
+        word = "" if shown.status == CellStatus.NOT_RUN else f"*{shown.status}*{mark}"
+        return " · ".join(part for part in ("–", paper, word) if part)
     parts = [_value(shown)]
     if ratio is not None and ratio.measured is not None:
         parts.append(f"{ratio.measured:.2f} ×")

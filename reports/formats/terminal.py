@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from harness.text import duration, line, pad, plural, shorten, width
 from reports import advice, claims, reproduce, verdict
+from reports.status import CellStatus
 from reports.table_report import CellReport, TableReport
 
 COLUMNS = 160
@@ -19,16 +20,21 @@ MARKS = {
     verdict.INCONCLUSIVE: "?",
     verdict.NOT_COMPARABLE: "~",
     verdict.INVALID: "!",
-    "failed": "!",
-    "stale": "s",
-    "blocked": "b",
-    "unreadable": "!",
-    "absent": "–",
-    "not run": "–",
-    "on request": "–",
-    "cited": "c",
-    "awaits": "w",
+    CellStatus.RUNNING: "▸",
+    CellStatus.SUBMITTED: "q",
+    CellStatus.FAILED: "!",
+    CellStatus.STALE: "s",
+    CellStatus.BLOCKED: "b",
+    CellStatus.UNREADABLE: "!",
+    CellStatus.INTERRUPTED: "‖",
+    CellStatus.ABSENT: "–",
+    CellStatus.NOT_RUN: "–",
+    CellStatus.ON_REQUEST: "–",
+    CellStatus.CITED: "c",
+    CellStatus.AWAITS: "w",
 }
+_EXPLAINED = (CellStatus.FAILED, CellStatus.BLOCKED, CellStatus.STALE, CellStatus.UNREADABLE)
+"""What the legend gives the reasons of: something went wrong, or something is missing."""
 
 
 def render(report: TableReport) -> str:
@@ -100,9 +106,7 @@ def _legend(report: TableReport) -> list[str]:
         mark = MARKS.get(outcome, "")
         parts.append(f"{mark} {outcome} {count}".strip())
     lines = ["cells: " + " · ".join(parts)] if parts else ["no cell is selected"]
-    reasons = dict.fromkeys(
-        shown.reason for shown in report if shown.state in ("failed", "blocked", "stale", "unreadable")
-    )
+    reasons = dict.fromkeys(shown.reason for shown in report if shown.status in _EXPLAINED)
     lines += [f"  {shorten(line(reason), COLUMNS - 2)}" for reason in list(reasons)[:5]]
     return lines + ([f"  and {plural(len(reasons) - 5, 'reason')} more"] if len(reasons) > 5 else [])
 

@@ -21,6 +21,7 @@ from reports.figures import curves
 from reports.formats import details
 from reports.formats.markdown import MEANINGS
 from reports.site import drawings
+from reports.status import CellStatus
 from reports.table_report import CellReport, TableReport
 
 LABEL = 120
@@ -28,8 +29,15 @@ OUTCOMES = tuple(MEANINGS)
 
 _TONES = {
     "good": (verdict.REPRODUCED, claims.HOLDS),
-    "weak": (verdict.INFERRED, verdict.FITTED, verdict.INCONCLUSIVE, claims.UNDECIDED, "stale", "partly"),
-    "bad": (verdict.NOT_REPRODUCED, verdict.INVALID, "failed", "unreadable", claims.FAILS),
+    "weak": (
+        verdict.INFERRED,
+        verdict.FITTED,
+        verdict.INCONCLUSIVE,
+        claims.UNDECIDED,
+        CellStatus.STALE,
+        CellStatus.PARTLY,
+    ),
+    "bad": (verdict.NOT_REPRODUCED, verdict.INVALID, CellStatus.FAILED, CellStatus.UNREADABLE, claims.FAILS),
 }
 
 

@@ -15,6 +15,7 @@ from harness.table.schema import Table
 from reports import claims
 from reports.formats import markdown, terminal
 from reports.site import views
+from reports.status import CellStatus
 from reports.table_report import CellReport, TableReport
 from reports.verdict import ALPHA
 from tests.support.report_bench import PAPER, TABLE, Make
@@ -229,7 +230,7 @@ def outcome(gaps: list[float], seeds: int, draw: random.Random) -> str:
         level += gap
         values = tuple(level + draw.gauss(0, 0.3) for _ in range(seeds))
         cells[name, "score"] = CellReport(
-            made.cell(name, "score"), "measured", values=values, seeds=tuple(range(seeds))
+            made.cell(name, "score"), CellStatus.MEASURED, values=values, seeds=tuple(range(seeds))
         )
     return claims.judge_claims(TableReport(made, PAPER, (), cells, tuple(names), ("score",), {}))[0].outcome
 
@@ -248,7 +249,7 @@ def test_a_true_claim_over_many_columns_is_not_refused_more_often(make: Make) ->
         cells = {
             (r, c): CellReport(
                 made.cell(r, c),
-                "measured",
+                CellStatus.MEASURED,
                 values=tuple(draw.gauss(40, 0.3) for _ in range(4)),
                 seeds=(0, 1, 2, 3),
             )
