@@ -16,6 +16,7 @@ from harness.plan.planner import Plan
 from harness.scheduler.run import Outcome, Queue
 from harness.scheduler.transport import Event
 from harness.store.store import Store
+from harness.table.metrics import METRICS
 from harness.text import duration, plural
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ class Console:
         result = self._store.result(job)
         if result is None:
             return ""
-        shown = {"miou": "mIoU {:.2f} %", "train_throughput": "{:.3g} images/s", "final_loss": "loss {:.3f}"}
+        shown = _headline(job.kind) | {"train_throughput": "{:.3g} images/s", "final_loss": "loss {:.3f}"}
         shown |= {"latency": "{:.0f} ms", "peak_memory": "{:.0f} MiB"}
         texts = [text.format(m.value) for name, text in shown.items() if (m := result.value(name)) is not None]
         for name, unit, scale in (("parameters", "M", 1e6), ("flops", "G", 1e9)):
@@ -215,6 +216,15 @@ class Console:
             self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
             print(line, flush=True)
+
+
+def _headline(kind: str) -> dict[str, str]:
+    """{name: format} of the metric that stands for a result of the kind's task."""
+    task = KINDS[kind].task
+    if task is None:
+        return {}
+    metric = METRICS[task.headline]
+    return {metric.name: f"{metric.abbreviation or metric.title} {{:.{metric.decimals}f}} {metric.unit}"}
 
 
 def closing(plan: Plan, store: Store, outcome: Outcome) -> list[str]:

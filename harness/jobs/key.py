@@ -33,6 +33,7 @@ _SILENT = {
     "harness.jobs.kinds",
     "harness.jobs.context",
     "harness.jobs.job",
+    "harness.jobs.tasks",
     "methods",
 }
 _LAYOUT = {tokenize.NL, tokenize.COMMENT, tokenize.ENCODING, tokenize.ENDMARKER}

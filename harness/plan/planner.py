@@ -15,7 +15,8 @@ from harness import environment
 from harness.errors import MissingError, UserError, nearest
 from harness.jobs.job import Job
 from harness.jobs.key import Code, digest, identity
-from harness.jobs.kinds import KINDS, ComplexityConfig, Data, EvaluateConfig, LatencyConfig, Model, TrainConfig
+from harness.jobs.kinds import KINDS, ComplexityConfig, Data, EvaluateConfig, LatencyConfig, Model, TrainConfig, kind_of
+from harness.jobs.tasks import TASKS, Task
 from harness.recipes.profile import Profile
 from harness.recipes.segmentation import Recipe, TestProtocol
 from harness.spec import Spec
@@ -226,13 +227,14 @@ class Planner:
         own = self._recipe(cell, as_tested=False).test if tests_itself else TestProtocol()
         train_recipe = recipe.model_copy(update={"test": own, "source": "", "differs": {}})
         config = TrainConfig(model=model, data=data, recipe=train_recipe, shorten=self.profile.shorten, **common)
-        train = self._job(plan, "train", config, data=data)
+        task = self._task(recipe)
+        train = self._job(plan, kind_of(task.train), config, data=data)
         if cell.metric.kind == "train":
             return train
         tested = data.model_copy(update={"name": cell.tested_on or recipe.dataset})
         given = {"protocol": recipe.test, "normalisation": recipe.normalisation}
         test = EvaluateConfig(model=model, data=tested, **given, **common)
-        return self._job(plan, "evaluate", test, data=tested, needs=(train,))
+        return self._job(plan, kind_of(task.evaluate), test, data=tested, needs=(train,))
 
     def _given(self, plan: Plan, cell: Cell) -> Job:
         """The test of a file of weights; once, however many repetitions: nothing in it is random."""
@@ -242,7 +244,14 @@ class Planner:
         common = {"profile": self.profile.name, "seed": 0, "checkpoint": str(cell.checkpoint)}
         given = {"protocol": recipe.test, "normalisation": recipe.normalisation}
         config = EvaluateConfig(model=model, data=data, **given, **common)
-        return self._job(plan, "evaluate", config, data=data)
+        return self._job(plan, kind_of(self._task(recipe).evaluate), config, data=data)
+
+    @staticmethod
+    def _task(recipe: Recipe) -> Task:
+        """What the recipe's dataset is annotated for; that it is a task of ours was checked with the recipe."""
+        from harness.data import catalog
+
+        return TASKS[catalog.find(recipe.dataset).task]
 
     def _model(self, cell: Cell, recipe: Recipe | None, *, image: bool) -> Model:
         from harness.data import catalog

@@ -9,7 +9,10 @@ from harness.jobs.kinds import KINDS
 
 @dataclass(frozen=True)
 class Metric:
-    """`scale` turns a stored value into the printed unit by division; `better` is `higher` or `lower`."""
+    """`scale` turns a stored value into the printed unit by division; `better` is `higher` or `lower`.
+
+    `abbreviation` is what the field writes where `title` is too long.
+    """
 
     name: str
     title: str
@@ -18,6 +21,7 @@ class Metric:
     better: str = "higher"
     scale: float = 1.0
     decimals: int = 2
+    abbreviation: str = ""
 
     @property
     def exact(self) -> bool:
@@ -38,7 +42,7 @@ class Metric:
 METRICS = {
     m.name: m
     for m in (
-        Metric("miou", "mean IoU", "evaluate", "%"),
+        Metric("miou", "mean IoU", "evaluate", "%", abbreviation="mIoU"),
         Metric("macc", "mean class accuracy", "evaluate", "%"),
         Metric("aacc", "pixel accuracy", "evaluate", "%"),
         Metric("fwiou", "frequency-weighted IoU", "evaluate", "%"),
