@@ -19,7 +19,7 @@ from harness.store.store import SCHEMA, Store
 from harness.text import line
 from reports.audit.corpus import Finding
 from reports.audit.findings import RULES
-from reports.formats.markdown import MEANINGS
+from reports.meanings import MEANINGS
 from reports.site import views
 from reports.table_report import build as build_report
 

@@ -15,11 +15,10 @@ from harness.plan.durations import work
 from harness.store.store import Result, Store
 from harness.table.metrics import scale
 from harness.text import line, number, shorten, signed
-from reports import claims, row_headers, verdict
+from reports import claims, commands, row_headers, verdict
 from reports.audit.corpus import Finding
 from reports.figures import curves
-from reports.formats import details
-from reports.formats.markdown import MEANINGS
+from reports.meanings import MEANINGS
 from reports.site import drawings
 from reports.status import CellStatus
 from reports.table_report import CellReport, TableReport
@@ -166,7 +165,7 @@ def table(report: TableReport, findings: Sequence[Finding], figures: Sequence[Ma
         "figures": figures,
         "findings": findings,
         "notes": [line(note) for note in spec.notes],
-        "command": f"python -m harness run {details.place(spec)}{details.options(report)}",
+        "command": commands.run_command(report),
     }
 
 
@@ -178,17 +177,12 @@ def _column(report: TableReport, column: str) -> dict[str, str]:
 
 
 def _rows(report: TableReport, heads: Sequence[str]) -> Iterator[dict[str, Any]]:
-    group, extra = "", False
-    for key in report.rows:
-        row = report.table.rows[key]
-        heading = "Not in the paper's table, ours" if row.extra and not extra else ""
-        heading = heading or (row.group if row.group != group else "")
-        group, extra = row.group, extra or row.extra
-        cells = [report.cells.get((key, column)) for column in report.columns]
+    for entry in row_headers.lines(report.table, report.rows):
+        cells = [report.cells.get((entry.row, column)) for column in report.columns]
         yield {
-            "heading": short(heading),
-            "stub": [short(name) for name in row_headers.names(report.table, key, heads)],
-            "cells": [_cell(report, shown) if shown is not None else None for shown in cells],
+            "heading": short(entry.heading),
+            "stub": [short(name) for name in row_headers.names(report.table, entry.row, heads)],
+            "cells": [_cell(report, cell) if cell is not None else None for cell in cells],
         }
 
 
@@ -377,4 +371,4 @@ def _command(report: TableReport, shown: CellReport) -> str:
     only = ["--rows", shown.row, "--columns", shown.column]
     options = " ".join(shlex.quote(line(part)) for part in (*given, *only))
     checkout = [f"git checkout {commits.pop()}"] if len(commits) == 1 else []
-    return "\n".join([*checkout, f"python -m harness run {details.place(report.table)} {options}"])
+    return "\n".join([*checkout, f"python -m harness run {commands.table_path(report.table)} {options}"])
