@@ -110,8 +110,8 @@ def _part(report: TableReport, part: Part, by: float, refuted: float, judged: bo
     """The comparison judged; `refuted` is the level of the test against it."""
     column = part.column
     better, than = (report.cells.get((row, column)) for row in (part.better, part.than))
-    sign = 1 if report.table.metric_of(column).better == "higher" else -1
-    ours, theirs = (report.table.value_of(row, column) for row in (part.better, part.than))
+    sign = 1 if report.table.column(column).metric.better == "higher" else -1
+    ours, theirs = (report.table.cell(row, column).published for row in (part.better, part.than))
     if ours is not None and theirs is not None:
         part = replace(part, published=sign * (ours.value - theirs.value))
     if better is None or than is None or not better.measured or not than.measured:

@@ -92,10 +92,12 @@ def report(options: Namespace) -> Exit:
     if options.format == "markdown":
         _report(plan, store, figures=not options.no_figures, text=False)
     else:
+        from harness.scheduler.slurm import remote
         from reports import table_report
         from reports.formats import csv, latex, terminal
 
-        table_reports = table_report.table_reports(plan, store)
+        queued = remote.queue_states(plan.jobs.values(), store)
+        table_reports = table_report.table_reports(plan, store, queued)
         if options.format == "latex":
             sys.stdout.write(latex.document(table_reports))
         elif options.format == "csv":
@@ -121,6 +123,7 @@ def audit(options: Namespace) -> Exit:
 
 def site(options: Namespace) -> Exit:
     """`site`: all tables as pages to look through."""
+    from harness.scheduler.slurm import remote
     from harness.table import paths
     from reports.site.build import build
 
@@ -130,7 +133,8 @@ def site(options: Namespace) -> Exit:
     name = "site" if options.profile == "paper" else f"site.{options.profile}"
     folder = Path(options.out).expanduser() if options.out else store.reports / name
     found, _ = _findings(plan.tables)
-    print(f"site: {build(plan, store, folder, found, figures=not options.no_figures)}")
+    queued = remote.queue_states(plan.jobs.values(), store)
+    print(f"site: {build(plan, store, folder, found, figures=not options.no_figures, queued=queued)}")
     return Exit.OK
 
 
@@ -148,11 +152,12 @@ def why(options: Namespace) -> Exit:
     """`why`: whether a cell is measured, and what changed if it no longer is."""
     from harness.cli import inspection
     from harness.plan.planner import Selection
+    from harness.scheduler.slurm import remote
 
     table, row, column = cell_of(options.cell)
     options.tables, options.rows, options.columns = [str(table)], [], []
     plan, store = plan_of(options, Selection((literal(row),), (literal(column),)))
-    _print(inspection.why_lines(plan, store))
+    _print(inspection.why_lines(plan, store, remote.queue_states(plan.jobs.values(), store)))
     return Exit.OK
 
 
@@ -239,10 +244,12 @@ def _findings(chosen):
 
 
 def _report(plan, store, *, figures: bool, text: bool) -> None:
+    from harness.scheduler.slurm import remote
     from reports import table_report, write
     from reports.formats import terminal
 
-    for made in table_report.table_reports(plan, store):
+    queued = remote.queue_states(plan.jobs.values(), store)
+    for made in table_report.table_reports(plan, store, queued):
         if text:
             sys.stdout.write("\n" + terminal.render(made))
         try:

@@ -71,7 +71,7 @@ def _cell_model(options: Namespace):
     if not configs:
         raise UserError(f"{options.method} is nothing that is trained: {made.cells[0].reason or 'it counts a module'}")
     model = Model.model_validate({**configs[0]["model"], "pretrained": False})
-    return model, made.tables[0].checkpoint_of(row, column)
+    return model, made.cells[0].cell.checkpoint
 
 
 def _named_model(options: Namespace):

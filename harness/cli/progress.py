@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from harness.jobs.context import Progress
 from harness.jobs.job import Job
+from harness.jobs.kinds import KINDS
 from harness.plan.durations import Estimate
 from harness.plan.planner import Plan
 from harness.scheduler.run import Outcome, Queue
 from harness.scheduler.transport import Event
 from harness.store.store import Store
+from harness.table.metrics import METRICS
 from harness.text import duration, plural
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ def names(plan: Plan) -> dict[str, str]:
         for repetition, job in zip(plan.repetitions, cell.jobs):
             for key in (job.key, *job.needs):
                 member = plan.jobs[key]
-                column = cell.column if member.kind in ("train", "evaluate") else ""
+                column = cell.column if KINDS[member.kind].trains else ""
                 where = " / ".join(w for w in (cell.table.id if several else "", cell.row, column) if w)
                 seed = f" · seed {repetition}" if len(plan.repetitions) > 1 and column else ""
                 named.setdefault(key, f"{where} · {_VERBS[member.kind]}{seed}")
@@ -199,7 +201,7 @@ class Console:
         result = self._store.result(job)
         if result is None:
             return ""
-        shown = {"miou": "mIoU {:.2f} %", "train_throughput": "{:.3g} images/s", "final_loss": "loss {:.3f}"}
+        shown = _headline(job.kind) | {"train_throughput": "{:.3g} images/s", "final_loss": "loss {:.3f}"}
         shown |= {"latency": "{:.0f} ms", "peak_memory": "{:.0f} MiB"}
         texts = [text.format(m.value) for name, text in shown.items() if (m := result.value(name)) is not None]
         for name, unit, scale in (("parameters", "M", 1e6), ("flops", "G", 1e9)):
@@ -214,6 +216,15 @@ class Console:
             self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
             print(line, flush=True)
+
+
+def _headline(kind: str) -> dict[str, str]:
+    """{name: format} of the metric that stands for a result of the kind's task."""
+    task = KINDS[kind].task
+    if task is None:
+        return {}
+    metric = METRICS[task.headline]
+    return {metric.name: f"{metric.abbreviation or metric.title} {{:.{metric.decimals}f}} {metric.unit}"}
 
 
 def closing(plan: Plan, store: Store, outcome: Outcome) -> list[str]:

@@ -113,7 +113,7 @@ def scan(root: Root, split: str) -> tuple[list[Pair], list[str]]:
     layout, path = root.layout, root.path
     image, label = layout.image_path(split, "{id}"), layout.label_path(split, "{id}")
     images = set(_walk(path / _base(image), _suffix(image)))
-    if root.dataset.task == "detection":
+    if layout.one_file_per_split:
         return layout.annotation_module().scan(root, split, images)
     labels = set(_walk(path / _base(label), _suffix(label)))
     wanted = images

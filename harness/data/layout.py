@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Literal, NamedTuple
 
 from harness.errors import UserError, nearest
+from harness.jobs.tasks import SEGMENTATION
 
 IGNORE = 255
 """The training id of pixels that count neither in a loss nor in a score."""
@@ -42,6 +43,11 @@ class Layout:
     def annotation_module(self) -> ModuleType:
         """The module that `annotations` names; imports it."""
         return importlib.import_module(self.annotations)
+
+    @property
+    def one_file_per_split(self) -> bool:
+        """Whether one file annotates a whole split; else every image has a label map."""
+        return "{id}" not in self.label
 
     def image_path(self, split: str, id: str) -> str:
         return self.image.format(split=self.folders.get(split, split), id=id)
@@ -100,7 +106,7 @@ class Dataset:
 
     def check_task(self) -> None:
         """Raises UserError where there are no label maps to train or test a segmentation model with."""
-        if self.task != "segmentation":
+        if self.task != SEGMENTATION.name:
             raise UserError(
                 f"dataset '{self.name}' is a {self.task} dataset: it has boxes and instances and no label maps, so no "
                 "segmentation model can be trained, tested or shown on it (data prepare, verify and synthesize take it)"

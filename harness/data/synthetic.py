@@ -69,7 +69,7 @@ def synthesize(name: str, out: Path, *, scenes: Synthetic | None = None, layout:
 
 def write(dataset: Dataset, scenes: Synthetic, out: Path, layout: Layout) -> None:
     """Writes every split of `dataset` in `layout` under `out`, with the layout's raw label values."""
-    if dataset.task == "detection":
+    if layout.one_file_per_split:
         return layout.annotation_module().write(dataset, scenes, out, layout)
     for number_of_split, split in enumerate(dataset.splits):
         count = scenes.train_images if split == "train" else scenes.test_images

@@ -110,7 +110,7 @@ def check(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[str]:
     """Reads pairs; returns every problem found and enters the sound ones' signatures into `sound`."""
-    if root.dataset.task == "detection":
+    if root.layout.one_file_per_split:
         return root.layout.annotation_module().check(root.layout, pairs, progress)
     reader = LabelReader(root.layout)
     problems = []

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from harness.jobs.context import Context
 from harness.jobs.job import Measurement
+from harness.jobs.tasks import SEGMENTATION, Task
 from harness.recipes.common import Normalisation
 from harness.recipes.profile import Synthetic
 from harness.recipes.segmentation import Recipe, TestProtocol
@@ -88,12 +89,22 @@ class LatencyConfig(Spec):
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of job: its configuration, the function that runs it, and whether it needs the machine to itself."""
+    """One kind of job: its configuration and the function that runs it.
+
+    `task`: what it trains or tests a model for; None where it only counts or times one. `exclusive`: it needs the
+    machine to itself.
+    """
 
     name: str
     config: type[Spec]
     runner: str  # module:function, called as function(config, context) -> list[Measurement]
+    task: Task | None = None
     exclusive: bool = False
+
+    @property
+    def trains(self) -> bool:
+        """Whether it trains a model or tests a trained one: once per repetition, on as many devices as a training has."""
+        return self.task is not None
 
     def modules(self, config: Spec) -> set[str]:
         """The modules that run a job with this configuration: what its code is found from."""
@@ -108,7 +119,7 @@ class Kind:
         return load(self.runner)(self.config.model_validate(config), context)
 
 
-SCORES = "harness.tasks.segmentation.evaluate:scores_of"
+SCORES = SEGMENTATION.scores
 """What a training calls that tests itself. Named here, like the runners: in the key of no training that does not."""
 
 
@@ -122,11 +133,16 @@ def load(name: str) -> Callable[..., Any]:
     return getattr(importlib.import_module(module), function)
 
 
+def kind_of(runner: str) -> str:
+    """The name of the kind of job that this function runs: `kind_of(task.train)`."""
+    return next(kind.name for kind in KINDS.values() if kind.runner == runner)
+
+
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("train", TrainConfig, "harness.tasks.segmentation.train:train"),
-        Kind("evaluate", EvaluateConfig, "harness.tasks.segmentation.evaluate:evaluate"),
+        Kind("train", TrainConfig, SEGMENTATION.train, SEGMENTATION),
+        Kind("evaluate", EvaluateConfig, SEGMENTATION.evaluate, SEGMENTATION),
         Kind("complexity", ComplexityConfig, "harness.tasks.complexity.measure:count"),
         Kind("latency", LatencyConfig, "harness.tasks.complexity.measure:time", exclusive=True),
     )

@@ -11,6 +11,7 @@ SILENT = {
     "harness.jobs.context": "where a job runs and how it says how far it is",
     "harness.jobs.job": "how a job and its measurements are handed over",
     "harness.jobs.kinds": "how a job is handed over; the configuration itself is in the key, with every default",
+    "harness.jobs.tasks": "names the parts of a task; those that run a job are in its key as modules",
     "harness.data.catalogue": "finds a declaration by name; what a job uses of it is in the key, as data",
     "harness.data.verify": "refuses bad files before a job starts; of good ones it changes nothing",
     "harness.training.memory": "explains a training that does not fit into memory",

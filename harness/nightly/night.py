@@ -18,9 +18,10 @@ from pydantic import Field
 from harness import ROOT, yamlfile
 from harness.errors import Exit, Problems, UserError, nearest
 from harness.jobs.context import Progress
-from harness.jobs.job import Job
+from harness.jobs.job import Job, Measurement
+from harness.jobs.kinds import KINDS
 from harness.plan import cost as costs
-from harness.plan.planner import Cell, Plan, Planner
+from harness.plan.planner import Plan, PlannedCell, Planner
 from harness.scheduler import run as runner
 from harness.scheduler.transport import Event, Transport
 from harness.spec import Spec
@@ -176,13 +177,13 @@ class Night:
                 link.parent.mkdir(parents=True, exist_ok=True)
                 if not link.exists():
                     link.symlink_to(trained.folder.resolve(), target_is_directory=True)
-                wanted.cells.append(Cell(cell.table, cell.row, cell.column, jobs=(job,)))
+                wanted.cells.append(PlannedCell(cell.cell, (job,)))
                 wanted.jobs |= {key: plan.jobs[key] for key in (*job.needs, job.key)}
         self._measure(wanted, again, layer)
         for key, (name, reference) in references.items():
             result = again.result(wanted.jobs[key])
-            before, now = reference.value("miou"), result and result.value("miou")
-            if before is None or not now:
+            before, now = _headline(reference), _headline(result)
+            if before is None or now is None:
                 continue
             layer.measured += 1
             text = f"{name}: {before.value:.3f} → {now.value:.3f}"
@@ -232,7 +233,7 @@ class Night:
             layer.regressions += _regression(cell, drop, change)
         return layer
 
-    def _chosen(self, plan: Plan, known: Mapping[str, Sequence[NightRecord]], layer: Check) -> list[Cell]:
+    def _chosen(self, plan: Plan, known: Mapping[str, Sequence[NightRecord]], layer: Check) -> list[PlannedCell]:
         """Cells in the order of their last night, until the budget is used; one of unknown cost at most."""
         cells = [c for c in plan.wanted() if c.jobs and c.jobs[0].kind == "evaluate" and not self._blocked(plan, c)]
         cells.sort(key=lambda c: known[c.name][-1].date if known.get(c.name) else "")
@@ -254,11 +255,11 @@ class Night:
         return chosen
 
     @staticmethod
-    def _blocked(plan: Plan, cell: Cell) -> bool:
+    def _blocked(plan: Plan, cell: PlannedCell) -> bool:
         return any(plan.reason(job) is not None for job in cell.jobs)
 
-    def _trained(self, cells: Sequence[Cell], turn: int, layer: Check) -> dict[str, tuple[float, Result]]:
-        """{cell: (mIoU, result)} of a fresh seed of each: that of this day and turn."""
+    def _trained(self, cells: Sequence[PlannedCell], turn: int, layer: Check) -> dict[str, tuple[float, Result]]:
+        """{cell: (its task's headline metric, result)} of a fresh seed of each: that of this day and turn."""
         if not cells:
             return {}
         repetition = _FIRST + _A_DAY * self.today.toordinal() + turn
@@ -269,8 +270,8 @@ class Night:
         found = {}
         for cell in plan.cells:
             result = self.store.result(cell.jobs[0])
-            measured = result and result.value("miou")
-            if result and measured:
+            measured = _headline(result)
+            if result is not None and measured is not None:
                 found[cell.name] = measured.value, result
         return found
 
@@ -309,6 +310,12 @@ class NullListener:
 
     def progress(self, running: Mapping[str, Progress | None]) -> None:
         pass
+
+
+def _headline(result: Result | None) -> Measurement | None:
+    """The measurement that stands for an evaluation."""
+    task = KINDS[result.job.kind].task if result is not None else None
+    return result.value(task.headline) if result is not None and task is not None else None
 
 
 def _summary(cell: str, value: float, again: tuple[float, Result] | None, chart: Chart | None, alarm: bool) -> str:

@@ -155,18 +155,6 @@ def _acquire(lock: TextIO, stopping: list[int]) -> None:
             time.sleep(0.1)
 
 
-def busy(folder: Path) -> bool:
-    """Whether a process has the job, wherever it runs: told by its lock, which ends with it, not by anybody's clock."""
-    try:
-        with (folder / "lock").open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # no lock: it never started
-        return False
-    return False
-
-
 def _run(request: Request, folder: Path, store: Store, stopping: list[int]) -> None:
     import cv2
     import torch

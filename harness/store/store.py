@@ -108,6 +108,10 @@ class Store:
         others = (self._result(f) for f in self.folder(job).parent.glob("*") if f.name != job.key[:20])
         return max((r for r in others if r is not None), key=lambda r: r.started, default=None)
 
+    def version(self, job: Job, key: str) -> Result | None:
+        """The result of the job's configuration under this key."""
+        return self._result(self.folder(job).parent / key[:20]) if key else None
+
     def versions(self, job: Job) -> list[Result]:
         """Every result of the job's configuration, whatever its code, data and weights; oldest first."""
         found = (self._result(folder) for folder in self.folder(job).parent.glob("*"))

@@ -60,12 +60,9 @@ def _columns(table: Table) -> Iterator[tuple[Path_, str]]:
         if column.relative_to is not None and column.relative_to not in table.rows:
             tail = nearest(column.relative_to, table.rows, what="rows are")
             yield (*path, "relative_to"), f"unknown row '{column.relative_to}'.{tail}"
-        recipe = table.recipe_of(key)
-        trains = metric is None or metric.kind in (
-            "train",
-            "evaluate",
-        )  # an unknown metric must not hide a bad recipe
-        needs_recipe = trains or table.input_of(key) is None
+        recipe = column.recipe or table.defaults.recipe
+        trains = metric is None or metric.trains  # an unknown metric must not hide a bad recipe
+        needs_recipe = trains or (column.input or table.defaults.input) is None
         if recipe is not None and needs_recipe:
             yield from _recipe_problems(table, recipe, path)
         elif metric is not None and needs_recipe and any(row.method is not None for row in table.rows.values()):

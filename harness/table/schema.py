@@ -18,16 +18,14 @@ Everything that is wrong is reported at once, with its line and the nearest vali
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from harness.recipes.profile import ModelChanges
 from harness.spec import Positive, Spec
-from harness.table.metrics import METRICS, Metric
+from harness.table.cell import Cell, ResolvedColumn, ResolvedRow, resolve_cell, resolve_column, resolve_row
 from harness.yamlfile import Number
 
 Evidence = Literal["confirmed", "inferred", "fitted"]
@@ -247,75 +245,17 @@ class Table(Spec):
         paper = self.published.source.name or self.paper
         return f"{paper}, Table {self.table}" if self.table is not None else self.id
 
-    def metric_of(self, column: str) -> Metric:
-        """What a column shows; validated on load."""
-        return METRICS[self.columns[column].metric or self.metric or self.defaults.metric or ""]
+    def row(self, key: str) -> ResolvedRow:
+        return resolve_row(self, key)
 
-    def recipe_of(self, column: str, row: str | None = None) -> str | None:
-        """The recipe of a column, or of a row's cell in it."""
-        cell = self.rows[row].cells.get(column) if row is not None else None
-        return (cell.recipe if cell is not None else None) or self.columns[column].recipe or self.defaults.recipe
+    def column(self, key: str) -> ResolvedColumn:
+        return resolve_column(self, key)
 
-    def checkpoint_of(self, row: str, column: str) -> Path | None:
-        """The file of weights that a cell tests instead of training, if it names one."""
-        spec = self.rows[row]
-        cell = spec.cells.get(column)
-        own = cell.checkpoint if cell is not None else None
-        named = own or (spec.checkpoint.replace("{column}", column) if spec.checkpoint else None)
-        return Path(os.path.abspath(Path(self.path).parent / Path(named).expanduser())) if named else None
+    def cell(self, row: str, column: str) -> Cell:
+        return resolve_cell(self, row, column)
 
-    def input_of(self, column: str) -> Shapes | None:
-        return self.columns[column].input or self.defaults.input
-
-    def convention_of(self, column: str) -> str:
-        return self.columns[column].convention or ""
-
-    def name_of(self, row: str) -> str:
-        """The row's label, with what else the table prints of it where another row has the same label."""
-        label = self.rows[row].label or row
-        if sum((spec.label or key) == label for key, spec in self.rows.items()) < 2:
-            return label
-        spec = self.rows[row]
-        told = [text for name in self.descriptors if (text := spec.descriptors.get(name))] or [spec.group]
-        return " · ".join(part for part in (label, *told) if part)
-
-    def rounding_of(self, row: str) -> Rounding:
-        """How the paper cuts the counts of a row to its decimals."""
-        return self.rows[row].rounding or self.published.rounding
-
-    def value_of(self, row: str, column: str) -> Value | None:
-        """The published value a cell is compared with, if the paper prints one."""
-        return self.published.values.get(self.rows[row].compared_with or row, {}).get(column)
-
-    def provenance(self, row: str, column: str) -> dict[str, Any]:
-        """Where a cell's published value comes from and how it is to be read; {} where the paper prints none."""
-        value, metric = self.value_of(row, column), self.metric_of(column)
-        if value is None:
-            return {}
-        module, spec = self.rows[row].module, self.columns[column]
-        counted = metric.kind in ("complexity", "latency")
-        return {
-            "paper": self.paper,
-            **{k: v for k, v in self.published.source.model_dump().items() if v is not None},
-            "row": self.name_of(row),
-            "column": spec.label or column,
-            "printed": value.printed,
-            "decimals": value.decimals,
-            "statistic": "single" if metric.exact else spec.statistic or self.published.statistic,
-            "split": spec.split or "",
-            "protocol": spec.protocol or self.published.protocol or "",
-            "unit": metric.unit,
-            "convention": self.convention_of(column),
-            "rounding": self.rounding_of(row),
-            "evidence": module.evidence if counted and module is not None else "",
-        }
-
-    def options_of(self, row: str, column: str) -> dict[str, Any]:
-        """Options of the row's method in this cell."""
-        method, cell = self.rows[row].method, self.rows[row].cells.get(column)
-        return {**(method.options if method is not None else {}), **(cell.options if cell is not None else {})}
-
-    def cells(self) -> Iterator[tuple[str, str]]:
+    def cells(self) -> Iterator[Cell]:
+        """Every cell, row by row, with all defaults filled in."""
         for row in self.rows:
             for column in self.columns:
-                yield row, column
+                yield self.cell(row, column)

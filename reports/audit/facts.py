@@ -73,7 +73,7 @@ def unlike(subject: Subject) -> Iterator[Finding]:
             for column, cell in spec.cells.items():
                 if cell.recipe is None or column not in table.published.values.get(row, {}):
                     continue
-                usual, own = (_training(table, name) for name in (table.recipe_of(column), cell.recipe))
+                usual, own = (_training(table, name) for name in (table.column(column).recipe, cell.recipe))
                 differs = [f"{k}: {own[k]} here, {usual[k]} in the column" for k in usual if own.get(k) != usual[k]]
                 if differs:
                     about = f"{table.published.values[row][column].text} is trained otherwise ({'; '.join(differs)})"

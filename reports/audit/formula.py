@@ -120,7 +120,7 @@ class Cells:
                 found.append((Fraction(value.text), row))
         if not found:
             raise NoPrintedValue(f"{table.id}, column {column}")
-        most = (max if table.metric_of(column).better == "higher" else min)(found, key=lambda entry: entry[0])
+        most = (max if table.column(column).metric.better == "higher" else min)(found, key=lambda entry: entry[0])
         self.used.append((table, most[1], column))
         return most[0]
 

@@ -19,16 +19,25 @@ from harness.store.store import SCHEMA, Store
 from harness.text import line
 from reports.audit.corpus import Finding
 from reports.audit.findings import RULES
-from reports.formats.markdown import MEANINGS
+from reports.meanings import MEANINGS
 from reports.site import views
 from reports.table_report import build as build_report
 
 _HERE = Path(__file__).parent
 
 
-def build(plan: Plan, store: Store, folder: Path, findings: Sequence[Finding] = (), *, figures: bool = True) -> Path:
+def build(
+    plan: Plan,
+    store: Store,
+    folder: Path,
+    findings: Sequence[Finding] = (),
+    *,
+    figures: bool = True,
+    queued: Mapping[str, str] | None = None,
+) -> Path:
     """Writes the site of the plan's tables to `folder` and returns its first page; OutputError where the disk refuses.
 
+    `queued`: how jobs stand that some cluster has, by key.
     An older site in `folder` is replaced only when the new one is whole. UserError where `folder` holds anything else.
     """
     if (
@@ -44,7 +53,7 @@ def build(plan: Plan, store: Store, folder: Path, findings: Sequence[Finding] = 
         (aside / "cells").mkdir(parents=True)
         (aside / "tables").mkdir()
         shutil.copytree(_HERE / "assets", aside / "assets")
-        _Site(plan, store, aside, findings, figures=figures).write()
+        _Site(plan, store, aside, findings, figures=figures, queued=queued or {}).write()
         if folder.exists():
             folder.rename(old)
         aside.rename(folder)
@@ -57,11 +66,20 @@ def build(plan: Plan, store: Store, folder: Path, findings: Sequence[Finding] = 
 
 
 class _Site:
-    def __init__(self, plan: Plan, store: Store, folder: Path, findings: Sequence[Finding], *, figures: bool) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        folder: Path,
+        findings: Sequence[Finding],
+        *,
+        figures: bool,
+        queued: Mapping[str, str],
+    ) -> None:
         import jinja2  # loads slowly: only for a site
 
         self.plan, self.store, self.folder = plan, store, folder
-        self.findings, self.figures = findings, figures
+        self.findings, self.figures, self.queued = findings, figures, queued
         loader = jinja2.FileSystemLoader(_HERE / "templates")
         self.templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
         self.templates.filters |= {"tone": views.tone, "brief": views.brief}
@@ -78,7 +96,7 @@ class _Site:
     def write(self) -> None:
         summaries, cells = [], []
         for table in self.plan.tables:
-            report = build_report(self.plan, table, self.store)
+            report = build_report(self.plan, table, self.store, self.queued)
             about = [finding for finding in self.findings if table.id in finding.tables]
             own = sum(len(finding.tables) <= 2 for finding in about)  # the others are about whole papers
             about.sort(key=lambda finding: len(finding.tables) > 2)

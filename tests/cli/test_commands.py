@@ -51,7 +51,7 @@ def test_a_second_run_measures_nothing_again(smoked: tuple[Checkout, str]):
 def test_status_and_plan_and_report_agree(smoked: tuple[Checkout, str]):
     checkout, _ = smoked
     assert "2 measured" in checkout("status", TABLE, *PART)
-    assert "30 to be measured" in checkout("status", TABLE, "--profile", "smoke", code=1)
+    assert "30 not run" in checkout("status", TABLE, "--profile", "smoke", code=1)
     plan = checkout("plan", TABLE, "--profile", "smoke")
     assert "4 already measured, 60 to run" in plan
     assert re.search(r"estimated time: \d.* on \d+ slots?, from stored durations", plan)
@@ -70,7 +70,7 @@ def test_status_and_plan_and_report_agree(smoked: tuple[Checkout, str]):
 def test_smoke_numbers_are_no_numbers_of_the_paper_profile(smoked: tuple[Checkout, str]):
     checkout, _ = smoked
     said = checkout("status", TABLE, "--columns", "cityscapes", code=1)
-    assert "8 cannot run here" in said
+    assert "8 blocked" in said
     assert "nothing" in checkout("run", TABLE, *PART[2:], code=3)
 
 
@@ -89,7 +89,9 @@ def test_why_names_what_changed_and_nothing_else_is_lost(smoked: tuple[Checkout,
         assert re.search(r"code +methods/idrnet/relations\.py changed", said)
         assert "same    config, data" in said
         assert "measured on" in checkout("why", "idrnet_table2/fcn/cityscapes", "--profile", "smoke")
-        assert "measured under another key" in checkout("status", TABLE, *PART, code=1)
+        assert "stale: measured before a change: code methods/idrnet/relations.py changed" in checkout(
+            "status", TABLE, *PART, code=1
+        )
         assert "2 already measured, 2 to run" in checkout("plan", TABLE, *PART)
     finally:
         changed.write_text(text)

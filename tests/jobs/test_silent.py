@@ -49,6 +49,7 @@ EDITS = {
     "harness.jobs.context": ("rate: float = 0.0", "rate: float = 1.0"),
     "harness.jobs.job": ('unit: str = ""', 'unit: str = "?"'),
     "harness.jobs.kinds": ("repeats: int = 5", "repeats: int = 7"),
+    "harness.jobs.tasks": ('headline="miou"', 'headline="macc"'),
     "harness.data.catalogue": ("return sorted(", "return list("),
     "harness.data.verify": ("    sizes, problems = [], []\n", "    return []\n    sizes, problems = [], []\n"),
     "harness.training.memory": ("does not fit into memory", "is too large"),

@@ -112,8 +112,8 @@ def test_bounds_gains_and_rounding_are_kept_as_printed() -> None:
     a, b = (made.published.values[row]["flops"] for row in "ab")
     assert (a.printed, a.text, a.gain_text) == (">150", "150", "1.80")
     assert (b.printed, b.gain_text) == ("12.50", "")
-    assert (made.rounding_of("a"), made.rounding_of("b")) == ("round", "truncate")
-    assert made.provenance("a", "flops")["printed"] == ">150"
+    assert (made.row("a").rounding, made.row("b").rounding) == ("round", "truncate")
+    assert made.cell("a", "flops").provenance["printed"] == ">150"
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_what_is_wrong_in_them_is_said_with_its_line(old: str, new: str, said: s
 
 def test_rows_with_one_label_are_told_apart() -> None:
     made = table("ecenet_table1")
-    names = [made.name_of(row) for row in made.rows]
+    names = [made.row(row).name for row in made.rows]
     assert len(set(names)) == len(names)
-    assert made.name_of("ecenet_swin_l") == "ECENet (Ours) · SwinT-Large† · 640×640"
-    assert made.name_of("dpt_vit_b") == "DPT [36]"
-    assert table("idrnet_table7").name_of("ocrnet_hrnet") == "OCRNet · HRNetV2-W48, stride 4"
+    assert made.row("ecenet_swin_l").name == "ECENet (Ours) · SwinT-Large† · 640×640"
+    assert made.row("dpt_vit_b").name == "DPT [36]"
+    assert table("idrnet_table7").row("ocrnet_hrnet").name == "OCRNet · HRNetV2-W48, stride 4"

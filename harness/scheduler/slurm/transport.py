@@ -195,7 +195,7 @@ class Slurm:
         minutes = minutes_for(self._cluster, self._seconds.get(job.key))
         rounded = min(self._cluster.minutes_limit, 1 << (minutes - 1).bit_length())  # few sizes, hence few arrays
         memory = self._cluster.memory << tried.get("out of memory", 0)
-        return Shape(job.kind in ("train", "evaluate"), kind.exclusive, rounded, memory)
+        return Shape(kind.trains, kind.exclusive, rounded, memory)
 
     # -------------------------------------------------------------------------------------------------------- following
 
