@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.cli.features import features  # noqa: F401  (found here by its name)
 from harness.cli.models import panels, weights  # noqa: F401  (found here by their names)
 from harness.cli.options import cell_of, cluster_of, data_dir, device_of, literal, load_tables, plan_of
-from harness.errors import Exit, MissingError, OutputError
+from harness.errors import Exit, MissingError
 
 
 def run(options: Namespace) -> Exit:
@@ -245,10 +245,7 @@ def _report(plan, store, *, figures: bool, text: bool) -> None:
     for made in table_report.table_reports(plan, store):
         if text:
             sys.stdout.write("\n" + terminal.render(made))
-        try:
-            print(f"report: {write.write(made, store.reports, figures=figures)}")
-        except OSError as error:
-            raise OutputError(f"the report cannot be written to {store.reports}: {error.strerror}") from error
+        print(f"report: {write.write(made, store.reports, figures=figures)}")
 
 
 def _print(lines: Iterable[str] | Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.cli.options import data_dir, device_of, plan_of
 from harness.cli.progress import Counter
 from harness.errors import Exit, MissingError, UserError
-from harness.files import output_error
+from harness.files import write_text
 from harness.text import plural
 
 if TYPE_CHECKING:
@@ -138,14 +138,10 @@ def _line(name: str, made: Features) -> str:
 
 def _drawn(table: Any, column: str, found: Mapping[str, Sequence[Features]], folder: Path) -> list[Path]:
     from reports.figures import features, style
-    from reports.write import replace_file
 
     written = []
     with style.styled():
         for name, figure, _ in features.drawn(table, column, found):
-            try:
-                replace_file(folder / name, style.svg(figure))
-            except OSError as error:
-                raise output_error(folder / name, error) from error
+            write_text(folder / name, style.svg(figure))
             written.append(folder / name)
     return written

@@ -8,10 +8,10 @@ a number and stay out of the closure.
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import io
 import json
-import os
 import re
 import tokenize
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import ROOT
-from harness.errors import UserError
+from harness.errors import OutputError, UserError
+from harness.files import write_text
 
 if TYPE_CHECKING:
     from harness.spec import Spec
@@ -163,13 +164,8 @@ class Code:
         """Keeps what was read for the next command."""
         if self._cache is None or not self._changed:
             return
-        try:
-            self._cache.parent.mkdir(parents=True, exist_ok=True)
-            aside = self._cache.with_suffix(f".{os.getpid()}")
-            aside.write_text(json.dumps(self._known), encoding="utf-8")
-            aside.replace(self._cache)
-        except OSError:
-            pass  # only a cache: a read-only results folder must still be able to plan
+        with contextlib.suppress(OutputError):  # only a cache: a read-only results folder must still be able to plan
+            write_text(self._cache, json.dumps(self._known), durable=False)
 
     def _module(self, module: str, file: Path | None) -> tuple[str, set[str]] | None:
         if module in self._seen:

@@ -21,7 +21,7 @@ from typing import TextIO
 
 from harness import environment
 from harness.errors import Exit, Interrupted, OutputError, UserError
-from harness.files import FULL, read_json, write_json
+from harness.files import is_full_disk, read_json, write_json
 from harness.jobs.context import Context, Progress
 from harness.jobs.job import Job
 from harness.jobs.kinds import KINDS
@@ -178,7 +178,7 @@ def _run(request: Request, folder: Path, store: Store, stopping: list[int]) -> N
         now = time.monotonic()
         if now - last[0] >= 0.3 or step.done >= step.total:
             last[0] = now
-            write_json(folder / "progress.json", {**asdict(step), "time": time.time()})
+            write_json(folder / "progress.json", {**asdict(step), "time": time.time()}, durable=False)
 
     context = request.context(folder, stopping, progress)
     measurements = KINDS[request.job.kind].run(request.job.config, context)
@@ -192,7 +192,7 @@ def explain(error: BaseException, log: str) -> Failure:
     cause, code = "exception", int(Exit.FAILED)
     if isinstance(error, UserError):
         cause, code = error.cause, int(error.exit)
-    elif isinstance(error, OSError) and error.errno in FULL:
+    elif is_full_disk(error):
         cause, code, message = "error", int(Exit.OUTPUT), "the disk is full; make room and repeat the command"
     elif isinstance(error, MemoryError) or "out of memory" in message.lower() or "can't allocate memory" in message:
         cause = "out of memory"

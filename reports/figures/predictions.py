@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from harness.files import atomic_file
 from reports.figures import style
 
 IGNORE = 255
@@ -112,9 +113,7 @@ def _legend(
 
 
 def write(figure: Any, path: Path) -> Path:
-    """Writes the figure as PNG aside, then renames."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}")
-    figure.savefig(aside, format="png", dpi=150, metadata={"Software": None})
-    aside.replace(path)
+    """Writes the figure as PNG; OutputError (nothing changed) when the folder or the disk refuses."""
+    with atomic_file(path, advice="make room or choose another file with --out") as file:
+        figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
     return path
