@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from harness import ROOT
 from harness.errors import OutputError, UserError
 from harness.files import write_text
+from harness.spec import flatten
 
 if TYPE_CHECKING:
     from harness.spec import Spec
@@ -198,26 +199,12 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         before, after = old.get(part) or {}, new.get(part) or {}
         if before == after:
             continue
-        names = sorted({k for k in (*_flat(before), *_flat(after)) if _flat(before).get(k) != _flat(after).get(k)})
-        for name in names:
-            was, now = _flat(before).get(name), _flat(after).get(name)
+        before, after = flatten(before), flatten(after)
+        for name in sorted({k for k in (*before, *after) if before.get(k) != after.get(k)}):
+            was, now = before.get(name), after.get(name)
             shown = name.replace(".", "/") + ".py" if part == "code" else name
             if part == "config":
                 lines.append(f"{part:<8}{shown}: {was!r} → {now!r}")
             else:
                 lines.append(f"{part:<8}{shown} {'is new' if was is None else 'is gone' if now is None else 'changed'}")
     return lines
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping) or (prefix and not value):
-        return {prefix: value}
-    flat: dict[str, Any] = {}
-    for key, inner in value.items():
-        # module names hold dots of their own: only nested mappings are joined
-        flat.update(
-            _flat(inner, f"{prefix}.{key}" if prefix else str(key))
-            if isinstance(inner, Mapping)
-            else {f"{prefix}.{key}" if prefix else str(key): inner}
-        )
-    return flat

@@ -27,7 +27,8 @@ from harness.jobs.job import Job
 from harness.jobs.kinds import KINDS
 from harness.store.store import Failure, Store
 
-STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""Ask a job to save and stop."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,7 @@ def execute(folder: Path, environ: Mapping[str, str] | None = None, heard: list[
     for stream in (1, 2):
         os.dup2(log, stream)
     stopping: list[int] = [] if heard is None else heard
-    for number in STOPPING:
-        signal.signal(number, lambda number, frame: stopping.append(number))
+    _collect_stop_signals(stopping)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the front end, which asks jobs to stop
     store = Store(Path(request.results))
     try:
@@ -104,8 +104,7 @@ def run_other_rank(folder: Path) -> int:
     """A distributed job's further processes: they take part and say why they fail; the first one reports and stores."""
     request = Request.read(folder)
     store, stopping = Store(Path(request.results)), []
-    for number in STOPPING:
-        signal.signal(number, lambda number, frame: stopping.append(number))
+    _collect_stop_signals(stopping)
     if store.result(request.job) is not None:
         return Exit.OK
     try:
@@ -115,6 +114,11 @@ def run_other_rank(folder: Path) -> int:
     except BaseException as error:
         return failed(request, folder, error)
     return Exit.OK
+
+
+def _collect_stop_signals(stopping: list[int]) -> None:
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda number, frame: stopping.append(number))
 
 
 def failed(request: Request, folder: Path, error: BaseException) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import logging
 import re
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from harness.errors import DataError, UserError
 from harness.files import atomic_file, remove_temporary_files
+from harness.spec import flatten
 
 log = logging.getLogger("harness.training")
 
@@ -164,7 +164,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 def check_identity(folder: Path, saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     """Refuses a checkpoint of another training: UserError with every field that differs, saved -> asked for."""
-    before, now = _flat(saved), _flat(current)
+    before, now = flatten(saved), flatten(current)
     differing = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     if not differing:
         return
@@ -181,13 +181,3 @@ def _difference(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) ->
         return f"{name}: {before.get(name, 'absent')} -> {now.get(name, 'absent')}"
     change = "changed" if name in before and name in now else "is gone" if name in before else "is new"
     return f"{name.removeprefix('code.').replace('.', '/')}.py {change}"
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as {"recipe.optimizer.lr": value}; sequences as lists, so that tuples and JSON lists are the same."""
-    if not isinstance(value, Mapping):
-        return {prefix: json.loads(json.dumps(value))}
-    flat: dict[str, Any] = {}
-    for name, inner in value.items():
-        flat |= _flat(inner, f"{prefix}.{name}" if prefix else str(name))
-    return flat

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from harness.files import atomic_file
+from harness.spec import IGNORE
 from reports.figures import style
 
-IGNORE = 255
 MENDED, SPOILT, WRONG = style.COLOURS[0], style.COLOURS[3], "#7A7A7A"
 """Right where the first row is wrong; wrong where it is right; wrong in both (in the first row: wrong)."""
 
