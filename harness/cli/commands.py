@@ -196,11 +196,17 @@ def data(options: Namespace) -> Exit:
 
         print(f"written: {synthesize(options.name, Path(options.out).expanduser(), layout=options.layout)}")
     elif options.action == "show":
-        from harness.tasks.segmentation.contact_sheet import show
+        from harness.data.files import locate, pairs
+        from harness.data.selection import choose, read_scenes
+        from harness.jobs.kinds import Data
+        from reports.figures import predictions, style
 
+        root = locate(Data(name=options.name), data_dir=folder, cache=cache)
+        scenes = read_scenes(root, choose(pairs(root, options.split), options.images))
         out = Path(options.out or Path(options.results) / f"{options.name}_{options.split}.png").expanduser()
-        made = show(options.name, options.split, out, data_dir=folder, cache=cache, images=options.images)
-        print(f"written: {made}")
+        with style.styled():
+            sheet = predictions.contact_sheet(scenes, root.dataset.classes, root.dataset.palette)
+            print(f"written: {predictions.write(sheet, out)}")
     elif options.action == "prepare":
         from harness.data.prepare import prepare
 

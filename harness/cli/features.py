@@ -63,9 +63,9 @@ class _Source:
 
     def __init__(self, jobs: Mapping[str, Sequence[Any]], options: Namespace, cache: Path) -> None:
         from harness.data.files import locate, pairs
+        from harness.data.selection import choose
         from harness.jobs.kinds import EvaluateConfig
         from harness.tasks.segmentation.features import chosen_classes, draw
-        from harness.tasks.segmentation.predictions import choose
 
         tests = [EvaluateConfig.model_validate(job.config) for found in jobs.values() for job, _ in found]
         if len({(c.data, c.protocol.split) for c in tests}) != 1:
@@ -78,7 +78,7 @@ class _Source:
         self.classes = chosen_classes(names, options.class_names)
         self.per_class = max(1, min(options.pixels, MOST // len(self.classes)))
         self.total = len(every)
-        self.sample = draw(choose(every, options.images, ()), self.root, self.classes, self.per_class)
+        self.sample = draw(choose(every, options.images), self.root, self.classes, self.per_class)
         absent = set(self.classes) - set(self.sample.labels.tolist())
         self.absent = [names[k] for k in sorted(absent)]
         if options.class_names and absent:
