@@ -97,7 +97,7 @@ def execute(folder: Path, environ: Mapping[str, str] | None = None, heard: list[
     except Interrupted:
         return Exit.RESUMABLE
     except BaseException as error:
-        return failed(request, folder, error)
+        return report_failure(request, folder, error)
 
 
 def run_other_rank(folder: Path) -> int:
@@ -112,7 +112,7 @@ def run_other_rank(folder: Path) -> int:
     except Interrupted:
         return Exit.RESUMABLE
     except BaseException as error:
-        return failed(request, folder, error)
+        return report_failure(request, folder, error)
     return Exit.OK
 
 
@@ -121,7 +121,7 @@ def _collect_stop_signals(stopping: list[int]) -> None:
         signal.signal(number, lambda number, frame: stopping.append(number))
 
 
-def failed(request: Request, folder: Path, error: BaseException) -> int:
+def report_failure(request: Request, folder: Path, error: BaseException) -> int:
     """Writes down why the job failed and returns its exit code.
 
     Of a distributed job's processes the first to fail says why: the others fail because it is gone.

@@ -12,16 +12,16 @@ from pathlib import Path
 from harness import ROOT, environment
 from harness.files import atomic_folder
 
-ROOMS = ("harness", "methods")
+PACKAGES = ("harness", "methods")
 
 
-def snapshot(shelf: Path, root: Path = ROOT) -> Path:
-    """The folder below `shelf` that holds this code; made unless it is there already. OutputError where it cannot be."""
-    files = sorted(f for room in ROOMS for f in (root / room).rglob("*.py"))
+def snapshot(folder: Path, root: Path = ROOT) -> Path:
+    """The folder below `folder` that holds this code; written unless it is there already. OutputError where it cannot be."""
+    files = sorted(f for room in PACKAGES for f in (root / room).rglob("*.py"))
     hasher = hashlib.sha256()
     for file in files:
         hasher.update(f"{file.relative_to(root)}\0".encode() + file.read_bytes() + b"\0")
-    place = shelf / hasher.hexdigest()[:16]
+    place = folder / hasher.hexdigest()[:16]
     if place.is_dir():
         return place
     with atomic_folder(place) as aside:
