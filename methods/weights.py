@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from harness.errors import MissingError, OutputError, UserError
+from harness.errors import MissingError, UserError
+from harness.files import write_bytes
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -63,17 +64,13 @@ def to_fit(model: nn.Module, state: Mapping[str, Tensor], source: object) -> dic
 
 
 def write(state: Mapping[str, Tensor], path: Path) -> None:
-    """Writes a state aside, then renames: as safetensors where the name says so, else as torch.save does."""
-    aside = path.with_name(f".{path.name}.aside")
+    """Writes a state as safetensors where the name says so, else as torch.save does; OutputError (nothing changed) when
+    the folder or the disk refuses."""
     whole = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".safetensors":
-            safetensors.torch.save_file(whole, aside)
-        else:
-            torch.save(whole, aside)
-        aside.replace(path)
-    except (OSError, RuntimeError) as error:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
-        raise OutputError(f"weights cannot be written to {path}: {error}") from error
+    if path.suffix == ".safetensors":
+        content = safetensors.torch.save(whole)
+    else:
+        buffer = io.BytesIO()  # both savers report a failed write of a file as anything but an OSError
+        torch.save(whole, buffer)
+        content = buffer.getvalue()
+    write_bytes(path, content, advice="make room or choose another file with --out")

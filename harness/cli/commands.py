@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.cli.features import features  # noqa: F401  (found here by its name)
 from harness.cli.models import panels, weights  # noqa: F401  (found here by their names)
 from harness.cli.options import cell_of, cluster_of, data_dir, device_of, literal, load_tables, plan_of
-from harness.errors import Exit, MissingError, OutputError
+from harness.errors import Exit, MissingError
 
 
 def run(options: Namespace) -> Exit:
@@ -201,11 +201,17 @@ def data(options: Namespace) -> Exit:
 
         print(f"written: {synthesize(options.name, Path(options.out).expanduser(), layout=options.layout)}")
     elif options.action == "show":
-        from harness.tasks.segmentation.contact_sheet import show
+        from harness.data.files import locate, pairs
+        from harness.data.selection import choose, read_scenes
+        from harness.jobs.kinds import Data
+        from reports.figures import predictions, style
 
+        root = locate(Data(name=options.name), data_dir=folder, cache=cache)
+        scenes = read_scenes(root, choose(pairs(root, options.split), options.images))
         out = Path(options.out or Path(options.results) / f"{options.name}_{options.split}.png").expanduser()
-        made = show(options.name, options.split, out, data_dir=folder, cache=cache, images=options.images)
-        print(f"written: {made}")
+        with style.styled():
+            sheet = predictions.contact_sheet(scenes, root.dataset.classes, root.dataset.palette)
+            print(f"written: {predictions.write(sheet, out)}")
     elif options.action == "prepare":
         from harness.data.prepare import prepare
 
@@ -252,10 +258,7 @@ def _report(plan, store, *, figures: bool, text: bool) -> None:
     for made in table_report.table_reports(plan, store, queued):
         if text:
             sys.stdout.write("\n" + terminal.render(made))
-        try:
-            print(f"report: {write.write(made, store.reports, figures=figures)}")
-        except OSError as error:
-            raise OutputError(f"the report cannot be written to {store.reports}: {error.strerror}") from error
+        print(f"report: {write.write(made, store.reports, figures=figures)}")
 
 
 def _print(lines: Iterable[str] | Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.cli.options import data_dir, device_of, plan_of
 from harness.cli.progress import Counter
 from harness.errors import Exit, MissingError, UserError
-from harness.files import output_error
+from harness.files import write_text
 from harness.text import plural
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ class _Source:
 
     def __init__(self, jobs: Mapping[str, Sequence[Any]], options: Namespace, cache: Path) -> None:
         from harness.data.files import locate, pairs
+        from harness.data.selection import choose
         from harness.jobs.kinds import EvaluateConfig
         from harness.tasks.segmentation.features import chosen_classes, draw
-        from harness.tasks.segmentation.predictions import choose
 
         tests = [EvaluateConfig.model_validate(job.config) for found in jobs.values() for job, _ in found]
         if len({(c.data, c.protocol.split) for c in tests}) != 1:
@@ -78,7 +78,7 @@ class _Source:
         self.classes = chosen_classes(names, options.class_names)
         self.per_class = max(1, min(options.pixels, MOST // len(self.classes)))
         self.total = len(every)
-        self.sample = draw(choose(every, options.images, ()), self.root, self.classes, self.per_class)
+        self.sample = draw(choose(every, options.images), self.root, self.classes, self.per_class)
         absent = set(self.classes) - set(self.sample.labels.tolist())
         self.absent = [names[k] for k in sorted(absent)]
         if options.class_names and absent:
@@ -138,14 +138,10 @@ def _line(name: str, made: Features) -> str:
 
 def _drawn(table: Any, column: str, found: Mapping[str, Sequence[Features]], folder: Path) -> list[Path]:
     from reports.figures import features, style
-    from reports.write import replace_file
 
     written = []
     with style.styled():
         for name, figure, _ in features.drawn(table, column, found):
-            try:
-                replace_file(folder / name, style.svg(figure))
-            except OSError as error:
-                raise output_error(folder / name, error) from error
+            write_text(folder / name, style.svg(figure))
             written.append(folder / name)
     return written

@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from harness.cli.options import cell_of, data_dir, device_of, literal, plan_of
-from harness.errors import Exit, OutputError, UserError
+from harness.errors import Exit, UserError
 
 
 def panels(options: Namespace) -> Exit:
@@ -27,10 +27,7 @@ def panels(options: Namespace) -> Exit:
     )
     with style.styled():
         figure = predictions.draw(found, labels, root.dataset.classes, root.dataset.palette)
-        try:
-            print(f"written: {predictions.write(figure, out)}")
-        except OSError as error:
-            raise OutputError(f"the figure cannot be written to {out}: {error.strerror or error}") from error
+        print(f"written: {predictions.write(figure, out)}")
     return Exit.OK
 
 

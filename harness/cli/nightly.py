@@ -6,8 +6,8 @@ from argparse import Namespace
 from pathlib import Path
 
 from harness import environment
-from harness.errors import Exit
-from harness.files import output_error
+from harness.errors import Exit, OutputError
+from harness.files import write_text
 from harness.nightly import night
 from harness.scheduler.slurm.remote import ClusterTarget
 from harness.scheduler.transport import Transport
@@ -43,12 +43,11 @@ def run(options: Namespace, data_dir: Path | None) -> Exit:
     page = night.markdown(layers, verdict, work.today)
     written, refusal = store.root / "nightly" / f"{work.today.isoformat()}.md", None
     try:
-        written.parent.mkdir(parents=True, exist_ok=True)
         nights, date = History(store.root).nights(), work.today.isoformat()
         page = "\n".join([page, *night_history.tonight(nights, date, written.with_suffix(""), config.slice.accepted)])
-        written.write_text(page, encoding="utf-8")
-    except OSError as error:
-        refusal = output_error(written, error)
+        write_text(written, page)
+    except OutputError as error:
+        refusal = error
     print(page)
     problem = night.notify(config, page, verdict)
     if problem:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.data import catalogue
 from harness.data.layout import Dataset, Layout, Pair, Root
-from harness.errors import DataError, MissingError, OutputError
+from harness.errors import DataError, MissingError
+from harness.files import write_text
 from harness.jobs.kinds import SCENES, Data, load
 
 
@@ -192,7 +192,7 @@ def manifest(root: Root, cache: Path, progress: Callable[[int, int], None] = lam
                 progress(done, len(stale))
     made = Manifest(files)
     if stale or len(files) != len(known):
-        write_aside(kept_at, json.dumps({"root": str(root.path), "files": files}))
+        write_text(kept_at, json.dumps({"root": str(root.path), "files": files}))
     return made
 
 
@@ -228,18 +228,3 @@ def _files(root: Root) -> list[str]:
 def _sha256(path: str) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_aside(path: Path, text: str) -> None:
-    """Writes a file so that a reader sees the old one or the new one, never half of it. OutputError where it cannot."""
-    aside = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:
-            aside = file.name
-            file.write(text)
-        os.replace(aside, path)
-    except OSError as error:
-        if aside is not None and os.path.exists(aside):
-            os.unlink(aside)
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error

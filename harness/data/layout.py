@@ -11,9 +11,7 @@ from typing import Literal, NamedTuple
 
 from harness.errors import UserError, nearest
 from harness.jobs.tasks import SEGMENTATION
-
-IGNORE = 255
-"""The training id of pixels that count neither in a loss nor in a score."""
+from harness.spec import IGNORE as IGNORE  # label maps are read with it
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +11,8 @@ from harness.data import catalogue
 from harness.data.annotations.label_maps import raw_values
 from harness.data.layout import Dataset, Layout
 from harness.data.scenes import save, scene
-from harness.errors import OutputError, UserError, nearest
+from harness.errors import UserError, nearest
+from harness.files import atomic_folder
 from harness.recipes.profile import Synthetic
 
 # the files whose change makes other scenes
@@ -30,19 +28,9 @@ def write_once(dataset: Dataset, scenes: Synthetic, cache: Path) -> Path:
     facts = repr((dataset.name, layout, dataset.splits, scenes.model_dump(mode="json"))).encode()
     name = f"{dataset.name}-{hashlib.sha256(code + facts).hexdigest()[:12]}"
     folder = Path(cache) / "synthetic" / name
-    if folder.is_dir():
-        return folder
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f"{name}.", suffix=".tmp", dir=folder.parent))
-        try:
+    if not folder.is_dir():
+        with atomic_folder(folder) as aside:
             write(dataset, scenes, aside, layout)
-            os.rename(aside, folder)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-    except OSError as error:
-        if not folder.is_dir():  # else another process was first
-            raise OutputError(f"cannot write scenes to {folder}: {error.strerror or error}") from error
     return folder
 
 
@@ -60,10 +48,8 @@ def synthesize(name: str, out: Path, *, scenes: Synthetic | None = None, layout:
     folder = Path(out) / dataset.folder
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty; scenes are only written to a new folder, so that no data is lost")
-    try:
-        write(dataset, scenes or Synthetic(), folder / chosen.top, chosen)
-    except OSError as error:
-        raise OutputError(f"cannot write scenes to {folder}: {error.strerror or error}") from error
+    with atomic_folder(folder, replace=True, advice="make room or choose another folder with --out DIR") as aside:
+        write(dataset, scenes or Synthetic(), aside / chosen.top, chosen)
     return folder
 
 

@@ -18,7 +18,6 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 import re
 import tokenize
 from collections.abc import Iterable, Mapping
@@ -26,8 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness import ROOT
-from harness.errors import UserError
+from harness.errors import OutputError, UserError
+from harness.files import write_text
 from harness.jobs.silent import SILENT
+from harness.spec import flatten
 
 if TYPE_CHECKING:
     from harness.spec import Spec
@@ -207,13 +208,8 @@ class Code:
         """Keeps what was read for the next command."""
         if self._cache is None or not self._changed:
             return
-        try:
-            self._cache.parent.mkdir(parents=True, exist_ok=True)
-            aside = self._cache.with_suffix(f".{os.getpid()}")
-            aside.write_text(json.dumps(self._known), encoding="utf-8")
-            aside.replace(self._cache)
-        except OSError:
-            pass  # only a cache: a read-only results folder must still be able to plan
+        with contextlib.suppress(OutputError):  # only a cache: a read-only results folder must still be able to plan
+            write_text(self._cache, json.dumps(self._known), durable=False)
 
     def _module(self, module: str, file: Path | None) -> _Source | None:
         if module in self._seen:
@@ -255,7 +251,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What differs between the parts of two keys, a line each: `code    methods/idrnet/head.py changed`."""
     lines = []
     for part in PARTS:
-        before, after = _flat(old.get(part) or {}), _flat(new.get(part) or {})
+        before, after = flatten(old.get(part) or {}), flatten(new.get(part) or {})
         for name in sorted(name for name in {*before, *after} if before.get(name) != after.get(name)):
             was, now = before.get(name), after.get(name)
             head = f"{_TITLES.get(part, part):<8}{_title(part, name)}"
@@ -272,17 +268,3 @@ def _title(part: str, name: str) -> str:
         return name.replace(".", "/") + ".py"
     dataset, _, fact = name.partition(".")
     return f"{fact} of {dataset}" if part == "data" and fact else name
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping) or (prefix and not value):
-        return {prefix: value}
-    flat: dict[str, Any] = {}
-    for key, inner in value.items():
-        # module names hold dots of their own: only nested mappings are joined
-        flat.update(
-            _flat(inner, f"{prefix}.{key}" if prefix else str(key))
-            if isinstance(inner, Mapping)
-            else {f"{prefix}.{key}" if prefix else str(key): inner}
-        )
-    return flat

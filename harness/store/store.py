@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.files import output_error, read_json, temporary_path, write_json
+from harness.files import output_errors, read_json, temporary_path, write_json
 from harness.jobs.job import Job, Measurement
 
 if TYPE_CHECKING:
@@ -79,13 +79,14 @@ class Store:
 
     def prepare(self) -> None:
         """Makes the folder, or says that it cannot be written."""
-        try:
-            self.cache.mkdir(parents=True, exist_ok=True)
-            probe = self.root / f".probe.{os.getpid()}"
-            probe.write_text("x", encoding="utf-8")
-            probe.unlink()
-        except OSError as error:
-            raise output_error(self.root, error) from error
+        probe = temporary_path(self.root / "probe")
+        with output_errors(self.root):
+            try:
+                self.cache.mkdir(parents=True, exist_ok=True)
+                probe.write_text("x", encoding="utf-8")
+            finally:
+                with contextlib.suppress(OSError):
+                    probe.unlink(missing_ok=True)
 
     def folder(self, job: Job) -> Path:
         """The job's own folder (which need not exist)."""

@@ -1,8 +1,7 @@
-"""Builds the site: one report at a time, so that memory does not grow with the store; aside, then renamed."""
+"""Builds the site: one report at a time, so that memory does not grow with the store."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections import Counter
@@ -11,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from harness import environment
-from harness.errors import OutputError, UserError
-from harness.files import read_json
+from harness.errors import UserError
+from harness.files import atomic_folder, read_json
 from harness.plan.planner import Plan
 from harness.store.nights import History
 from harness.store.store import SCHEMA, Store
@@ -46,22 +45,11 @@ def build(
         and (folder.is_file() or any(folder.iterdir()))
     ):
         raise UserError(f"{folder} holds something that is no site and would be replaced; choose a new or empty folder")
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    try:
-        shutil.rmtree(aside, ignore_errors=True)
-        (aside / "cells").mkdir(parents=True)
+    with atomic_folder(folder, replace=True, advice="make room or choose another folder with --out DIR") as aside:
+        (aside / "cells").mkdir()
         (aside / "tables").mkdir()
         shutil.copytree(_HERE / "assets", aside / "assets")
         _Site(plan, store, aside, findings, figures=figures, queued=queued or {}).write()
-        if folder.exists():
-            folder.rename(old)
-        aside.rename(folder)
-    except OSError as error:
-        raise OutputError(f"the site cannot be written to {folder}: {error.strerror}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
     return folder / "index.html"
 
 

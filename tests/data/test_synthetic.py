@@ -89,7 +89,7 @@ def test_two_processes_may_write_at_once(tmp_path: Path) -> None:
 
 def test_a_cache_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
-    with pytest.raises(OutputError, match="cannot write scenes to"):
+    with pytest.raises(OutputError, match="cannot be written"):
         _locate(tmp_path / "cache")
 
 
@@ -106,7 +106,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
         save(path, pixels)
 
     monkeypatch.setattr(synthetic, "save", full)
-    with pytest.raises(OutputError, match="No space left on device"):
+    with pytest.raises(OutputError, match="the disk is full"):
         _locate(tmp_path)
     assert list((tmp_path / "synthetic").iterdir()) == []
     monkeypatch.undo()

@@ -19,7 +19,6 @@ from harness.data.synthetic import synthesize
 from harness.data.verify import ensure_sound, verify
 from harness.errors import DataError
 from harness.recipes.profile import Synthetic
-from harness.tasks.segmentation.contact_sheet import colours, show
 
 SCENES = Synthetic(train_images=6, test_images=2, size=(24, 32))
 
@@ -155,13 +154,3 @@ def test_another_meaning_of_labels_is_checked_anew(own_root: Callable[[str], Roo
     fewer = replace(root, layout=replace(root.layout, labels={0: 0}))
     with pytest.raises(DataError, match="outside the allowed values"):
         ensure_sound(fewer, "train", tmp_path)
-
-
-@pytest.mark.parametrize("name", ["camvid", "coco_stuff10k", "cityscapes"])
-def test_contact_sheet_shows_image_and_label_colours(name: str, tmp_path: Path) -> None:
-    out = show(name, "train", tmp_path / "sheet.png", data_dir=None, cache=tmp_path, images=3, synthetic=SCENES)
-    sheet = cv2.imread(str(out))
-    assert sheet.shape[1] == 2 * (2 * 240 + 6 + 12)
-    table = colours(catalogue.find(name))
-    legend = {tuple(colour) for colour in sheet[-60:].reshape(-1, 3).tolist()}
-    assert sum(tuple(colour) in legend for colour in table[: catalogue.find(name).num_classes].tolist()) >= 3
