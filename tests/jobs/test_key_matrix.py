@@ -88,7 +88,7 @@ MATRIX = [
     ("the own family", "methods/backbones/resnet.py", "resnet50c", "resnet50d", "xxxxxx"),
     ("what families share", "methods/backbones/_timm_pyramid.py", "-width %", "width %", "xxxxxx"),
     # methods
-    ("add a method", "methods/moon.py", NEW, "from methods.registry import register\n", "......"),
+    ("add a method", "methods/moon.py", NEW, "@register('moon')\ndef moon(backbone, num_classes): ...\n", "......"),
     ("FCN itself", "methods/fcn.py", "conv_bn_relu(width, channels, 3)", "conv_bn_relu(width, channels, 5)", "xxx.xx"),
     ("an option's default", "methods/fcn.py", "convs: int = 1", "convs: int = 2", "xxx.xx"),
     ("a context used by IDRNet", "methods/contexts/ppm.py", "AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "...x.."),
