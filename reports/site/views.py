@@ -260,7 +260,7 @@ def cell(report: TableReport, shown: CellReport, store: Store) -> dict[str, Any]
         "class_measures": measures,
         "confusion": made[0] if made is not None else "",
         "confusion_words": made[1] if made is not None else "",
-        "history": _history(report, shown, store),
+        "history": _history(shown, store),
         "command": _command(report, shown),
     }
 
@@ -334,10 +334,10 @@ def _classes(results: Sequence[Result]) -> tuple[list[tuple[str, list[str]]], li
     return lines, [short(m, 30) for m in metrics]
 
 
-def _history(report: TableReport, shown: CellReport, store: Store) -> list[dict[str, Any]]:
+def _history(shown: CellReport, store: Store) -> list[dict[str, Any]]:
     """Every result of the cell's jobs under whatever key, oldest first; a move beyond the margin is an alarm."""
     lines = []
-    name, convention = shown.metric.name, report.table.column(shown.column).convention
+    name, convention = shown.metric.name, shown.cell.convention
     for job in shown.jobs:
         versions = store.versions(job)
         before: Result | None = None

@@ -16,6 +16,8 @@ from harness.files import write_json
 from harness.jobs.job import Job, Measurement
 from harness.plan.planner import Plan
 from harness.store.store import Failure, Store
+from reports.formats.markdown import MEANINGS
+from reports.formats.terminal import MARKS
 from reports.site import views
 from reports.status import CellStatus, ResultReader, cell_status
 from reports.table_report import build
@@ -168,3 +170,9 @@ def test_damaged_progress_says_so_and_stops_nothing(make: Make, tmp_path: Path) 
     (folder / "progress.json").write_text(json.dumps({"done": 3}), encoding="utf-8")
     shown = bench.report().cells["ppm", "flops"]
     assert (shown.status, shown.reason) == ("interrupted", "complexity stopped at 3/?; the same command goes on")
+
+
+def test_every_word_for_a_cell_without_a_value_is_explained_and_marked() -> None:
+    words = {status for status in CellStatus if not status.has_value}
+    assert words <= MEANINGS.keys()
+    assert words <= MARKS.keys()
