@@ -31,15 +31,14 @@ _FORMATS = ("text", "markdown", "csv")
 )
 def command(tables: tuple[str, ...], format_name: str) -> Exit:
     from harness.table.load import load_all
-    from reports.audit import findings
+    from reports.audit.findings import as_csv, as_markdown, text
 
-    found, scope = audit_findings(load_all(tables))
+    findings, scope = audit_findings(load_all(tables))
     if format_name == "csv":
-        sys.stdout.write(findings.as_csv(found))
+        sys.stdout.write(as_csv(findings))
     else:
-        render = findings.text if format_name == "text" else findings.as_markdown
-        sys.stdout.write(render(found, scope))
-    return Exit.FAILED if found else Exit.OK
+        sys.stdout.write((text if format_name == "text" else as_markdown)(findings, scope))
+    return Exit.FAILED if findings else Exit.OK
 
 
 def audit_findings(tables: Sequence[Table]) -> tuple[list[Finding], str]:

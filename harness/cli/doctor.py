@@ -27,43 +27,43 @@ def command(data: Path | None, results: Path, device: str, cluster: str | None) 
 
 
 def doctor_lines(data_dir: Path | None, results: Path, prefer: str) -> tuple[list[str], bool]:
-    """What this machine offers and lacks; and whether a run can work here at all."""
+    """A line per check of this machine (✓ there, ✗ needed and absent, – optional and absent); whether a run can work here."""
     from harness import environment
     from harness.store.store import Store
 
     lines, sound = [], True
 
-    def say(ok: bool | None, text: str) -> None:
+    def add(ok: bool | None, text: str) -> None:
         lines.append(f" {'✓' if ok else '✗' if ok is False else '–'} {text}")
 
-    described = environment.describe("cpu", environment.cpus())
-    say(True, f"Python {described['python']} on {described['system']}")
-    versions = described["packages"]
+    machine = environment.describe("cpu", environment.cpus())
+    add(True, f"Python {machine['python']} on {machine['system']}")
+    versions = machine["packages"]
     for package in ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "fvcore"):
-        say(package in versions, f"{package} {versions.get(package, 'is not installed: make setup')}")
+        add(package in versions, f"{package} {versions.get(package, 'is not installed: make setup')}")
         sound &= package in versions
     mmseg = versions.get("onedl-mmsegmentation")
-    say(True if mmseg else None, f"mmsegmentation {mmseg or 'not installed (optional: pip install -e .[mmseg])'}")
+    add(True if mmseg else None, f"mmsegmentation {mmseg or 'not installed (optional: pip install -e .[mmseg])'}")
     try:
         import torch
 
-        say(True, f"torch imports; CUDA {'available' if torch.cuda.is_available() else 'not available'}")
+        add(True, f"torch imports; CUDA {'available' if torch.cuda.is_available() else 'not available'}")
     except (ImportError, OSError) as error:
-        say(False, f"torch does not import: {error}")
+        add(False, f"torch does not import: {error}")
         sound = False
     device = environment.device(prefer)
-    say(True, f"jobs run on {device}, {device.slots} at once; {environment.cpus()} CPUs")
+    add(True, f"jobs run on {device}, {device.slots} at once; {environment.cpus()} CPUs")
     commit, dirty = environment.commit()
-    say(
+    add(
         True if commit else None,
         f"commit {commit[:12] or 'unknown (not a git checkout)'}{', with changes' if dirty else ''}",
     )
     try:
         Store(results).prepare()
         free = shutil.disk_usage(results).free / 1e9
-        say(True, f"results go to {results}, {free:.0f} GB free")
+        add(True, f"results go to {results}, {free:.0f} GB free")
     except OutputError as error:
-        say(False, str(error))
+        add(False, str(error))
         sound = False
     lines += _dataset_lines(data_dir, results / "cache")
     return lines, sound

@@ -40,6 +40,6 @@ def command(
     tables = tables or tuple(str(path) for path in paths.table_files())
     plan, store = plan_of(PlanRequest(tables, (), (), profile, repetitions, data, results, device))
     folder = out or store.reports / ("site" if profile == "paper" else f"site.{profile}")
-    found, _ = audit_findings(plan.tables)
-    print(f"site: {build(plan, store, folder, found, figures=not no_figures)}")
+    findings, _ = audit_findings(plan.tables)
+    print(f"site: {build(plan, store, folder, findings, figures=not no_figures)}")
     return Exit.OK

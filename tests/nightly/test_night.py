@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import datetime
-import http.server
 import itertools
 import math
 import random
 import shutil
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import ROOT
-from harness.cli.main import main
 from harness.environment import Device
-from harness.errors import Exit, Problems, UserError
+from harness.errors import Exit, UserError
 from harness.jobs.job import Job, Measurement
 from harness.nightly.checks import Check, Night
-from harness.nightly.config import Checkpoints, Nightly, Slice, load
-from harness.nightly.report import markdown, notify
+from harness.nightly.config import Checkpoints, Nightly, Slice
+from harness.nightly.report import markdown
 from harness.scheduler.transport import Event
 from harness.stats.control_charts import ENOUGH, Chart, Limits, alarms, last_drop, rejected, steps, suspects
 from harness.stats.small_samples import deviation, mean
@@ -230,34 +226,6 @@ def test_a_layer_whose_jobs_are_refused_costs_the_others_nothing(tmp_path: Path)
     assert [layer.failed for layer in layers] == [[], [], ["Slurm refused the jobs: no such account"]]
 
 
-def test_a_page_that_cannot_be_written_is_printed_and_sent_all_the_same(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    (tmp_path / "results/nightly/2026-01-01.md").mkdir(parents=True)
-    sent, file = tmp_path / "sent", tmp_path / "nightly.yaml"
-    file.write_text(yaml.safe_dump({"notify": ["sh", "-c", f"cat > {sent}"]}))
-    arguments = ["--results", str(tmp_path / "results"), "--device", "cpu", "--date", "2026-01-01"]
-    assert main(["nightly", str(file), *arguments]) == Exit.OUTPUT
-    assert "nothing was measured" in sent.read_text()
-    printed = capsys.readouterr()
-    assert "nothing was measured" in printed.out
-    assert "2026-01-01.md cannot be written" in printed.err
-
-
-def test_the_page_of_a_night_shows_the_histories_of_its_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    results, file = tmp_path / "results", tmp_path / "nightly.yaml"
-    history = [NightRecord(f"2026-01-{day:02}", "t/fcn/lip", 40.0 + day % 3, "", "") for day in range(1, 10)]
-    History(results).add(history)
-    file.write_text("{}")
-    arguments = ["--results", str(results), "--device", "cpu", "--date", "2026-01-09"]
-    assert main(["nightly", str(file), *arguments]) == Exit.NOTHING
-    page = (results / "nightly" / "2026-01-09.md").read_text()
-    assert "## Histories" in page
-    assert "(2026-01-09/000.svg)" in page
-    assert (results / "nightly" / "2026-01-09" / "000.svg").is_file()
-    assert capsys.readouterr().out == f"{page}\nreport: {results / 'nightly' / '2026-01-09.md'}\n"
-
-
 def test_an_accepted_level_starts_a_new_history(tmp_path: Path):
     history = {"c": [NightRecord(f"2026-01-{day:02}", "c", 40.0 + day, "", "") for day in range(1, 11)]}
     assert charts(history, {}, LIMITS)["c"].nights == 10
@@ -351,60 +319,3 @@ def test_the_budget_bounds_a_night_and_the_longest_unmeasured_come_first(tmp_pat
     layers, verdict = nights.night()
     assert verdict == Exit.NOTHING
     assert layers[-1].lines == ["0 of 32 cells tonight, 0.00 of 1e-12 GPU-hours"]
-
-
-def test_the_shipped_file_is_right():
-    assert load(ROOT / "slurm/nightly.yaml").slice.gpu_hours > 0
-
-
-def test_every_error_of_a_nightly_file_at_once(write):
-    with pytest.raises(Problems) as caught:
-        load(write("n.yaml", "slice: {gpu_hours: 0}\nsuspekts: 1\nnotify: mail\n"))
-    assert {p.key for p in caught.value.problems} == {"slice.gpu_hours", "suspekts", "notify"}
-
-
-def test_an_accepted_level_names_a_cell_and_a_date(write):
-    """A mistyped one would silence its cell for ever."""
-    text = f"slice:\n  tables: ['{ROOT / 'tables/idrnet_table2.yaml'}']\n  accepted:\n    {{}}: {{}}\n"
-    made = load(write("n.yaml", text.format("idrnet_table2/fcn/lip", "2026-01-08")))
-    assert made.slice.accepted == {"idrnet_table2/fcn/lip": "2026-01-08"}
-    with pytest.raises(Problems, match=r"n.yaml:4: .*no.* this cell. Did you mean 'idrnet_table2/fcn/lip'"):
-        load(write("n.yaml", text.format("idrnet_table2/fnc/lip", "2026-01-08")))
-    with pytest.raises(Problems, match=r"n.yaml:4: .*'soon' is not a date; write YYYY-MM-DD"):
-        load(write("n.yaml", text.format("idrnet_table2/fcn/lip", "soon")))
-
-
-def test_a_failing_notification_is_said_and_costs_nothing():
-    config = Nightly(notify=("false",))
-    assert "not sent" in notify(config, "page", Exit.FAILED)
-    assert notify(config, "page", Exit.OK) is None
-    assert notify(Nightly(notify=("cat",)), "page", Exit.FAILED) is None
-
-
-def test_the_shipped_example_of_a_webhook_sends_the_page(tmp_path: Path):
-    """The commented line of nightly.yaml, its address replaced by a server of this test."""
-    if shutil.which("curl") is None:
-        pytest.skip("no curl here")
-    line = next(s for s in (ROOT / "slurm/nightly.yaml").read_text().splitlines() if s.startswith("# notify: [curl"))
-    (*command, address) = yaml.safe_load(line.removeprefix("# "))["notify"]
-    assert address.startswith("https://")
-    got: list[str] = []
-
-    class Hook(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            got.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
-            self.send_response(200 if len(got) == 1 else 500)
-            self.end_headers()
-
-        def log_message(self, *about: object) -> None: ...
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Hook) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        config = Nightly(notify=(*command, "--noproxy", "*", f"http://127.0.0.1:{server.server_port}"))
-        page = "# Nightly: look at this\n\n- fcn ± 0.2\n"
-        assert notify(config, page, Exit.FAILED) is None
-        assert "not sent" in notify(config, page, Exit.NOTHING)
-        server.shutdown()
-        thread.join()
-    assert got == [page, page]
