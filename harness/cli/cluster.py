@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.errors import Exit
 from harness.jobs.job import Job
 from harness.plan import cost as costs
 from harness.plan.planner import Plan
 from harness.plan.request import PlanRequest
-from harness.scheduler.local import Local
 from harness.scheduler.slurm.ledger import Ledger
 from harness.scheduler.slurm.remote import ClusterTarget
 from harness.scheduler.slurm.transport import Slurm
 from harness.store.store import Store
 from harness.text import plural
 
+if TYPE_CHECKING:
+    from harness.scheduler.local import Local
+
 
 def transport(request: PlanRequest, store: Store, slots: int | None) -> Local | Slurm:
     """What runs the request's jobs: this machine with so many slots (None: its own number), or its cluster."""
     target = _target(request)
     if target is None:
+        from harness.scheduler.local import Local  # its server of jobs, which `plan` does not need
+
         return Local(store, data_dir=request.data, device=request.resolve_device(), slots=slots)
     target.check()
     return Slurm(store, target.cluster, data_dir=request.data, controller=target.controller)
