@@ -162,6 +162,15 @@ def test_bad_arguments_are_exit_2(checkout: Checkout, arguments: list[str], mess
     assert message in checkout(*arguments, code=2)
 
 
+def test_folders_come_from_the_environment_unless_an_option_names_them(checkout: Checkout, tmp_path: Path):
+    environ = {"HARNESS_DATA": str(tmp_path / "ours")}
+    assert f"looked at {tmp_path / 'ours' / 'camvid'}" in checkout("data", "verify", "camvid", code=3, environ=environ)
+    option = ("--data", tmp_path / "mine")
+    assert f"looked at {tmp_path / 'mine' / 'camvid'}" in checkout(
+        "data", "verify", "camvid", *option, code=3, environ=environ
+    )
+
+
 def test_all_errors_of_all_tables_at_once(checkout: Checkout, tiny, tmp_path: Path):
     one, two = tiny(name="one"), tiny(name="two")
     one.write_text(one.read_text().replace("name: fcn", "name: fnc"))
