@@ -257,7 +257,6 @@ def renames(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 ALLOWED = {
     ("harness/training/checkpoint.py", "saved.path.rename()"): "puts a corrupt checkpoint out of the way",
-    ("harness/store/store.py", "aside.replace()"): "pandas writes Parquet by name",
     ("methods/released/sssegmentation/idrnet.py", "_names.rename()"): "gives parameters other names",
 }
 
