@@ -191,7 +191,7 @@ class Night:
         return any(plan.reason(job) is not None for job in cell.jobs)
 
     def _train(self, cells: Sequence[PlannedCell], turn: int, check: Check) -> dict[str, tuple[float, Result]]:
-        """{cell: (its task's headline metric, result)} of a new repetition of each cell: that of this day and turn (0, or 1 the second time)."""
+        """{cell: (its task's headline metric, result)} of a new repetition of each: that of this day and turn (0 or 1)."""
         if not cells:
             return {}
         repetition = _FIRST_REPETITION + _REPETITIONS_A_DAY * self.today.toordinal() + turn

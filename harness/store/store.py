@@ -8,6 +8,7 @@ Files are written aside and renamed: a reader never sees half a result, and two 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.files import output_errors, read_json, write_json
+from harness.files import output_errors, read_json, temporary_path, write_json
 from harness.jobs.job import Job, Measurement
 
 SCHEMA = 1
