@@ -30,6 +30,7 @@ COMMANDS = {
     "nightly": "measure what the nightly file says, and report what has become worse and since when",
     "why": "explain why a cell is or is not measured",
     "list": "list what there is",
+    "schema": "write JSON Schemas and the key reference of the YAML files",
     "data": "prepare, verify, show and synthesize datasets",
     "weights": "bring weights that others trained under the harness's names",
     "doctor": "check this machine: packages, devices, datasets, folders",

@@ -18,23 +18,23 @@ from harness.yamlfile import read
 class Golden(Spec):
     """Tests that compare curves of training with stored ones, as pytest names them."""
 
-    tests: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()  # files, as given to pytest
 
 
 class Checkpoints(Spec):
     """Trainings whose weights are kept and tested again with the present code. `tolerance` in points of mIoU."""
 
-    tables: tuple[str, ...] = ()
-    profile: str = "paper"
-    tolerance: float = Field(0.02, ge=0)
+    tables: tuple[str, ...] = ()  # files
+    profile: str = "paper"  # of the trainings
+    tolerance: float = Field(0.02, ge=0)  # points of mIoU
 
 
 class Slice(Spec):
     """Full trainings: as many cells as fit in a night's GPU-hours, those that were measured longest ago first."""
 
-    tables: tuple[str, ...] = ()
-    profile: str = "short"
-    gpu_hours: float = Field(24, gt=0)
+    tables: tuple[str, ...] = ()  # files
+    profile: str = "short"  # of the trainings
+    gpu_hours: float = Field(24, gt=0)  # of a night
     accepted: dict[str, str] = {}  # {TABLE/ROW/COLUMN: date from which its new level is right}
 
 
@@ -45,10 +45,10 @@ class Nightly(Spec):
     golden: Golden = Golden()
     checkpoints: Checkpoints = Checkpoints()
     slice: Slice = Slice()
-    suspects: float = Field(Limits.suspects, gt=0)
-    alarm: float = Field(Limits.alarm, gt=0, lt=1)
+    suspects: float = Field(Limits.suspects, gt=0)  # so many false suspects are expected in a night
+    alarm: float = Field(Limits.alarm, gt=0, lt=1)  # false discovery rate over all cells of a night
     notify: tuple[str, ...] = ()
-    notify_always: bool = False
+    notify_always: bool = False  # also when all is well
 
     @property
     def limits(self) -> Limits:
