@@ -129,7 +129,8 @@ def _own_comments(model: type[BaseModel]) -> dict[str, str]:
         if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)):
             continue
         beside = comments.get(node.end_lineno or node.lineno)
-        above, line = [], node.lineno - 1
+        above: list[str] = []
+        line = node.lineno - 1
         while line in comments and lines[line - 1].lstrip().startswith("#"):
             above.insert(0, comments[line].string)
             line -= 1

@@ -37,18 +37,18 @@ CHECKLIST = (
 def facts(subject: Subject) -> Iterator[Finding]:
     """One thing stated in several ways, in one paper or in several."""
     stated: dict[tuple[str, str], list[tuple[str, str, str]]] = defaultdict(list)
-    for paper, told in subject.papers.items():
-        for fact in told.facts:
-            stated[fact.about, fact.what].append((fact.value, paper, fact.where))
+    for name, paper in subject.papers.items():
+        for fact in paper.facts:
+            stated[fact.about, fact.what].append((fact.value, name, fact.where))
     for (about, what), entries in stated.items():
         values = dict.fromkeys(value for value, _, _ in entries)
         if not _one(list(values)):
-            told = "; ".join(
+            values_said = "; ".join(
                 f"{value} ({', '.join(f'{p}, {where}' for v, p, where in entries if v == value)})" for value in values
             )
-            papers = dict.fromkeys(paper for _, paper, _ in entries)
-            tables = tuple(table.id for paper in papers for table in subject.of(paper))
-            yield Finding("fact", ", ".join(papers), f"{what} of {about}: {told}", tables)
+            papers = dict.fromkeys(name for _, name, _ in entries)
+            tables = tuple(table.id for name in papers for table in subject.of(name))
+            yield Finding("fact", ", ".join(papers), f"{what} of {about}: {values_said}", tables)
 
 
 def _one(values: Sequence[str]) -> bool:

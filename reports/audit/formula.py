@@ -81,7 +81,7 @@ class Cells:
         if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
             return Fraction(ast.get_source_segment(text, node) or str(node.value))
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-            return -self._node(node.operand, text)
+            return -Fraction(self._node(node.operand, text))
         if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
             left, right = self._node(node.left, text), self._node(node.right, text)
             if isinstance(node.op, ast.Div) and right == 0:
