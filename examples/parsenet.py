@@ -1,4 +1,7 @@
-"""ParseNet (Liu et al. 2015, arXiv 1506.04579): every pixel beside the average of the whole image. A method outside the checkout."""
+"""ParseNet (Liu et al. 2015, arXiv 1506.04579): each pixel beside the average of the image.
+
+A method outside the checkout: a table names it as `examples/parsenet.py:parsenet`.
+"""
 
 from __future__ import annotations
 
