@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from methods.backbones._common import refuse_stride
 from methods.backbones._padded_swin import pad_before_shifting
 from methods.backbones._timm_pyramid import TimmBackbone, create_body
@@ -9,7 +11,7 @@ from methods.backbones._timm_pyramid import TimmBackbone, create_body
 NAMES = ("swin_large",)
 _TIMM = {"swin_large": "swin_large_patch4_window12_384"}
 # windows shift in every stage, also where a map was no larger than a window when pretrained: so segmentors train Swin
-_OPTIONS = {"strict_img_size": False, "drop_path_rate": 0.3, "always_partition": True}
+_OPTIONS: dict[str, Any] = {"strict_img_size": False, "drop_path_rate": 0.3, "always_partition": True}
 
 
 def build(name: str, *, output_stride: int | None = None, pretrained: bool | str = False) -> TimmBackbone:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import timm
 
 from harness.errors import UserError
@@ -18,7 +20,7 @@ def build(name: str, *, output_stride: int | None = None, pretrained: bool | str
     model = name.removeprefix("timm/")
     if not timm.is_model(model):
         raise UserError(f"unknown backbone '{name}': timm has no model '{model}' (timm.list_models() names all)")
-    options = {}
+    options: dict[str, Any] = {}
     if model.startswith(_DILATED):
         options["output_stride"] = dilated_stride(name, output_stride)
     else:

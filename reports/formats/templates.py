@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.text import markdown, sentence
 
@@ -35,7 +35,7 @@ def latex_templates(escape: Callable[[str], str]) -> jinja2.Environment:
     return _environment(_LATEX, {"tex": escape})
 
 
-def _environment(delimiters: Mapping[str, str], filters: Mapping[str, Callable[[str], str]]) -> jinja2.Environment:
+def _environment(delimiters: Mapping[str, Any], filters: Mapping[str, Callable[[str], str]]) -> jinja2.Environment:
     import jinja2  # loads slowly: only for a document
 
     environment = jinja2.Environment(
