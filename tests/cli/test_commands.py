@@ -91,7 +91,7 @@ def test_why_names_what_changed_and_nothing_else_is_lost(smoked: tuple[Checkout,
         said = checkout("why", cell, "--profile", "smoke")
         assert "not measured: its key differs from the newest measurement" in said
         assert re.search(r"code +methods/idrnet/relations\.py changed", said)
-        assert "same    config, data" in said
+        assert "same    config, packages, data" in said
         assert "measured on" in checkout("why", "idrnet_table2/fcn/cityscapes", "--profile", "smoke")
         assert "stale: measured before a change: code methods/idrnet/relations.py changed" in checkout(
             "status", TABLE, *PART, code=1

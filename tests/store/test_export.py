@@ -137,7 +137,7 @@ def test_a_full_disk_does_not_cost_the_frame(store: Store, monkeypatch: pytest.M
     finish(store, job(), 1.0)
 
     def full(frame, path, **options):
-        Path(path).write_text("half")
+        path.write(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
