@@ -44,11 +44,16 @@ CASES = {
     "sum of three": (Function(lambda x: torch.stack([x, x, x]).sum(0)), (1, 4, 6, 6), 2 * 144),
     "division": (Function(lambda x: x / 3), (1, 4, 6, 6), 144),
     "resize": (Function(lambda x: F.interpolate(x, scale_factor=2, mode="bilinear")), (1, 4, 6, 6), 0),
-    # scale of the queries 1 per element, two products, softmax 5 per affinity
+    # per affinity 1 for its scale and 5 for the softmax; two products
     "attention": (
         Function(lambda x: F.scaled_dot_product_attention(x, x, x)),
         (2, 3, 7, 5),
-        210 + 2 * 2 * (6 * 7 * 7 * 5) + 5 * 6 * 49,
+        6 * 49 + 2 * 2 * (6 * 7 * 7 * 5) + 5 * 6 * 49,
+    ),
+    "attention without a scale": (
+        Function(lambda x: F.scaled_dot_product_attention(x, x, x, scale=1.0)),
+        (2, 3, 7, 5),
+        2 * 2 * (6 * 7 * 7 * 5) + 5 * 6 * 49,
     ),
 }
 
