@@ -23,6 +23,7 @@ from harness.errors import UserError, nearest
 from methods.ranks import average_over_ranks, divisor, sum_over_ranks, world_size
 from methods.segmentor import IGNORE
 
+LOSSES = frozenset({"car_intra", "car_centres", "car_pixels"})
 MEANS = ("valid", "all")
 CENTRE_MARGIN = 0.5
 PIXEL_MARGIN = 0.25
@@ -71,7 +72,7 @@ def class_centres(pixels: Tensor, classes: Tensor, num_classes: int) -> Tensor:
     sums = pixels.new_zeros(num_classes + 1, pixels.shape[1]).index_add(0, classes, pixels)[:num_classes]
     counts = torch.bincount(classes, minlength=num_classes + 1)[:num_classes].to(pixels.dtype)
     counts = sum_over_ranks(counts).clamp(min=1)[:, None]
-    return (sum_over_ranks(sums) + world_size() * (sums - sums.detach())) / counts
+    return (sum_over_ranks(sums.detach()) + world_size() * (sums - sums.detach())) / counts
 
 
 def _mean(total: Tensor, counted: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from methods.hfgd.car import LOSSES as CAR_LOSSES
 from methods.hfgd.encodings import Attending, Encoding
 from methods.segmentor import Backbone, Segmentor
 
@@ -24,6 +25,8 @@ class GuidedSegmentor(Segmentor):
     `guided`: whether the teacher is trained beside the student; `stop_gradients`: whether the student leaves what it takes
     from the teacher as it is. At test time nothing of the teacher is classified.
     """
+
+    regularisers = CAR_LOSSES
 
     def __init__(
         self,
@@ -59,10 +62,6 @@ class GuidedSegmentor(Segmentor):
         """None merges the two layers, which leaves the logits in evaluation mode as they are."""
         if isinstance(self.encoding, Attending):
             self.encoding.fold()
-
-    @property
-    def regularisers(self) -> frozenset[str]:
-        return frozenset({"car_intra", "car_centres", "car_pixels"})
 
     @property
     def final_classifier(self) -> nn.Conv2d:
