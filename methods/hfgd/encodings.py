@@ -69,7 +69,9 @@ class AtrousPyramid(Encoding):
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
         if stride < 1 or 32 % stride:
-            raise UserError(f"hfgd: encoding 'aspp' has no dilations for output stride {stride}; it takes 32, 16, 8, 4, …")
+            raise UserError(
+                f"hfgd: encoding 'aspp' has no dilations for output stride {stride}; it takes 32, 16, 8, 4, …"
+            )
         self.channels = channels
         self.image = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv_bn_relu(in_channels, channels, 1))
         self.point = conv_bn_relu(in_channels, channels, 1)

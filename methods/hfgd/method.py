@@ -70,6 +70,9 @@ def hfgd(
     choices = {"decoder": decoder, "encoding": encoding, "hfgm": hfgm, "cae_attention": cae_attention}
     for name, value in choices.items():
         _check(name, value)
+    sizes = {"inner": inner, "wide": wide, "attention_channels": attention_channels}
+    for name, value in {**sizes, **({} if channels is None else {"channels": channels})}.items():
+        _check_size(name, value)
     guided = hfgm in ("guidance", "full")
     _check_together(backbone, decoder, hfgm, stride, stop_gradients)
     width = channels or (512 if decoder == "upernet" else 256)
@@ -116,6 +119,11 @@ def _check(name: str, value: Any) -> None:
     allowed = _CHOICES[name]
     if value not in allowed:
         raise UserError(f"hfgd: option '{name}' cannot be {value!r}.{nearest(str(value), allowed, what='allowed are')}")
+
+
+def _check_size(name: str, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UserError(f"hfgd: option '{name}' must be a positive whole number, not {value!r}")
 
 
 def _check_together(backbone: Backbone, decoder: str, hfgm: str, stride: int | None, stop_gradients: bool) -> None:

@@ -85,7 +85,9 @@ def test_a_features_own_scale_does_not_overflow_in_half_precision():
     assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
 
 
-@pytest.mark.parametrize(("full", "size"), [((65, 49), (3, 2)), ((33, 40), (9, 5)), ((12, 7), (12, 7)), ((9, 9), (1, 1))])
+@pytest.mark.parametrize(
+    ("full", "size"), [((65, 49), (3, 2)), ((33, 40), (9, 5)), ((12, 7), (12, 7)), ((9, 9), (1, 1))]
+)
 def test_labels_are_resized_with_aligned_corners(full, size):
     targets = torch.randint(9, (2, *full))
     labels = nearest_labels(targets, torch.Size(size))

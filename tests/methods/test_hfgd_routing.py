@@ -94,9 +94,7 @@ def test_the_teacher_trains_backbone_encoding_and_tokens(decoder, mode):
 @pytest.mark.parametrize("mode", ["none", "full"])
 def test_car_regularises_what_comes_before_its_linear_layer(mode, term):
     model = build(DECODERS["usfpn"], hfgm=mode)
-    before = of(model, "backbone") | {
-        name for name in of(model, "encoding") if not name.startswith("encoding.tail")
-    }
+    before = of(model, "backbone") | {name for name in of(model, "encoding") if not name.startswith("encoding.tail")}
     trained = reached(model, term)
     assert trained <= before
     assert of(model, "backbone") <= trained
