@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.errors import UserError
 from methods.contexts.attention import attend
 
 
@@ -35,13 +34,12 @@ class AxialAttention(nn.Module):
     """Attention along columns, then along rows (Ho et al. 2019), without projections: queries, keys and values are the
     map itself, in `heads` parts. Both affinities are those of the input; the values of the second are what the first gave.
 
-    x [B, channels, H, W] -> same shape. Raises UserError where the channels do not divide into the heads.
+    x [B, channels, H, W] -> same shape; the channels divide into the heads.
     """
 
     def __init__(self, channels: int, *, heads: int = 4) -> None:
         super().__init__()
-        if heads < 1 or channels % heads:
-            raise UserError(f"axial attention: {channels} channels do not divide into {heads} heads")
+        assert channels % heads == 0
         self.heads = heads
 
     def forward(self, x: Tensor) -> Tensor:

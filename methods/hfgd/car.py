@@ -19,12 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.errors import UserError, nearest
 from methods.ranks import average_over_ranks, divisor, sum_over_ranks, world_size
 from methods.segmentor import IGNORE
 
 LOSSES = frozenset({"car_intra", "car_centres", "car_pixels"})
-MEANS = ("valid", "all")
 CENTRE_MARGIN = 0.5
 PIXEL_MARGIN = 0.25
 _FLOOR = 1e-5
@@ -90,13 +88,11 @@ def _excess(affinity: Tensor, margin: float) -> Tensor:
 class Regularised(nn.Module):
     """CAR's linear layer on a feature map: the losses are of its output, and what follows it takes that.
 
-    x [B, channels, h, w] -> same shape. Raises UserError for an unknown `mean`.
+    x [B, channels, h, w] -> same shape
     """
 
     def __init__(self, channels: int, num_classes: int, *, weight: float = 1.0, mean: str = "valid") -> None:
         super().__init__()
-        if mean not in MEANS:
-            raise UserError(f"hfgd: option 'car_mean' cannot be {mean!r}.{nearest(str(mean), MEANS)}")
         self.linear = nn.Conv2d(channels, channels, 1)
         self.num_classes = num_classes
         self.weight = weight

@@ -5,7 +5,6 @@ As in the released heads of the authors' framework; CAE (Sec. 3.2) from the pape
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,26 +15,18 @@ from methods.contexts.ocr import ObjectContext
 from methods.hfgd.attention import SelfAttention
 from methods.hfgd.car import Regularised
 from methods.hfgd.layers import conv_bn_relu, resize, with_epsilon
+from methods.hfgd.options import Options
 from methods.segmentor import Criterion
 
 Losses = dict[str, Tensor]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Widths:
-    """Sizes and switches that the encodings share."""
+@dataclass(frozen=True)
+class Level:
+    """The feature map that is encoded: its channels and output stride."""
 
-    num_classes: int
-    stride: int  # of the feature map that is encoded
-    channels: int = 256  # of a decoder's maps and of class tokens
-    inner: int = 512  # of what attention works on
-    wide: int = 2048  # of CAE's first layer
-    attention_channels: int = 64  # of queries and keys
-    cae_attention: str = "plain"
-    car_weight: float = 1.0
-    car_mean: str = "valid"
-    coarse_weight: float = 0.0
-    decoded: bool = True  # whether a decoder follows
+    channels: int
+    stride: int
 
 
 class Encoding(nn.Module):
@@ -103,16 +94,16 @@ class PyramidPooling(Encoding):
 class ObjectRegions(Encoding):
     """OCR on the last feature map alone: its coarse classifier reads that map too."""
 
-    def __init__(self, in_channels: int, widths: Widths) -> None:
+    def __init__(self, in_channels: int, num_classes: int, inner: int, weight: float) -> None:
         super().__init__()
-        self.channels = widths.inner
-        self.weight = widths.coarse_weight
+        self.channels = inner
+        self.weight = weight
         self.context = with_epsilon(
             ObjectContext(
                 (in_channels,),
-                num_classes=widths.num_classes,
-                channels=widths.inner,
-                inner=max(widths.inner // 2, 1),
+                num_classes=num_classes,
+                channels=inner,
+                inner=max(inner // 2, 1),
                 coarse="fcn",
                 coarse_channels=in_channels,
                 fuse_kernel=1,
@@ -164,45 +155,35 @@ class Attending(Encoding):
             self.regularised = None
 
 
-def _identity(in_channels: int, widths: Widths) -> Encoding:
-    """No encoding: a 1×1 convolution in front of a decoder; alone, FCN's head."""
-    if widths.decoded:
-        return Layers(widths.channels, conv_bn_relu(in_channels, widths.channels, 1))
-    head = (conv_bn_relu(in_channels, widths.inner, 3), conv_bn_relu(widths.inner, widths.channels, 1))
-    return Layers(widths.channels, *head)
+def build_encoding(level: Level, num_classes: int, options: Options) -> Encoding:
+    """The encoding that `options` name, for this feature map; its `channels` may differ from the decoder's."""
+    width, inner = options.channels, options.inner
+    match options.encoding:
+        case "aspp":
+            return AtrousPyramid(level.channels, width, level.stride)
+        case "ppm":
+            return PyramidPooling(level.channels, width)
+        case "ocr":
+            return ObjectRegions(level.channels, num_classes, inner, options.coarse_weight)
+        case "sa":
+            attention = SelfAttention(inner, inner=options.attention_channels)
+            return Attending(conv_bn_relu(level.channels, inner, 3), attention, None, conv_bn_relu(inner, inner, 3))
+        case "sa_car":
+            attention = SelfAttention(inner, inner=options.attention_channels)
+            reduce, tail = conv_bn_relu(level.channels, inner, 3), conv_bn_relu(inner, inner, 1)
+            return Attending(reduce, attention, _regularised(num_classes, options), tail)
+        case "cae":
+            reduce = nn.Sequential(conv_bn_relu(level.channels, options.wide, 1), conv_bn_relu(options.wide, inner, 1))
+            attention = SelfAttention(
+                inner, inner=None if options.cae_attention == "plain" else options.attention_channels
+            )
+            return Attending(reduce, attention, _regularised(num_classes, options), conv_bn_relu(inner, width, 1))
+        case "identity" if options.decoder == "none":  # FCN's head
+            return Layers(width, conv_bn_relu(level.channels, inner, 3), conv_bn_relu(inner, width, 1))
+        case "identity":
+            return Layers(width, conv_bn_relu(level.channels, width, 1))
+    raise AssertionError(f"no encoding '{options.encoding}'")
 
 
-def _self_attention(in_channels: int, widths: Widths) -> Encoding:
-    inner = widths.inner
-    attention = SelfAttention(inner, inner=widths.attention_channels)
-    return Attending(conv_bn_relu(in_channels, inner, 3), attention, None, conv_bn_relu(inner, inner, 3))
-
-
-def _regularised(widths: Widths) -> Regularised:
-    return Regularised(widths.inner, widths.num_classes, weight=widths.car_weight, mean=widths.car_mean)
-
-
-def _self_attention_car(in_channels: int, widths: Widths) -> Encoding:
-    inner = widths.inner
-    attention = SelfAttention(inner, inner=widths.attention_channels)
-    reduce, tail = conv_bn_relu(in_channels, inner, 3), conv_bn_relu(inner, inner, 1)
-    return Attending(reduce, attention, _regularised(widths), tail)
-
-
-def _cae(in_channels: int, widths: Widths) -> Encoding:
-    """Context-augmented encoder: a wide 1×1 in place of a 3×3, and `channels` at the end."""
-    inner = widths.inner
-    reduce = nn.Sequential(conv_bn_relu(in_channels, widths.wide, 1), conv_bn_relu(widths.wide, inner, 1))
-    attention = SelfAttention(inner, inner=None if widths.cae_attention == "plain" else widths.attention_channels)
-    return Attending(reduce, attention, _regularised(widths), conv_bn_relu(inner, widths.channels, 1))
-
-
-ENCODINGS: dict[str, Callable[[int, Widths], Encoding]] = {
-    "identity": _identity,
-    "aspp": lambda in_channels, widths: AtrousPyramid(in_channels, widths.channels, widths.stride),
-    "ppm": lambda in_channels, widths: PyramidPooling(in_channels, widths.channels),
-    "ocr": ObjectRegions,
-    "sa": _self_attention,
-    "sa_car": _self_attention_car,
-    "cae": _cae,
-}
+def _regularised(num_classes: int, options: Options) -> Regularised:
+    return Regularised(options.inner, num_classes, weight=options.car_weight, mean=options.car_mean)

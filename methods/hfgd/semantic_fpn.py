@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from harness.errors import UserError
 from methods.hfgd.layers import conv_bn_relu, half, resize
 
 
@@ -72,9 +71,6 @@ class SemanticFPN(nn.Module):
 
     def __init__(self, in_channels: Sequence[int], channels: int, *, ultra: bool = False, stride: int = 4) -> None:
         super().__init__()
-        if stride != 4 and not (ultra and stride == 2):
-            name, allowed = ("usfpn", "4 or 2") if ultra else ("sfpn", "4")
-            raise UserError(f"hfgd: decoder '{name}' has output stride {allowed}, not {stride!r} (option 'stride')")
         self.channels = channels
         self.stride = stride
         self.pyramid = Laterals(in_channels, channels, 3 if ultra else 1)

@@ -13,6 +13,7 @@ import torch.multiprocessing as mp
 from methods import registry
 from methods.hfgd import car
 from methods.hfgd.car import class_aware_losses, nearest_labels
+from methods.hfgd.options import CHOICES
 from methods.segmentor import IGNORE, GivenFeatures
 
 FIXTURE = Path(__file__).parents[1] / "data" / "car_losses.npz"
@@ -59,7 +60,7 @@ def test_means_over_valid_pixels_leave_ignored_ones_out():
     assert released_mean < 0.8 * losses_and_gradient(x, labels, "all")[0]["car_intra"]
 
 
-@pytest.mark.parametrize("mean", car.MEANS)
+@pytest.mark.parametrize("mean", CHOICES["car_mean"])
 def test_without_a_label_there_is_nothing_to_regularise(mean):
     x, labels, _ = released()
     losses, gradient = losses_and_gradient(x, torch.full_like(labels, IGNORE), mean)
@@ -101,7 +102,7 @@ def test_labels_are_resized_with_aligned_corners(full, size):
 def rank_main(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=RANKS)
-    torch.save({mean: losses_and_gradient(*part(rank), mean) for mean in car.MEANS}, f"{folder}/{rank}.pt")
+    torch.save({mean: losses_and_gradient(*part(rank), mean) for mean in CHOICES["car_mean"]}, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -120,7 +121,7 @@ def by_rank(tmp_path_factory):
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(RANKS)]
 
 
-@pytest.mark.parametrize("mean", car.MEANS)
+@pytest.mark.parametrize("mean", CHOICES["car_mean"])
 def test_two_processes_have_the_losses_and_gradient_of_one(by_rank, mean):
     (x0, y0), (x1, y1) = part(0), part(1)
     expected, gradient = losses_and_gradient(torch.cat([x0, x1]), torch.cat([y0, y1]), mean)

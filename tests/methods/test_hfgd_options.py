@@ -7,8 +7,7 @@ import torch
 
 from harness.errors import UserError
 from methods import registry
-from methods.hfgd.encodings import ENCODINGS
-from methods.hfgd.method import DECODERS
+from methods.hfgd.options import CHOICES
 from methods.segmentor import IGNORE, GivenFeatures
 
 K = 5
@@ -30,8 +29,8 @@ def total(model, targets):
     return losses, sum(losses.values())
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
-@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("encoding", CHOICES["encoding"])
+@pytest.mark.parametrize("decoder", CHOICES["decoder"])
 def test_every_encoding_under_every_decoder(decoder, encoding):
     model = build(decoder=decoder, encoding=encoding, hfgm="none" if decoder == "none" else "full").train()
     losses, loss = total(model, torch.randint(K, (2, 65, 97)))
@@ -44,7 +43,7 @@ def test_every_encoding_under_every_decoder(decoder, encoding):
 
 
 @pytest.mark.parametrize("label", [IGNORE, 3])
-@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("encoding", CHOICES["encoding"])
 @pytest.mark.parametrize("mean", ["valid", "all"])
 def test_labels_of_one_kind_only(encoding, label, mean):
     model = build(encoding=encoding, car_mean=mean, coarse_weight=0.4).train()
@@ -100,11 +99,11 @@ def test_widths_of_the_paper():
         ({"car_mean": "some"}, "option 'car_mean' cannot be 'some'"),
         ({"decoder": "sfpn", "stride": 2}, "decoder 'sfpn' has output stride 4, not 2"),
         ({"stride": 3}, "decoder 'usfpn' has output stride 4 or 2, not 3"),
-        ({"decoder": "fapn", "stride": 2}, "decoder 'fapn' has no option 'stride'"),
+        ({"decoder": "fapn", "stride": 2}, "decoder 'fapn' has output stride 4, not 2"),
         ({"decoder": "none"}, "hfgm 'full' needs a decoder"),
         ({"hfgm": "aa", "stop_gradients": False}, "no stop-gradients to leave out"),
         ({"axial_heads": 3}, "8 channels do not divide into 3 heads"),
-        ({"axial_heads": 0}, "do not divide into 0 heads"),
+        ({"axial_heads": 0}, "option 'axial_heads' must be a positive"),
         ({"channels": 0}, "option 'channels' must be a positive whole number"),
         ({"inner": 0}, "option 'inner' must be a positive whole number"),
     ],
