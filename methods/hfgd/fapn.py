@@ -60,13 +60,11 @@ class FeatureAlignment(nn.Module):
         return F.relu(self._sampled(coarse, where)) + fine
 
     def _sampled(self, x: Tensor, where: Tensor) -> Tensor:
-        """The deformable convolution, at least in float32: its offsets are positions in pixels."""
+        """The deformable convolution in the weights' precision: its offsets are positions in pixels."""
         weight, bias = self.convolve.weight, self.convolve.bias
-        with torch.autocast(x.device.type, enabled=False):
-            where = where.to(weight.dtype)
-            offset, mask = where[:, : 2 * _TAPS], where[:, 2 * _TAPS :].sigmoid()
-            y = deform_conv2d(x.to(weight.dtype), offset, weight, bias, padding=1, mask=mask)
-        return y.to(x.dtype)
+        where = where.to(weight.dtype)
+        offset, mask = where[:, : 2 * _TAPS], where[:, 2 * _TAPS :].sigmoid()
+        return deform_conv2d(x.to(weight.dtype), offset, weight, bias, padding=1, mask=mask).to(x.dtype)
 
 
 class FaPN(nn.Module):

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torchvision.ops import deform_conv2d
 
 from harness.errors import UserError
 from harness.tasks.complexity.tf_profiler import count
@@ -68,3 +69,11 @@ def test_by_hand(case, device):
 def test_an_operator_without_a_rule_is_refused_rather_than_free():
     with pytest.raises(UserError, match="native_layer_norm"):
         count(nn.LayerNorm(4), (torch.randn(2, 4),))
+
+
+def test_deformable_convolution_is_refused_too():
+    def convolve(x):
+        return deform_conv2d(x, torch.zeros(1, 18, 6, 6), torch.zeros(4, 4, 3, 3), padding=1)
+
+    with pytest.raises(UserError, match="deform_conv2d"):
+        count(Function(convolve), (torch.randn(1, 4, 6, 6),))
