@@ -1,4 +1,4 @@
-"""CAR's losses against the authors' TensorFlow code, whose numbers are in tests/data/car_losses.npz; over processes; folded."""
+"""CAR's losses against the authors' TensorFlow code (tests/fixtures/car_losses.npz); over processes; folded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from methods.hfgd.car import class_aware_losses, nearest_labels
 from methods.hfgd.options import CHOICES
 from methods.segmentor import IGNORE, GivenFeatures
 
-FIXTURE = Path(__file__).parents[1] / "data" / "car_losses.npz"
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "car_losses.npz"
 RANKS = 2
 
 

@@ -6,11 +6,11 @@ import pytest
 import timm
 import torch
 
-from harness import pretrained
 from harness.errors import MissingError, UserError
-from harness.weights import write
+from methods import pretrained
 from methods.backbones import build_backbone
 from methods.hfgd.resnet import NAME, AuthorsResNet50, stage_plan
+from methods.weights import write
 
 
 @pytest.mark.parametrize(

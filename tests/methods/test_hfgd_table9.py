@@ -9,8 +9,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness.complexity.tf_profiler import count
-from harness.job import Model
+from harness.jobs.kinds import Model
+from harness.tasks.complexity.tf_profiler import count
 from methods.build import build_model, without_auxiliary
 
 SA_CAR = {"decoder": "none", "encoding": "sa_car", "hfgm": "none"}

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from harness import ROOT
-from harness.job import Model
-from harness.library import recipe
-from harness.table import load
+from harness.jobs.kinds import Model
+from harness.table.load import load
+from harness.table.recipes import recipe
 from methods.build import build_model
 
 TABLES = {n: load(ROOT / "tables" / f"hfgd_table{n}.yaml") for n in range(1, 18)}
@@ -20,7 +20,7 @@ OWN = [(n, key) for n, table in TABLES.items() for key, row in table.rows.items(
 def described(n, key):
     table, row = TABLES[n], TABLES[n].rows[key]
     defaults = table.defaults.model_dump(include={"backbone", "output_stride"}, exclude_none=True)
-    given = {**defaults, **row.model.given(), "pretrained": False}
+    given = {**defaults, **row.model.explicit_fields(), "pretrained": False}
     return Model(name=row.method.name, options=row.method.options, num_classes=59, **given)
 
 
@@ -94,7 +94,7 @@ def test_lengths_of_training_are_the_papers(n, key, column, expected):
 def test_scratch_is_random_and_everything_else_is_pretrained():
     for n, key in OWN:
         row, column = TABLES[n].rows[key], next(iter(reversed(TABLES[n].columns)))
-        pretrained = row.model.given().get(
+        pretrained = row.model.explicit_fields().get(
             "pretrained", recipe(TABLES[n].recipe_of(column, key), ROOT / "tables").pretrained
         )
         assert pretrained is (key != "scratch"), (n, key)
