@@ -15,16 +15,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.errors import UserError
 from methods.layers import BatchNorm
 from methods.segmentor import Backbone
 
-NAME = "hfgd_resnet50"
-WEIGHTS = (
-    f"there are no pretrained weights of '{NAME}' to download: nobody published any for this layout but its authors, in "
-    "TensorFlow; timm's resnet50s.gluon_in1k has the same names and shapes, but was trained with the strides elsewhere"
-)
-_STRIDES = (8, 16, 32)
 _BLOCKS = (3, 4, 6, 3)
 _WIDTHS = (64, 128, 256, 512)
 _MULTI_GRID = (1, 2, 4)
@@ -83,15 +76,13 @@ class AuthorsResNet50(Backbone):
 
     images [B, 3, H, W], any size -> [B, channels[i], ceil(H / strides[i]), ceil(W / strides[i])]
 
-    `output_stride`: of C5; 8 and 16 leave strides out and dilate. Raises UserError for any but 8, 16, 32.
+    `output_stride`: of C5; 8 and 16 leave strides out and dilate.
     """
 
     channels = (256, 512, 1024, 2048)
 
     def __init__(self, *, output_stride: int = 32) -> None:
         super().__init__()
-        if output_stride not in _STRIDES:
-            raise UserError(f"backbone '{NAME}': output stride {output_stride} is not one of 8, 16, 32")
         self.strides = (4, 8, min(16, output_stride), output_stride)
         self.conv1 = nn.Sequential(
             nn.Conv2d(3, 64, 3, 2, padding=1, bias=False),

@@ -9,7 +9,9 @@ import torch
 from harness.errors import MissingError, UserError
 from methods import pretrained
 from methods.backbones import build_backbone
-from methods.hfgd.resnet import NAME, AuthorsResNet50, stage_plan
+from methods.hfgd.resnet import AuthorsResNet50, stage_plan
+
+NAME = "hfgd_resnet50"
 from methods.weights import write
 
 

@@ -8,10 +8,16 @@ import pytest
 import torch
 
 from harness import ROOT
+from harness.environment import Device
 from harness.jobs.kinds import Model
+from harness.plan.planner import Planner
+from harness.store.store import Store
 from harness.table.load import load
-from harness.table.recipes import recipe
+from harness.table.recipes import profile, recipe
+from methods import pretrained
 from methods.build import build_model
+from reports.formats import markdown
+from reports.table_report import build
 
 TABLES = {n: load(ROOT / "tables" / f"hfgd_table{n}.yaml") for n in range(1, 18)}
 OWN = [(n, key) for n, table in TABLES.items() for key, row in table.rows.items() if row.cited is None]
@@ -110,3 +116,21 @@ def test_the_fitted_rows_of_table_9_are_called_so():
     table = TABLES[9]
     assert table.provenance("hfgd_os2", "gflops")["evidence"] == "fitted"
     assert table.provenance("hfgd_os2", "miou")["evidence"] == ""  # what is trained is not fitted to anything
+
+
+def test_what_a_row_starts_from_is_in_its_report(tmp_path, monkeypatch):
+    """And absent weights are said before anything is trained, with the file that would fit."""
+    monkeypatch.delenv(pretrained.VARIABLE, raising=False)
+    planner = Planner(profile("paper"), (0,), tmp_path / "data", tmp_path / "cache", Device("cpu", "a processor", 1))
+    plan = planner.plan([TABLES[2]])
+    reasons = {cell.row: "" for cell in plan.cells}
+    for cell in plan.cells:
+        for job in cell.jobs:
+            reasons[cell.row] += " ".join(plan.blocked.get(key, "") for key in (job.key, *job.needs))
+    assert "no pretrained weights of 'hfgd_resnet50'" in reasons["imagenet"]
+    assert "$HARNESS_WEIGHTS/hfgd_resnet50.safetensors" in reasons["imagenet"]
+    assert "pretrained weights" not in reasons["scratch"]
+    lines = markdown.render(build(plan, TABLES[2], Store(tmp_path))).splitlines()
+    for key, start in (("imagenet", "pretrained weights"), ("scratch", "random weights")):
+        (line,) = [line for line in lines if line.startswith("- **") and f"({key})" in line]
+        assert f"backbone hfgd_resnet50 from {start}" in line
