@@ -10,9 +10,9 @@ from harness.errors import MissingError, UserError
 from methods import pretrained
 from methods.backbones import build_backbone
 from methods.hfgd.resnet import AuthorsResNet50, stage_plan
+from methods.weights import write
 
 NAME = "hfgd_resnet50"
-from methods.weights import write
 
 
 @pytest.mark.parametrize(

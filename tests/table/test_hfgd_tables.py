@@ -69,7 +69,7 @@ def test_one_system_is_one_model():
 
 
 def iterations(n, key, column):
-    return recipe(TABLES[n].recipe_of(column, key), near=ROOT / "tables").iterations
+    return recipe(TABLES[n].cell(key, column).recipe, near=ROOT / "tables").iterations
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_scratch_is_random_and_everything_else_is_pretrained():
     for n, key in OWN:
         row, column = TABLES[n].rows[key], next(iter(reversed(TABLES[n].columns)))
         pretrained = row.model.explicit_fields().get(
-            "pretrained", recipe(TABLES[n].recipe_of(column, key), ROOT / "tables").pretrained
+            "pretrained", recipe(TABLES[n].cell(key, column).recipe, ROOT / "tables").pretrained
         )
         assert pretrained is (key != "scratch"), (n, key)
 
@@ -114,8 +114,8 @@ def test_the_fitted_rows_of_table_9_are_called_so():
         "hfgd_os2": "fitted",
     }
     table = TABLES[9]
-    assert table.provenance("hfgd_os2", "gflops")["evidence"] == "fitted"
-    assert table.provenance("hfgd_os2", "miou")["evidence"] == ""  # what is trained is not fitted to anything
+    assert table.cell("hfgd_os2", "gflops").provenance["evidence"] == "fitted"
+    assert table.cell("hfgd_os2", "miou").provenance["evidence"] == ""  # what is trained is not fitted to anything
 
 
 def test_what_a_row_starts_from_is_in_its_report(tmp_path, monkeypatch):
