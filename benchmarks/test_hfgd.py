@@ -14,14 +14,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_idrnet import cpu_seconds, record, report, resident_peak
 from torch import nn
 
+from harness import ROOT
 from methods import registry
 from methods.backbones import build_backbone
 from methods.hfgd.attention import AxialAttention
 from methods.hfgd.car import class_aware_losses
 from methods.segmentor import GivenFeatures
+from tests.support.ratios import cpu_seconds, record, report, resident_peak
 
 K = 59
 CHANNELS = (256, 512, 1024, 2048)
@@ -110,11 +111,11 @@ def test_memory_of_axial_attention(benchmark):
     peaks = {}
     for formulation in AXIAL:
         done = subprocess.run(
-            [sys.executable, __file__, formulation],
+            [sys.executable, "-m", "benchmarks.test_hfgd", formulation],
             capture_output=True,
             text=True,
             check=True,
-            cwd=Path(__file__).parent,
+            cwd=ROOT,
         )
         peaks[formulation] = json.loads(done.stdout)
     record(benchmark, lambda: None)
