@@ -92,10 +92,12 @@ class Segmentor(nn.Module):
     `losses(images, targets [B, H, W] int64, IGNORE = 255) -> {name: scalar}`, whose sum is minimised. A method that computes
     the losses of all its heads as `self.criterion(logits, targets)` leaves the choice of the pixel loss to the recipe.
     A head that only training uses is the attribute `auxiliary` (or None): it is left out of what is counted and timed.
+    Terms that judge features and not logits, so that the recipe's loss has no part in them, are named in `regularisers`.
     """
 
     backbone: Backbone
     criterion: Criterion = staticmethod(pixel_loss)
+    regularisers: frozenset[str] = frozenset()
 
     def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         raise AssertionError(f"{type(self).__name__} must define losses()")

@@ -88,8 +88,13 @@ class KeyParts:
         return self._used[name]
 
     def _pretrained(self, backbone: str, wanted: bool | str) -> dict[str, str]:
-        """The digest of the file that a backbone's weights come from; only timm's name of what it would download."""
+        """The digest of the file that a backbone's weights come from; only timm's name of what it would download.
+
+        Raises MissingError where there is neither.
+        """
         file = pretrained.offline(backbone) if wanted is True else Path(str(wanted)).expanduser()
+        if file is None and (why := pretrained.unpublished(backbone)) is not None:
+            raise MissingError(why)
         return {"timm": backbone} if file is None else {"file": self._file(file)}
 
     def _file(self, path: Path) -> str:

@@ -172,6 +172,7 @@ def _provenance(table: Table, row: ResolvedRow, column: ResolvedColumn) -> dict[
     if value is None:
         return {}
     module = table.rows[row.key].module
+    evidence = module.evidence if module is not None else table.rows[row.key].evidence
     return {
         "paper": table.paper,
         **{k: v for k, v in published.source.model_dump().items() if v is not None},
@@ -185,5 +186,5 @@ def _provenance(table: Table, row: ResolvedRow, column: ResolvedColumn) -> dict[
         "unit": metric.unit,
         "convention": column.convention,
         "rounding": row.rounding,
-        "evidence": module.evidence if not metric.trains and module is not None else "",
+        "evidence": (evidence or "") if not metric.trains else "",
     }

@@ -112,6 +112,7 @@ class CellSpec(Spec):
 class Row(Spec):
     """One line of the table. `cited`: quoted from there, never run; `awaits`: why there is no method for it yet.
 
+    `evidence`: how well it is established that this method is what the paper counted, where no module says so.
     `checkpoint`: file of weights (python -m harness weights import) that is tested as it is, so that nothing is trained;
     relative to the table file, with the column's key for `{column}`.
     """
@@ -128,6 +129,7 @@ class Row(Spec):
     compared_with: str | None = None  # row whose published values this one is held against
     descriptors: dict[str, str] = {}  # what the table prints of the row besides its label and its numbers
     system: str | None = None  # one name for what several tables quote, where label and backbone do not tell
+    evidence: Evidence | None = None
     rounding: Rounding | None = None  # of this row's counts, where it differs from the table's
     extra: bool = False  # not in the paper's table; ours, printed below it
     notes: tuple[str, ...] = ()  # one text, or several; printed below the table

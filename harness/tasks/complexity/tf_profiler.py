@@ -83,6 +83,7 @@ _UNKNOWN = (
     aten._scaled_dot_product_flash_attention_for_cpu, aten._scaled_dot_product_flash_attention,
     aten._scaled_dot_product_efficient_attention, aten._scaled_dot_product_cudnn_attention,
 )  # fmt: skip
+_UNKNOWN_ELSEWHERE = ("torchvision.deform_conv2d",)  # by name, which needs no torchvision
 
 
 class _Counter(TorchDispatchMode):
@@ -95,7 +96,7 @@ class _Counter(TorchDispatchMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         packet = func.overloadpacket
-        if packet in _UNKNOWN:
+        if packet in _UNKNOWN or str(packet) in _UNKNOWN_ELSEWHERE:
             raise UserError(
                 f"convention tf-profiler has no rule for {packet}; count this model under another convention"
             )
