@@ -103,7 +103,7 @@ def command_group(name: str, example: str) -> Callable[[Callable[..., Any]], Gro
     return click.group(name, cls=Group, subcommand_metavar="ACTION ...", **_texts(name, COMMANDS[name], example))
 
 
-def action(parent: Group, name: str, summary: str, example: str) -> Callable[[Callable[..., Any]], Command]:
+def action(parent: Group, name: str, summary: str, example: str) -> Callable[[Callable[..., Any]], click.Command]:
     """Decorator: the function as the command `name` of the group `parent`."""
     return parent.command(name, cls=Command, **_texts(f"{parent.name} {name}", summary, example))
 

@@ -84,8 +84,8 @@ def plan_lines(plan: Plan, todo: Queue, estimate: Estimate, slots: int) -> list[
     ):
         cells = [c for c in plan.cells if c.state == state]
         if cells:
-            columns = ", ".join(sorted({c.column for c in cells}))
-            lines.append(f"{plural(len(cells), 'cell')} {text or f'only on request (--columns {columns})'}")
+            names = ", ".join(sorted({c.column for c in cells}))
+            lines.append(f"{plural(len(cells), 'cell')} {text or f'only on request (--columns {names})'}")
     if not plan.profile.comparable:
         lines.append(f"profile {plan.profile.name}: {plan.profile.about}")
     if todo.run:

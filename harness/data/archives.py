@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import tarfile
 import zipfile
@@ -43,7 +44,7 @@ def _zip_entries(archive: Path, opened: zipfile.ZipFile) -> Iterator[_Entry]:
         if info.external_attr >> 16 & 0o170000 == 0o120000:
             raise DataError(f"{archive}: entry '{info.filename}' is a link; archives of datasets hold files only")
         if not info.is_dir():
-            yield info.filename, info.file_size, lambda info=info: opened.open(info)
+            yield info.filename, info.file_size, functools.partial(opened.open, info)
 
 
 def _tar_entries(archive: Path, opened: tarfile.TarFile) -> Iterator[_Entry]:
@@ -53,7 +54,13 @@ def _tar_entries(archive: Path, opened: tarfile.TarFile) -> Iterator[_Entry]:
                 f"{archive}: entry '{member.name}' is a link or device; archives of datasets hold files only"
             )
         if member.isfile():
-            yield member.name, member.size, lambda member=member: opened.extractfile(member)  # type: ignore[misc,return-value]
+            yield member.name, member.size, functools.partial(_open_member, opened, member)
+
+
+def _open_member(opened: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    file = opened.extractfile(member)
+    assert file is not None  # it is a regular file
+    return file
 
 
 def _unpack_all(archive: Path, entries: list[_Entry], target: Path, progress: Callable[[int, int], None]) -> None:

@@ -48,7 +48,8 @@ def recognise(dataset: Dataset, folder: Path) -> Root:
     half: list[str] = []
     for layout in dataset.layouts:
         for path in (folder / layout.top, folder) if layout.top else (folder,):
-            found, absent = [], []
+            found: list[Path] = []
+            absent: list[Path] = []
             for split in dataset.splits:
                 for pattern in (layout.image_path(split, "{id}"), layout.label_path(split, "{id}")):
                     base = path / _base(pattern)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -49,7 +50,7 @@ def prepare(name: str, source: Path, data_dir: Path, report: Report = lambda wha
         [source] if is_archive(source) else sorted(filter(is_archive, source.iterdir())) if source.is_dir() else []
     )
     for archive in archives:
-        unpack(archive, target, lambda done, total, what=f"unpack {archive.name}": report(what, done, total))
+        unpack(archive, target, functools.partial(report, f"unpack {archive.name}"))
     _unpack_nested(target, report)
     if not archives and source.resolve() != target.resolve():
         _link_tree(source, target, report)
@@ -62,7 +63,7 @@ def prepare(name: str, source: Path, data_dir: Path, report: Report = lambda wha
 def _unpack_nested(target: Path, report: Report) -> None:
     """Archives inside archives (LIP's annotations), each beside itself; one level."""
     for archive in sorted(filter(is_archive, target.rglob("*"))):
-        unpack(archive, archive.parent, lambda done, total, what=f"unpack {archive.name}": report(what, done, total))
+        unpack(archive, archive.parent, functools.partial(report, f"unpack {archive.name}"))
 
 
 def _link_tree(source: Path, target: Path, report: Report) -> None:

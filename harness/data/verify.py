@@ -6,6 +6,7 @@ files that nobody has looked at yet, or that changed since, and remembers the go
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -81,7 +82,7 @@ def verify(
         found, missing = scan(root, split)
         problems = list(missing)
         sound: dict[str, list[int]] = {}
-        problems += check(root, found, sound, lambda done, total, split=split: progress(f"read {split}", done, total))
+        problems += check(root, found, sound, functools.partial(progress, f"read {split}"))
         if found and published is not None and len(found) != published:
             problems.append(f"{root.path}: split '{split}' has {len(found)} complete pairs, published are {published}")
         splits[split] = SplitReport(len(found), published, tuple(problems))

@@ -176,7 +176,7 @@ class Planner:
         if awaits:
             return PlannedCell(cell, (), "awaits", awaits)
         if not cell.metric.trains:
-            jobs = (self._count_or_time(plan, cell),)
+            jobs: tuple[Job, ...] = (self._count_or_time(plan, cell),)
         elif cell.checkpoint is not None:
             jobs = (self._given(plan, cell),)
         else:

@@ -47,7 +47,7 @@ class Request:
 
     @classmethod
     def read(cls, folder: Path) -> Request:
-        record = read_json(folder / "job.json")
+        record = read_json(folder / "job.json") or {}
         try:
             return cls(**{**record, "job": Job.from_json(record["job"])})
         except (KeyError, TypeError):
@@ -104,7 +104,8 @@ def execute(folder: Path, environ: Mapping[str, str] | None = None, heard: list[
 def run_other_rank(folder: Path) -> int:
     """A distributed job's further processes: they take part and say why they fail; the first one reports and stores."""
     request = Request.read(folder)
-    store, stopping = Store(Path(request.results)), []
+    store = Store(Path(request.results))
+    stopping: list[int] = []
     _collect_stop_signals(stopping)
     if store.result(request.job) is not None:
         return Exit.OK

@@ -157,7 +157,7 @@ def _cell_problems(table: Table, key: str, row: Row) -> Iterator[tuple[Path_, st
     for column, cell in row.cells.items():
         if cell.recipe is not None and column in table.columns:
             yield from _recipe_problems(table, cell.recipe, ("rows", key, "cells", column))
-    named = [("checkpoint",)] if row.checkpoint else []
+    named: list[tuple[str, ...]] = [("checkpoint",)] if row.checkpoint else []
     named += [("cells", column, "checkpoint") for column, cell in row.cells.items() if cell.checkpoint]
     for path in named if row.method is None else ():
         yield ("rows", key, *path), "a checkpoint needs the 'method' whose weights it holds"

@@ -112,8 +112,9 @@ def data_parallel(model: nn.Module, losses: Losses) -> Losses:
 
 def no_sync(losses: Losses) -> contextlib.AbstractContextManager[None]:
     """Gradients stay local: for all but the last part of an accumulated batch."""
-    wrapped = isinstance(losses, nn.parallel.DistributedDataParallel)
-    return losses.no_sync() if wrapped else contextlib.nullcontext()
+    if isinstance(losses, nn.parallel.DistributedDataParallel):
+        return losses.no_sync()
+    return contextlib.nullcontext()
 
 
 @contextlib.contextmanager

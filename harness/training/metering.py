@@ -31,7 +31,8 @@ PROGRESS_SECONDS = 0.5
 class Batch(Protocol):
     """What a source of data hands out; only `ids` (one name per image) is looked at here."""
 
-    ids: Sequence[str]
+    @property
+    def ids(self) -> Sequence[str]: ...
 
 
 class Log(Protocol):
@@ -112,7 +113,7 @@ class Meter:
             return
         losses = self._values()
         images, seconds = self._count_time()
-        records = []
+        records: list[dict[str, Any]] = []
         for (record, _, batch), terms in zip(self.pending, losses):
             total = sum(terms.values())
             if not math.isfinite(total):

@@ -94,9 +94,10 @@ def cost(report: TableReport) -> tuple[Any, str] | None:
     points = []
     for row in report.rows:
         score, flops = (report.cells.get((row, str(column[name]))) for name in ("miou", "flops"))
-        both = score is not None and flops is not None and score.measured and flops.measured
+        if score is None or flops is None or not (score.measured and flops.measured):
+            continue
         # the FLOPs of a reconstruction do not belong to the module that was scored
-        if both and flops.provenance.get("evidence") != "fitted":
+        if flops.provenance.get("evidence") != "fitted":
             points.append((row, flops.mean, score.mean, score.deviation))
     points = [p for p in points if math.isfinite(p[1]) and math.isfinite(p[2])]
     if len(points) < 3:

@@ -25,10 +25,17 @@ _TITLE, _LETTER = 0.2, 0.062  # inches: the height of a picture's title, the wid
 class Scene(Protocol):
     """One image uint8 [H, W, 3] with its truth and the rows' predictions, training ids uint8 [H, W] (255: ignored)."""
 
-    id: str
-    image: np.ndarray
-    truth: np.ndarray
-    predictions: Mapping[str, np.ndarray]
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def image(self) -> np.ndarray: ...
+
+    @property
+    def truth(self) -> np.ndarray: ...
+
+    @property
+    def predictions(self) -> Mapping[str, np.ndarray]: ...
 
 
 def accuracy(prediction: np.ndarray, truth: np.ndarray) -> float:

@@ -230,6 +230,6 @@ def _where(report: TableReport, column: str) -> str:
     name = report.table.column(column).recipe
     same = [c for c in report.columns if report.table.column(c).recipe == name]
     trained = [c for c in same if report.table.column(c).metric.trains]
-    if len(trained) > 1 and name in report.recipes:
+    if len(trained) > 1 and name is not None and name in report.recipes:
         return report.recipes[name].dataset
     return report.table.columns[column].label or column

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from harness.store.features import Features
 
-SETTINGS = {"n_neighbors": 15, "min_dist": 0.1, "metric": "euclidean", "random_state": 0}
+SETTINGS: dict[str, Any] = {"n_neighbors": 15, "min_dist": 0.1, "metric": "euclidean", "random_state": 0}
 """Of UMAP; its own defaults, with a fixed seed."""
 
 _MARKERS = "osD^vP*X"

@@ -14,8 +14,16 @@ from harness.scheduler.worker import describe_silent_exit
 from harness.spec import Spec
 
 Cause = Literal[
-    *("out of memory", "killed", "timeout", "preempted", "node failure", "cancelled", "never started", "lost"),
-    *("failed", "interrupted"),
+    "out of memory",
+    "killed",
+    "timeout",
+    "preempted",
+    "node failure",
+    "cancelled",
+    "never started",
+    "lost",
+    "failed",
+    "interrupted",
 ]
 
 LIVE = frozenset(

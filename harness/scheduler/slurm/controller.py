@@ -128,7 +128,7 @@ class Controller:
         text = self.ask(question)
         if text is None:
             return None
-        states = {}
+        states: dict[str, TaskState] = {}
         for line in text.splitlines():
             columns = [line[start:stop].strip() for start, stop in ((0, 40), (40, 100), (100, 130), (130, 190))]
             task, name, state, reason = columns
@@ -149,7 +149,7 @@ class Controller:
             self._accounts = text is not None
         if not text:  # nothing of these jobs yet: the queue knows
             return None
-        states = {}
+        states: dict[str, TaskState] = {}
         for line in text.splitlines():
             task, name, state, code, node, reason = (line.split("|") + [""] * 6)[:6]
             if names.get(task.partition("_")[0]) == name:
@@ -180,8 +180,8 @@ def _expanded(task: str) -> list[str]:
     found = []
     for part in rest.partition("%")[0].rstrip("]").split(","):
         if (match := _RANGE.fullmatch(part)) is not None:
-            low, high, step = (int(n) if n else None for n in match.groups())
-            found += [f"{array}_{i}" for i in range(low, (low if high is None else high) + 1, step or 1)]
+            low, high, step = match.groups()
+            found += [f"{array}_{i}" for i in range(int(low), int(high or low) + 1, int(step or 1))]
     return found
 
 

@@ -138,7 +138,7 @@ def submit(array: Array, folders: Sequence[Path], cluster: Cluster, shape: Shape
     count, limits = len(folders), cluster.retries
     notes = [str(array.folder / "notes" / f"{array.number}.{index}") for index in range(count)]
     restarts = limits.timeout + limits.preempted + limits.node_failure
-    columns = [list(map(str, folders)), notes, [shape.minutes] * count, [restarts] * count]
+    columns: list[Sequence[object]] = [list(map(str, folders)), notes, [shape.minutes] * count, [restarts] * count]
     given = parameters(cluster, shape, array.name, code, after)
     return hand_over(array.folder / "slurm", entry.run, columns, given, cluster)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Iterator
@@ -98,14 +99,16 @@ def confusion_of(
     total = len(pairs(root, protocol.split)[: protocol.max_images])
     own = len(range(here.rank, total, here.world))
     confusion = Confusion(root.dataset.num_classes, context.device)
-    how = {"normalisation": normalisation, "mirror_pairs": root.dataset.mirror_pairs, "device": context.device}
+    predict_view = functools.partial(
+        predict, normalisation=normalisation, mirror_pairs=root.dataset.mirror_pairs, device=context.device
+    )
     readers = 0 if context.device == "cpu" else min(8, context.threads)
     images = images_for_testing(root, protocol.split, protocol, part=(here.rank, here.world), readers=readers)
     started = time.perf_counter()
     done, stopped, refused = 0, False, ""
     for done, item in enumerate(images, start=1):
         try:
-            prediction = predict(model, item.views, item.label.shape, protocol, **how)
+            prediction = predict_view(model, item.views, item.label.shape, protocol)
         except NonFiniteScores as error:
             refused = f"image '{item.id}' of split '{protocol.split}': {error}"
             break

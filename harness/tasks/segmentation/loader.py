@@ -41,8 +41,6 @@ class Batch(NamedTuple):
 class TestImage(NamedTuple):
     """One image to test on. `views` are its sizes under the protocol, one per scale; `image` is the first."""
 
-    __test__ = False  # not a pytest class
-
     id: str
     views: list[Tensor]  # uint8 [3, h, w] each
     label: Tensor  # uint8 [H, W] at the label's own size
@@ -209,7 +207,8 @@ def geometry(size: Sequence[int], protocol: TestProtocol) -> Geometry:
     for scale in protocol.scales:
         if protocol.frame or protocol.odd:
             outer = _scaled_side(frame[0], scale, protocol.odd), _scaled_side(frame[1], scale, protocol.odd)
-            inner = tuple(max(1, round(side * new / old)) for side, new, old in zip(image, outer, frame))
+            height, width = (max(1, round(side * new / old)) for side, new, old in zip(image, outer, frame))
+            inner = height, width
         elif protocol.resize is not None:
             outer = inner = target_size(size, protocol.resize, keep_ratio=protocol.keep_ratio, factor=scale)
         else:

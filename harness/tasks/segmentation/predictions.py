@@ -42,8 +42,16 @@ def scenes(
     found = read_scenes(root, chosen)
     for row, config in configs.items():
         model = trained_model(config, jobs[row][1], device)
-        how = {"normalisation": config.normalisation, "mirror_pairs": root.dataset.mirror_pairs, "device": device}
+        pairs_of_classes, normalisation = root.dataset.mirror_pairs, config.normalisation
         for scene, item in zip(found, images_for_testing(root, split, config.protocol, only=chosen)):
-            label = predict(model, item.views, item.label.shape, config.protocol, **how)
+            label = predict(
+                model,
+                item.views,
+                item.label.shape,
+                config.protocol,
+                normalisation=normalisation,
+                mirror_pairs=pairs_of_classes,
+                device=device,
+            )
             scene.predictions[row] = label.cpu().numpy()
     return found, root
