@@ -52,10 +52,10 @@ def from_first_rank(x: Tensor) -> Tensor:
     return x
 
 
-def divisor(counted: Tensor) -> Tensor:
+def divisor(mask: Tensor) -> Tensor:
     """What to divide a sum over the `counted` (bool) by: their number per process, never zero.
 
     The processes' quotients then average to the mean over all that is counted on any of them, and so do the gradients,
     which data-parallel training averages. An average of the processes' own means would not: their numbers differ.
     """
-    return average_over_ranks(counted.sum().float()).clamp(min=1 / world_size())
+    return average_over_ranks(mask.sum().float()).clamp(min=1 / world_size())

@@ -54,13 +54,13 @@ def coloured(label: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> np.n
     return table[label]
 
 
-def marked(image: np.ndarray, marks: np.ndarray) -> np.ndarray:
+def mark_pixels(image: np.ndarray, marks: np.ndarray) -> np.ndarray:
     """The image in pale grey with the marks of `differences` in colour, uint8 [H, W, 3]."""
     grey = image.mean(axis=2, keepdims=True).astype(np.float32)
-    shown = np.repeat(255 - 0.3 * (255 - grey), 3, axis=2)
+    picture = np.repeat(255 - 0.3 * (255 - grey), 3, axis=2)
     for value, colour in enumerate((MENDED, SPOILT, WRONG), start=1):
-        shown[marks == value] = tuple(bytes.fromhex(colour[1:]))
-    return shown.astype(np.uint8)
+        picture[marks == value] = tuple(bytes.fromhex(colour[1:]))
+    return picture.astype(np.uint8)
 
 
 def draw(scenes: Sequence[Scene], labels: Mapping[str, str], classes: Sequence[str], palette: Any) -> Any:
@@ -87,7 +87,7 @@ def draw(scenes: Sequence[Scene], labels: Mapping[str, str], classes: Sequence[s
             _picture(ax, coloured(prediction, palette), style.label(labels[row], room - len(right)) + right)
             marks = differences(prediction, scene.predictions[rows[0]], scene.truth)
             against = "where it is wrong" if row == rows[0] else f"against {labels[rows[0]]}"
-            _picture(mark, marked(scene.image, marks), style.label(against, room))
+            _picture(mark, mark_pixels(scene.image, marks), style.label(against, room))
     _name_classes(figure, [m for scene in scenes for m in (scene.truth, *scene.predictions.values())], classes, palette)
     _name_marks(figure, labels[rows[0]], several=len(rows) > 1)
     return figure
@@ -124,12 +124,12 @@ def _name_classes(
     from matplotlib.patches import Patch
 
     values = set().union(*(np.unique(m).tolist() for m in maps))
-    present, ignored = sorted(values - {IGNORE}), IGNORE in values
+    present, has_ignored = sorted(values - {IGNORE}), IGNORE in values
     handles = [
         Patch(color=tuple(v / 255 for v in palette[k]), label=style.label(classes[k], 18)) for k in present[:most]
     ]
     handles += [Patch(color="none", label=f"and {len(present) - most} more")] if len(present) > most else []
-    handles += [Patch(facecolor="white", edgecolor=style.PUBLISHED, label="ignored")] if ignored else []
+    handles += [Patch(facecolor="white", edgecolor=style.PUBLISHED, label="ignored")] if has_ignored else []
     figure.legend(
         handles=handles, loc="outside lower left", ncols=_ACROSS, fontsize=6.5, handlelength=1, columnspacing=1
     )

@@ -64,8 +64,8 @@ class CpuContention:
         end = self._read()
         if self._start is None or end is None or end[1] - self._start[1] < 1.0:  # the clock ticks in hundredths
             return None
-        busy, total, own = (after - before for before, after in zip(self._start, end))
-        return 100 * min(1.0, max(0.0, (busy - own) / total))
+        busy, total, own_time = (after - before for before, after in zip(self._start, end))
+        return 100 * min(1.0, max(0.0, (busy - own_time) / total))
 
     @staticmethod
     def _read() -> tuple[float, float, float] | None:
@@ -123,8 +123,8 @@ def _peak_cpu(forward: Callable[[], object]) -> int:
         forward()
     assert profiler.profiler is not None
     events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = peak = 0
+    current = peak = 0
     for event in sorted(events, key=lambda e: e.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
+        current += event.nbytes()
+        peak = max(peak, current)
     return peak

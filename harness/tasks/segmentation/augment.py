@@ -125,13 +125,13 @@ def crop_corner(
 
 def flip_label(label: np.ndarray, mirror_pairs: Sequence[tuple[int, int]] = ()) -> np.ndarray:
     """Mirrors a label map and exchanges the classes that mean left and right."""
-    flipped = cv2.flip(label, 1)
+    mirror = cv2.flip(label, 1)
     if not mirror_pairs:
-        return flipped
+        return mirror
     table = np.arange(256, dtype=np.uint8)
     for a, b in mirror_pairs:
         table[a], table[b] = b, a
-    return cv2.LUT(flipped, table)
+    return cv2.LUT(mirror, table)
 
 
 def draw_photometric(rng: np.random.Generator) -> Photometric:
@@ -146,26 +146,26 @@ def draw_photometric(rng: np.random.Generator) -> Photometric:
     )
 
 
-def _scaled(levels: np.ndarray, scale: float, offset: float = 0.0) -> np.ndarray:
+def _scale(levels: np.ndarray, scale: float, offset: float = 0.0) -> np.ndarray:
     """Truncates to a grey level, as the float pipeline does after each distortion."""
     return np.clip(levels.astype(np.float32) * scale + offset, 0, 255).astype(np.uint8)
 
 
-def photometric(image: np.ndarray, drawn: Photometric) -> np.ndarray:
+def photometric(image: np.ndarray, parameters: Photometric) -> np.ndarray:
     """Brightness, contrast, saturation, hue (in this order, contrast possibly last)."""
     levels = _LEVELS.astype(np.uint8)
-    if drawn.brightness is not None:
-        levels = _scaled(levels, 1.0, drawn.brightness)
-    if drawn.contrast is not None and drawn.contrast_first:
-        levels = _scaled(levels, drawn.contrast)
-    if drawn.brightness is not None or (drawn.contrast is not None and drawn.contrast_first):
+    if parameters.brightness is not None:
+        levels = _scale(levels, 1.0, parameters.brightness)
+    if parameters.contrast is not None and parameters.contrast_first:
+        levels = _scale(levels, parameters.contrast)
+    if parameters.brightness is not None or (parameters.contrast is not None and parameters.contrast_first):
         image = cv2.LUT(image, levels)
-    if drawn.saturation is not None:
-        image = _in_hsv(image, 1, _scaled(_LEVELS, drawn.saturation))
-    if drawn.hue is not None:
-        image = _in_hsv(image, 0, ((np.arange(256) + drawn.hue) % 180).astype(np.uint8))
-    if drawn.contrast is not None and not drawn.contrast_first:
-        image = cv2.LUT(image, _scaled(_LEVELS, drawn.contrast))
+    if parameters.saturation is not None:
+        image = _in_hsv(image, 1, _scale(_LEVELS, parameters.saturation))
+    if parameters.hue is not None:
+        image = _in_hsv(image, 0, ((np.arange(256) + parameters.hue) % 180).astype(np.uint8))
+    if parameters.contrast is not None and not parameters.contrast_first:
+        image = cv2.LUT(image, _scale(_LEVELS, parameters.contrast))
     return image
 
 
@@ -174,16 +174,16 @@ def draw_distortions(rng: np.random.Generator, names: Sequence[str]) -> list[tup
     return [(name, float(rng.uniform(*_RANGES[name]))) for name in names if rng.random() < 0.5]
 
 
-def distort(image: np.ndarray, drawn: Sequence[tuple[str, float]], mean: Sequence[float]) -> np.ndarray:
+def distort(image: np.ndarray, operations: Sequence[tuple[str, float]], mean: Sequence[float]) -> np.ndarray:
     """Applies distortions in order. `mean` is the grey level per channel that contrast leaves as it is."""
-    for name, amount in drawn:
+    for name, amount in operations:
         if name == "brightness":
-            image = cv2.LUT(image, _scaled(_LEVELS, 1.0, amount))
+            image = cv2.LUT(image, _scale(_LEVELS, 1.0, amount))
         elif name == "contrast_about_mean":
-            tables = [_scaled(_LEVELS, amount, (1 - amount) * centre) for centre in mean]
+            tables = [_scale(_LEVELS, amount, (1 - amount) * centre) for centre in mean]
             image = cv2.LUT(image, np.stack(tables, axis=-1)[None])
         else:
-            image = _in_hsv(image, 1, _scaled(_LEVELS, amount))
+            image = _in_hsv(image, 1, _scale(_LEVELS, amount))
     return image
 
 

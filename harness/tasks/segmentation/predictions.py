@@ -38,12 +38,12 @@ def scenes(
         raise UserError("the chosen cells are tested on different data; choose one column (--columns)")
     ((source, split),) = data
     root = locate(source, data_dir=data_dir, cache=cache)
-    chosen = choose(pairs(root, split), count, ids)
-    found = read_scenes(root, chosen)
+    selection = choose(pairs(root, split), count, ids)
+    selected_scenes = read_scenes(root, selection)
     for row, config in configs.items():
         model = trained_model(config, jobs[row][1], device)
         how = {"normalisation": config.normalisation, "mirror_pairs": root.dataset.mirror_pairs, "device": device}
-        for scene, item in zip(found, images_for_testing(root, split, config.protocol, only=chosen)):
+        for scene, item in zip(selected_scenes, images_for_testing(root, split, config.protocol, only=selection)):
             label = predict(model, item.views, item.label.shape, config.protocol, **how)
             scene.predictions[row] = label.cpu().numpy()
-    return found, root
+    return selected_scenes, root
