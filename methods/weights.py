@@ -1,4 +1,4 @@
-"""Files of weights: read without running anything, checked in full against a model before anything is loaded."""
+"""Weight files: read without executing code, and checked in full against a model before loading."""
 
 from __future__ import annotations
 

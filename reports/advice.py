@@ -1,4 +1,4 @@
-"""What to run next: how many more seeds would turn an inconclusive cell into a verdict, and at what price."""
+"""Advice on further runs: how many more seeds would decide an inconclusive cell, and at what cost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Step:
 
 
 def steps(report: TableReport) -> list[Step]:
-    """One step per inconclusive cell that more seeds can decide, cheapest first; nothing where no verdicts are given."""
+    """One step per inconclusive cell that more seeds can decide, cheapest first; nothing where the profile has no verdicts."""
     candidates = [
         Step(cell.row, cell.column, cell.verdict.more, cell.verdict.more * _price(cell))
         for cell in report
@@ -33,7 +33,7 @@ def steps(report: TableReport) -> list[Step]:
 
 
 def lines(sheets: Sequence[TableReport]) -> Iterator[str]:
-    """What would decide, over several tables: cheapest first, with the command of each."""
+    """The steps of several tables as text, cheapest first, with the command of each."""
     all_steps = [(step, report) for report in sheets for step in steps(report)]
     all_steps.sort(key=lambda entry: (entry[0].seconds, entry[0].seeds))
     count = plural(len(all_steps), "inconclusive cell") if all_steps else "no inconclusive cell"

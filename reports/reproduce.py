@@ -1,4 +1,4 @@
-"""Where a report's numbers come from, in every format; and back from a report to the commands that made it."""
+"""The provenance of a report's numbers, embedded in every format, and the commands that reproduce it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OPEN, _CLOSE = "<!-- reproduce: ", " -->"
 
 
 def record(report: TableReport) -> dict[str, Any]:
-    """What has to be the same for the same numbers: command, commits, packages, devices, data, seeds, keys."""
+    """What must agree to obtain the same numbers: command, commits, packages, devices, data, seeds, keys."""
     results = list(report.results().values())
     environments = [r.environment for r in results]
     data: dict[str, str] = {}
@@ -42,7 +42,7 @@ def record(report: TableReport) -> dict[str, Any]:
 
 
 def summary(record: Mapping[str, Any], other_jobs: int = 0) -> list[str]:
-    """A record in a few lines for people; `others`: finished jobs in the store that no cell is about."""
+    """A record as a few lines of text; `other_jobs`: finished jobs in the store that no cell is about."""
     lines = []
     if record["keys"]:
         commits = ", ".join(commit[:12] for commit in record["commits"]) or "unknown commit"
@@ -66,7 +66,7 @@ def summary(record: Mapping[str, Any], other_jobs: int = 0) -> list[str]:
 
 
 def unreported_jobs(job_count: int) -> str:
-    """What is said of finished jobs that a report does not show."""
+    """A sentence on the finished jobs that a report does not show."""
     jobs = "1 finished job is" if job_count == 1 else f"{job_count} finished jobs are"
     return f"{jobs} named by no cell here (of other tables, profiles, seeds or versions)"
 
@@ -132,7 +132,7 @@ def lines(record: Mapping[str, Any], installed: Mapping[str, str]) -> Iterator[s
 
 
 def _installs(packages: Mapping[str, Any], installed: Mapping[str, str]) -> Iterator[str]:
-    """What to install where versions differ from those that measured."""
+    """The packages to install where versions differ from the recorded ones."""
     other = []
     for name, versions in packages.items():
         if len(versions) > 1:

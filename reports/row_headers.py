@@ -1,4 +1,4 @@
-"""The columns before the numbers, as the paper prints them: the row's label, its backbone, its crop …"""
+"""Row headers as the paper prints them: the row's label, its backbone, its crop …"""
 
 from __future__ import annotations
 

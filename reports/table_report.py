@@ -1,4 +1,4 @@
-"""The join: a table, its plan and the stored results, cell by cell; everything a report of any format says is in it."""
+"""Joins a table, its plan and the stored results, cell by cell, into the report that all formats render."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from reports import verdict as judge
 from reports.status import CellStatus, ResultReader, cell_status
 from reports.verdict import Verdict
 
-QUIET = 10.0  # percent of the CPUs that others may take while a forward pass is timed
+QUIET = 10.0  # percent of the CPUs that other processes may use while a forward pass is timed
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class CellReport:
 
 @dataclass(frozen=True)
 class TableReport:
-    """A table with what was measured of it, under one profile. `rows` and `columns` are those selected, in table order."""
+    """A table with its measurements under one profile. `rows` and `columns` are those selected, in table order."""
 
     table: Table
     profile: Profile
@@ -162,14 +162,14 @@ class TableReport:
 
 
 def table_reports(plan: Plan, store: Store, queue_states: Mapping[str, str] | None = None) -> Iterator[TableReport]:
-    """The report of every table of a plan, one after the other. `queued`: how jobs stand that some cluster has, by key."""
+    """The report of every table of a plan, one after the other. `queue_states`: states of jobs submitted to a cluster, by key."""
     other_jobs = sum(1 for _ in store.results_outside(plan.jobs.values()))
     for table in plan.tables:
         yield replace(build(plan, table, store, queue_states), other_jobs=other_jobs)
 
 
 def build(plan: Plan, table: Table, store: Store, queue_states: Mapping[str, str] | None = None) -> TableReport:
-    """The report of one table of a plan, from what the store holds now; `others` are not counted."""
+    """The report of one table of a plan, from the stored results; `other_jobs` are not counted."""
     reader = ResultReader(plan, store, queue_states)
     planned_cells = plan.of(table)
     cells = {(c.row, c.column): _report_cell(c, reader, plan.profile) for c in planned_cells}
@@ -259,7 +259,7 @@ def _verdict(cell_report: CellReport, profile: Profile) -> Verdict:
 
 
 def _footnotes(cell_report: CellReport, table: Table) -> tuple[str, ...]:
-    """What a reader must know to read this cell rightly; the same text in several cells becomes one footnote."""
+    """Notes needed to read this cell correctly; the same text in several cells becomes one footnote."""
     notes: list[str] = []
     if cell_report.verdict.word in (judge.FITTED, judge.INFERRED, judge.INVALID):
         notes.append(cell_report.verdict.reason)

@@ -1,4 +1,4 @@
-"""What every family of backbones needs: the check of an output stride, and weights from a file."""
+"""Helpers of all backbone families: the check of an output stride, and loading of weights from a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A checkpoint that another toolbox wrote, as one of ours. No job comes here: a key holds what is in the file of weights."""
+"""Converts another toolbox's checkpoint into one of this harness. Jobs do not import this: keys hold the file's content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def toolboxes() -> list[str]:
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import wrote."""
+    """Summary of an import."""
 
     tensors: int
     parameters: int

@@ -1,4 +1,4 @@
-"""Which classes lean on each other: dependencies between the class tokens of trained models (HFGD, Fig. 6)."""
+"""Dependencies between the class tokens of trained models (HFGD, Fig. 6)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reports.figures import style
 if TYPE_CHECKING:
     import numpy as np
 
-_MAX_NAMES = 60  # up to so many classes all have their names on the axes, of more every second, third, …
+_MAX_NAMES = 60  # largest number of classes whose names are all on the axes; of more, every second, third, …
 
 
 def dependencies(tokens: np.ndarray) -> np.ndarray:
@@ -29,7 +29,7 @@ def dependencies(tokens: np.ndarray) -> np.ndarray:
 
 
 def diagonal(matrix: np.ndarray) -> tuple[float, int]:
-    """How much a class depends on itself, mean over classes, and for how many classes that is the most of their row."""
+    """The mean of the diagonal, and for how many classes it is the largest entry of the row."""
     import numpy as np
 
     self_attention = np.diag(matrix)

@@ -61,7 +61,7 @@ def frequencies(trainings: Sequence[Result]) -> Frequencies | None:
 
 
 def by_column(report: TableReport) -> dict[str, dict[str, Frequencies]]:
-    """{column: {row: shares}} of the columns in which at least two rows counted; one of several that share trainings."""
+    """{column: {row: shares}} of the columns in which at least two rows counted; of those that share trainings the first."""
     columns: dict[str, dict[str, Frequencies]] = {}
     keys_drawn: set[tuple[str, ...]] = set()
     for column in report.columns:
@@ -87,7 +87,7 @@ def order(rows: Mapping[str, Frequencies]) -> list[int]:
 
 
 def figure(report: TableReport) -> tuple[Any, str] | None:
-    """The figure and what it shows in words; None where fewer than two rows of a column counted classes."""
+    """(figure, text alternative); None where fewer than two rows of a column counted classes."""
     columns = by_column(report)
     if not columns:
         return None

@@ -1,4 +1,4 @@
-"""Figures from the inside of trained models, of the arrays that `python -m harness features` left beside evaluations."""
+"""Figures of trained models' features, from the arrays that `python -m harness features` stores beside evaluations."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def figures(report: TableReport) -> Iterator[FigureParts]:
 
 
 def draw_rows(table: Any, column: str, rows: Mapping[str, Sequence[Features]]) -> Iterator[FigureParts]:
-    """The figures of one column: class tokens, and UMAP where it is there. `rows` are {row: features of each seed}."""
+    """The figures of one column: class tokens, and UMAP where it is installed. `rows` are {row: features of each seed}."""
     first = next(iter(rows.values()))[0]
     rows = {
         row: row_features
@@ -58,5 +58,5 @@ def _stored_features(folders: Sequence[Any]) -> list[Features]:
 
     feature_folders = [folder for folder in folders if (folder / FILE).is_file()]
     readable = [features for folder in feature_folders if (features := read(folder)) is not None]
-    # one seed may have been asked about others
+    # another seed may have been sampled at other pixels
     return [features for features in readable if features.same_pixels(readable[0])]

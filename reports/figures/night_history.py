@@ -1,4 +1,4 @@
-"""A cell's nights as a figure: what was measured, what was expected of it by then, and which nights were an alarm."""
+"""Nightly history of a cell as a figure: measured values, expected values with control limits, and alarms."""
 
 from __future__ import annotations
 

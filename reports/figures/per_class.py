@@ -1,4 +1,4 @@
-"""Figures of what scores are made of: which classes a claimed gain comes from, and what a score costs."""
+"""Figures of per-class gains behind claims, and of mIoU against FLOPs."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def classes(report: TableReport) -> tuple[Any, str] | None:
 
 
 def _claimed_differences(report: TableReport) -> Iterator[tuple[tuple[str, str], Mapping[str, float]]]:
-    """((`better`, `− than, column`), differences of all classes) of what claims compare."""
+    """((`better`, `− than, column`), differences of all classes) of the rows that claims compare."""
     for judgement in claims.judge_claims(report):
         for part in judgement.parts:
             is_judged = part.outcome not in (claims.UNMEASURED, claims.NOT_JUDGED)

@@ -1,4 +1,4 @@
-"""Images beside their truth and what rows of a table predict, with the pixels in which rows differ marked; contact sheets."""
+"""Images, ground truth and predictions of rows, with marks where rows differ; and contact sheets of datasets."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ def draw(scenes: Sequence[Scene], labels: Mapping[str, str], classes: Sequence[s
     `labels` are the rows in order with what to call them; the first is what the others are compared with.
     """
     rows = list(labels)
-    side = min(3.2, max(1.3, 12.5 / (1 + len(rows))))  # inches; many rows make a wider figure rather than stamps
+    side = min(
+        3.2, max(1.3, 12.5 / (1 + len(rows)))
+    )  # inches; many rows make the figure wider, not the pictures smaller
     heights = [side * scene.truth.shape[0] / scene.truth.shape[1] + _TITLE for scene in scenes for _ in range(2)]
     figure = style.canvas(side * (1 + len(rows)), sum(heights) + 0.9)
     figure.get_layout_engine().set(h_pad=0.01, w_pad=0.03, hspace=0.0, wspace=0.0)
@@ -94,7 +96,7 @@ def draw(scenes: Sequence[Scene], labels: Mapping[str, str], classes: Sequence[s
 
 
 def contact_sheet(scenes: Sequence[Scene], classes: Sequence[str], palette: Any) -> Any:
-    """A figure of images, two to a line, each beside itself with its labels laid over it: do both belong together?"""
+    """A figure of images, two to a line, each beside itself with its labels laid over it: to check that both match."""
     lines = [scenes[i : i + 2] for i in range(0, len(scenes), 2)]
     heights = [_SIDE * max(s.truth.shape[0] / s.truth.shape[1] for s in line) + _TITLE for line in lines]
     present = len(set().union(*(np.unique(scene.truth).tolist() for scene in scenes)))

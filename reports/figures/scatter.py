@@ -1,4 +1,4 @@
-"""Measured against published: a point per cell, with the line on which both are equal."""
+"""Scatter plot of measured against published values: a point per cell, and the line of equality."""
 
 from __future__ import annotations
 

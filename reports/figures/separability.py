@@ -1,4 +1,4 @@
-"""How compact classes are and how far apart, in the space that the classifier sees: what a two-dimensional map distorts."""
+"""Compactness and separation of classes in the classifier's input space, which a two-dimensional map distorts."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from reports.table_report import CellReport, TableReport
 
 @dataclass(frozen=True)
 class Figure:
-    """One drawn figure: its file name, its SVG, and what it shows in words."""
+    """A figure: file name, SVG and text alternative."""
 
     name: str
     svg: str
@@ -105,7 +105,7 @@ def _is_drawn(cell: CellReport) -> bool:
 
 
 def _panel(ax: Any, report: TableReport, column: str, rows: Sequence[str]) -> set[str]:
-    """Draws one column; returns which kinds of mark are in it."""
+    """Draws one column; returns the kinds of marks in it."""
     spec, metric = report.table.columns[column], report.table.column(column).metric
     base = report.cells.get((spec.relative_to, column)) if spec.relative_to else None
     relative = base is not None and _finite(base) and base.mean > 0
@@ -230,7 +230,7 @@ def _training_bands(report: TableReport, key: str) -> Iterator[tuple[str, dict[s
 
 
 def _where(report: TableReport, column: str) -> str:
-    """What the trainings of a column are on: the column's name, or the dataset where several columns show one training."""
+    """The title of a column's trainings: the column's name, or the dataset where several columns show one training."""
     name = report.table.column(column).recipe
     same = [c for c in report.columns if report.table.column(c).recipe == name]
     trained = [c for c in same if report.table.column(c).metric.trains]

@@ -23,8 +23,8 @@ SETTINGS = {"n_neighbors": 15, "min_dist": 0.1, "metric": "euclidean", "random_s
 _MARKERS = "osD^vP*X"
 _LOOKS = len(style.COLOURS) * len(_MARKERS)
 """So many classes have a look of their own; the less frequent ones beyond are grey dots."""
-_MAX_NAMES = 16  # so many of the most frequent classes are named where they lie
-_MAX_LISTED = 60  # up to so many classes are listed below as well
+_MAX_NAMES = 16  # number of the most frequent classes that are labelled in the panel
+_MAX_LISTED = 60  # largest number of classes listed in the legend
 
 
 def embed(features: np.ndarray) -> np.ndarray:
@@ -53,8 +53,8 @@ def embed(features: np.ndarray) -> np.ndarray:
 def figure(rows: Mapping[str, Sequence[Features]], where: str) -> tuple[Any, str] | None:
     """(figure, text alternative): a panel per row, the same pixels in each; None where nothing is embedded.
 
-    `rows` are {label: features of each seed}; the first seed is drawn, numbers are means over seeds. Rows that look at
-    other pixels than most do are left out and named.
+    `rows` are {label: features of each seed}; the first seed is drawn, numbers are means over seeds. Rows with
+    another sample of pixels than most are left out and named.
     """
     embedded_rows = {label: seeds for label, seeds in rows.items() if len(seeds[0].embedding)}
     if not embedded_rows:
@@ -93,7 +93,7 @@ def figure(rows: Mapping[str, Sequence[Features]], where: str) -> tuple[Any, str
 
 
 def _of_one_sample(rows: Mapping[str, Sequence[Features]]) -> tuple[dict[str, Sequence[Features]], list[str]]:
-    """The rows that look at the pixels which most rows look at (of equals: the most pixels), and the names of the others."""
+    """The rows with the most common sample of pixels (of equals: the largest), and the names of the other rows."""
     groups: list[dict[str, Sequence[Features]]] = []
     for label, seeds in rows.items():
         group = next((g for g in groups if next(iter(g.values()))[0].same_pixels(seeds[0])), None)
@@ -155,7 +155,7 @@ def _panel(ax: Any, features: Features, classes: Sequence[int], looks: Mapping[i
 
 
 def _centre(points: np.ndarray) -> np.ndarray:
-    """The point with the smallest summed distance to the others: unlike the mean it lies where the class does."""
+    """The point with the smallest summed distance to the others: unlike the mean it is a point of the class."""
     import numpy as np
 
     few = points[:: max(1, len(points) // 200)]

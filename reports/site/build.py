@@ -36,7 +36,7 @@ def build(
 ) -> Path:
     """Writes the site of the plan's tables to `folder` and returns its first page; OutputError where the disk refuses.
 
-    `queued`: how jobs stand that some cluster has, by key.
+    `queue_states`: states of jobs submitted to a cluster, by key.
     An older site in `folder` is replaced only when the new one is whole. UserError where `folder` holds anything else.
     """
     if (
@@ -114,7 +114,7 @@ class _Site:
         self.page(views.cell_page(report, cell), "cell.html", f"{view['row']}, {view['column']}", view)
 
     def _nights(self, report: Any, cell: Any) -> Mapping[str, str] | None:
-        """The picture of the cell's nightly history under this profile."""
+        """The figure of the cell's nightly history under this profile."""
         nights = self.nights.get(f"{report.table.id}/{cell.row}/{cell.column}") if self.figures else None
         if not nights:
             return None
@@ -165,7 +165,7 @@ class _Site:
 
 
 def _order(summary: Mapping[str, Any]) -> tuple[bool, str, int, str]:
-    """Published tables by paper and number, then our own."""
+    """Published tables by paper and number, then the others."""
     number = summary["number"]
     return not number, summary["paper"], int(number) if number.isdigit() else 0, summary["id"]
 
@@ -176,7 +176,9 @@ def _order(summary: Mapping[str, Any]) -> tuple[bool, str, int, str]:
 def _other_jobs(plan: Plan, store: Store) -> Iterator[dict[str, Any]]:
     """Results that no cell of the plan shows, by what they measured: counted, with the folder of one."""
     groups: dict[tuple[str, ...], dict[str, Any]] = {}
-    for folder in store.results_outside(plan.jobs.values()):  # what is of another key only stands in its cell's history
+    for folder in store.results_outside(
+        plan.jobs.values()
+    ):  # results under another key of a planned job are in their cell's history
         record = read_json(folder / "result.json")
         readable = record is not None and record.get("schema") == SCHEMA
         kind = folder.parent.parent.name

@@ -48,7 +48,7 @@ def strip(cell: CellReport) -> str:
 
 
 def curve(band: Band, quantity: str = "training loss") -> str:
-    """What a training tells of itself, over iterations, with the range over seeds."""
+    """A training curve over iterations, with the range over seeds."""
     low, high = min(band.low), max(band.high)
     first, last = band.iterations[0], band.iterations[-1]
 
@@ -85,7 +85,7 @@ def _svg(height: int, parts: Sequence[str], words: str) -> str:
 def confusion(file: Path) -> tuple[str, str] | None:
     """(PNG as a data address, what it shows) of a saved confusion matrix [truth, prediction]; None where none can be read.
 
-    Every row is divided by its sum; dark is much. Empty rows stay white. A last row more than there are columns counts
+    Every row is divided by its sum; dark: a large share. Empty rows stay white. A last row more than there are columns counts
     pixels without a label and is left out.
     """
     import numpy as np

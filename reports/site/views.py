@@ -1,4 +1,4 @@
-"""What the pages show, as plain data for the templates: text is made safe here as far as lines go, and escaped there."""
+"""The pages' content as plain data for the templates: control characters are removed here, HTML is escaped there."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _TONES = {
 
 
 def tone(outcome: str) -> str:
-    """`good`, `weak`, `bad` or `none`: how an outcome is coloured; its word always stands beside the colour."""
+    """`good`, `weak`, `bad` or `none`: the colour class of an outcome; its word is always shown beside the colour."""
     return next((name for name, words in _TONES.items() if outcome in words), "none")
 
 
@@ -49,7 +49,7 @@ _BRIEF = {verdict.INFERRED: "inferred", verdict.UNPUBLISHED: "unpublished"}
 
 
 def brief(outcome: str) -> str:
-    """An outcome as the head of a narrow column."""
+    """A short form of an outcome for the header of a narrow column."""
     return _BRIEF.get(outcome, outcome)
 
 
@@ -89,7 +89,7 @@ def table_name(report: TableReport) -> str:
 
 
 def summary(report: TableReport, findings: int) -> dict[str, Any]:
-    """A table's line of the status matrix."""
+    """A table's row of the status matrix."""
     counts = report.counts()
     total = sum(counts.values()) or 1
     by_tone = {name: sum(n for o, n in counts.items() if tone(o) == name) for name in ("good", "weak", "bad", "none")}
@@ -117,7 +117,7 @@ def summary(report: TableReport, findings: int) -> dict[str, Any]:
 
 
 def list_entry(report: TableReport, cell_report: CellReport) -> dict[str, Any]:
-    """A cell's line of the list of all cells."""
+    """A cell's row in the list of all cells."""
     value = cell_report.mean if cell_report.values else math.nan
     gap = cell_report.difference
     return {
@@ -229,7 +229,7 @@ def _claims(report: TableReport) -> Iterator[dict[str, Any]]:
 
 
 def cell(report: TableReport, cell_report: CellReport, store: Store) -> dict[str, Any]:
-    """A cell's page: what was measured by which runs, against what, how it moved, and how to run it again."""
+    """A cell's page: measurements per run, the published value, its history, and the command that runs it again."""
     results = list({r.job.key: r for r in (*cell_report.trainings, *cell_report.results)}.values())
     environments = {_environment(r): None for r in results}
     numbers = {text: i + 1 for i, text in enumerate(environments)}
@@ -351,7 +351,7 @@ def _classes(results: Sequence[Result]) -> tuple[list[tuple[str, list[str]]], li
 
 
 def _history(cell_report: CellReport, store: Store) -> list[dict[str, Any]]:
-    """Every result of the cell's jobs under whatever key, oldest first; a move beyond the margin is an alarm."""
+    """Every result of the cell's jobs under any key, oldest first; a change beyond the margin is an alarm."""
     lines = []
     name, convention = cell_report.metric.name, cell_report.cell.convention
     for job in cell_report.jobs:

@@ -83,7 +83,7 @@ def time(config: LatencyConfig, context: Context) -> list[Measurement]:
 
 
 def _module(model: Model, shapes: Sequence[Sequence[int]]) -> nn.Module:
-    """What runs at test time, on the current default device, with random weights: numbers here depend on none."""
+    """The modules that run at test time, on the default device, with random weights, on which no number here depends."""
     untrained = model.model_copy(update={"pretrained": False})
     if model.backbone is not None:
         return without_auxiliary(build_model(untrained))

@@ -1,8 +1,8 @@
 """Training-time transforms on uint8 arrays, with the field's arithmetic (OpenCV, as mmsegmentation's pipelines).
 
-Every function takes what was drawn; `augment` draws. Images are uint8 [H, W, 3] in OpenCV's order (blue, green, red),
-label maps uint8 [H, W] of training ids with IGNORE. Brightness and contrast are tables over the 256 grey levels, which
-gives the same integers as float arithmetic per pixel at a fraction of its cost.
+Functions take their random parameters as arguments; `augment` draws them. Images are uint8 [H, W, 3] in OpenCV's
+order (blue, green, red), label maps uint8 [H, W] of training ids with IGNORE. Brightness and contrast are tables over
+the 256 grey levels, which gives the same integers as float arithmetic per pixel at a fraction of its cost.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from harness.data.layout import IGNORE
 from harness.recipes.segmentation import Augmentation
 
-cv2.setNumThreads(0)  # a job has its share of the cores; threads inside one image would fight over them
+cv2.setNumThreads(0)  # a job has its share of the cores; OpenCV's threads per image would compete for them
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = 32, (0.5, 1.5), (0.5, 1.5), 18
 """Ranges of the photometric distortion (SSD, Liu et al. 2016, as mmsegmentation's PhotoMetricDistortion)."""
@@ -35,7 +35,7 @@ class Sample(NamedTuple):
 
 
 class Photometric(NamedTuple):
-    """What was drawn for one image; None: not applied. `hue` in OpenCV's half degrees."""
+    """The random parameters of one image; None: not applied. `hue` in OpenCV's half degrees."""
 
     brightness: float | None = None
     contrast: float | None = None
@@ -81,7 +81,7 @@ def resize_and_crop(
 
 
 def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Nearest neighbour: label values are names, not amounts."""
+    """Nearest neighbour, since label values are categorical."""
     if label.shape == size:
         return label
     return cv2.resize(label, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
@@ -170,7 +170,7 @@ def photometric(image: np.ndarray, parameters: Photometric) -> np.ndarray:
 
 
 def draw_distortions(rng: np.random.Generator, names: Sequence[str]) -> list[tuple[str, float]]:
-    """Which of the named distortions an image gets, each with probability one half, and how much of it."""
+    """Draws the distortions of an image and their strengths, each with probability one half."""
     return [(name, float(rng.uniform(*_RANGES[name]))) for name in names if rng.random() < 0.5]
 
 

@@ -16,7 +16,7 @@ _SIDE = 256  # label maps are uint8
 
 
 class Confusion:
-    """Counts pixels by (true class, predicted class), on the device of what it is given.
+    """Counts pixels by (true class, predicted class), on the device of the first update.
 
     `update` costs one pass: the pair (truth, prediction) is one integer, `256 · truth + prediction`, and ignored pixels
     are counted like any others, in a row of their own.
@@ -60,8 +60,8 @@ class Scores:
 def scores(confusion: np.ndarray, classes: Sequence[int] | None = None) -> Scores:
     """Scores of a matrix of Confusion, [K + 1, K] or [K, K].
 
-    With `classes`, only pixels of these true classes count, and averages go over them; pixels of the others are ignored
-    as if they had been void (predictions outside the subset still count as wrong).
+    With `classes`, only pixels of these true classes count, and averages go over them; pixels of other classes are
+    ignored like void ones (predictions outside the subset still count as wrong).
     """
     counts = confusion[: confusion.shape[1]].astype(np.float64)
     class_ids = np.arange(len(counts)) if classes is None else np.asarray(classes, dtype=int)

@@ -61,7 +61,7 @@ def scores_of(model: nn.Module, config: TrainConfig, context: Context) -> dict[s
 
 
 def measurements(matrix: np.ndarray, classes: tuple[str, ...]) -> list[Measurement]:
-    """What is reported of a confusion matrix; of no class in particular where `classes` is empty."""
+    """The measurements of a confusion matrix; without per-class ones where `classes` is empty."""
     result = scores(matrix)
     overall = {"miou": result.miou, "aacc": result.aacc, "macc": result.macc, "fwiou": result.fwiou}
     values = [*overall.items(), *_by_class("iou", classes, result.iou), *_by_class("acc", classes, result.accuracy)]

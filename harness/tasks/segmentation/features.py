@@ -1,6 +1,5 @@
-"""What the final classifier of a trained model sees at some pixels of the test split (HFGD, Fig. 4 and 6).
-
-The pixels are drawn from the labels alone, before any model is asked, so that all rows are seen at the same ones.
+"""Inputs of a trained model's final classifier at sampled pixels of the test split (HFGD, Fig. 4 and 6). The pixels
+are drawn from the labels alone, independent of the model, so that all rows share them.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from harness.tasks.segmentation.protocols import windows
 
 
 class Sample(NamedTuple):
-    """Pixels to look at, image by image, and what their images hold. K classes, N pixels."""
+    """Sampled pixels, image by image, and the class counts of their images. K classes, N pixels."""
 
     images: list[Pair]
     places: np.ndarray  # int32 [N, 3]: image, row, column in the label map
@@ -167,7 +166,7 @@ def _interpolate(features: Tensor, points: Tensor, size: Sequence[int], align_co
 
 
 def chosen_classes(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
-    """Indices of the classes called `wanted`, or all; UserError for a name that there is not."""
+    """Indices of the classes in `class_names`, or all; UserError for an unknown name."""
     for name in class_names:
         if name not in names:
             raise UserError(

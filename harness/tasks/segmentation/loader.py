@@ -1,6 +1,6 @@
 """Batches for training and images for testing, uint8 until they are on the device.
 
-A sample follows from (seed, epoch, place in the epoch) alone, so that a training can start at any iteration and any
+A sample depends on (seed, epoch, position in the epoch) alone, so that a training can start at any iteration and any
 number of workers gives the same batches.
 """
 
@@ -30,7 +30,7 @@ _SHUFFLE, _SAMPLE = 0, 1  # which of the two independent streams of draws
 
 
 class Batch(NamedTuple):
-    """What a training step takes."""
+    """A batch of one training step."""
 
     images: Tensor  # uint8 [B, 3, H, W], red, green, blue
     targets: Tensor  # uint8 [B, H, W], training ids, 255 where ignored or padded
@@ -93,7 +93,7 @@ class TrainingBatches:
         self.workers = workers
         k, parts = part
         assert batch_size % parts == 0
-        self.rank_places = range(k * batch_size // parts, (k + 1) * batch_size // parts)  # places in the batch
+        self.rank_places = range(k * batch_size // parts, (k + 1) * batch_size // parts)  # positions in the batch
         self.labels = LabelReader(root.layout)
         self.mirror_pairs = root.dataset.mirror_pairs
         if len(self.pairs) < batch_size:
@@ -147,7 +147,7 @@ class TrainingBatches:
 
 
 class _ByIteration:
-    """What torch's DataLoader asks for: item i is the batch of iteration i."""
+    """Dataset for torch's DataLoader: item i is the batch of iteration i."""
 
     def __init__(self, source: TrainingBatches) -> None:
         self.source = source

@@ -1,4 +1,4 @@
-"""What trained models say of some images: label maps of several rows of a table, for figures that people look at."""
+"""Predictions of trained models on selected images: label maps of several rows of a table, for figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `train` job: builds what its configuration says, trains it, and reports what the training itself measured."""
+"""The `train` job: builds the model of its configuration, trains it, and returns the training's measurements."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def train(config: TrainConfig, context: Context) -> list[Measurement]:
 
 
 def build_training(config: TrainConfig, context: Context) -> Training:
-    """Everything that `config` says, on this process's device, with its part of every batch."""
+    """The training of `config` on this process's device, with its part of every batch."""
     recipe, device = config.recipe, torch.device(context.device)
-    use_tensorboard = tensorboard.is_enabled()  # a package that is not there is an error before anything is read
+    use_tensorboard = tensorboard.is_enabled()  # an absent package is an error before any data is read
     precision = Precision(recipe.precision, device.type)
     precision.apply()
     only_repeatable_algorithms(recipe.deterministic)
@@ -106,7 +106,7 @@ def build_training(config: TrainConfig, context: Context) -> Training:
 
 
 def _name(config: TrainConfig) -> str:
-    """What tells this training from others to a person who looks at their curves together."""
+    """A name that distinguishes this training's curves from those of others."""
     method = config.model.name.rpartition(":")[2]
     return f"{method}-{config.model.backbone}-{config.data.name}-{config.profile}-{config.seed}".replace("/", "-")
 
@@ -167,7 +167,7 @@ def _losses(model: Segmentor, recipe: Recipe) -> distributed.Losses:
 
 
 def _identity(config: TrainConfig, iterations: int, context: Context) -> Mapping[str, Any]:
-    """What a checkpoint must agree in to be gone on from: configuration, length, processes, and what else the key holds."""
+    """The fields that must agree to resume from a checkpoint: configuration, length, processes, and the key's parts."""
     return {
         "config": config.model_dump(mode="json"),
         "iterations": iterations,

@@ -1,4 +1,4 @@
-"""Checkpoints of SegmentationBLWX/sssegmentation: which parameter of its models is which of ours.
+"""Checkpoints of SegmentationBLWX/sssegmentation: the correspondence of its parameter names with this harness's.
 
 Facts about names come from eb1878c1 (ssseg/modules/models): its segmentors call the backbone `backbone_net` and the
 auxiliary head `auxiliary_decoder`; the rest differs from segmentor to segmentor. One file per family of methods, found by
