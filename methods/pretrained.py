@@ -34,7 +34,7 @@ def unpublished(backbone: str) -> str | None:
 
 
 def advice(backbone: str) -> str:
-    """What to do where a backbone's weights are absent."""
+    """Advice for an error about a backbone's absent weights."""
     folder = os.environ.get(VARIABLE)
     place = f"{folder or '$' + VARIABLE}/{backbone}.safetensors (or .pth)"
     return (

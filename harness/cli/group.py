@@ -62,7 +62,7 @@ class Group(_ExampleHelp, click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         names = self.list_commands(ctx)
         if args[0] not in names and not args[0].startswith("-") and not ctx.resilient_parsing:
-            tail = nearest(args[0], names, what="commands are")
+            tail = nearest(args[0], names, label="commands are")
             raise click.UsageError(f"unknown command '{args[0]}'.{tail}", ctx)
         return super().resolve_command(ctx, args)
 

@@ -45,9 +45,9 @@ def command(
     transport = cluster.transport(request, store, jobs)
     print_lines(progress.plan_lines(plan, todo, estimate(todo.run, store), transport.slots))
     print_lines(cluster.cost(request, plan, todo.run, store, transport.slots, budget))
-    if not plan.wanted():
+    if not plan.cells_to_measure():
         return Exit.NOTHING
-    if todo.blocked and not todo.run and len(todo.blocked) == len(plan.pending(store)):
+    if todo.blocked and not todo.run and len(todo.blocked) == len(plan.jobs_to_run(store)):
         raise MissingError("nothing can be measured until the above is there")
     if detach and isinstance(transport, Slurm):
         return cluster.detach(transport, todo.run, plan.jobs)

@@ -75,7 +75,7 @@ Shapes = Annotated[tuple[Shape, ...], Field(min_length=1)]  # one image, or one 
 
 
 class Column(Spec):
-    """One quantity. `on_request`: shown when measured, but run only when `--columns` names it.
+    """One measured quantity. `on_request`: shown when measured, but run only when `--columns` names it.
 
     `tested_on`: another dataset with the same classes as the recipe's, on which its trainings are tested; `test`: what
     of the recipe's test protocol differs there.
@@ -131,7 +131,7 @@ class Row(Spec):
     system: str | None = None  # one name for what several tables quote, where label and backbone do not tell
     evidence: Evidence | None = None
     rounding: Rounding | None = None  # of this row's counts, where it differs from the table's
-    extra: bool = False  # not in the paper's table; ours, printed below it
+    extra: bool = False  # not in the paper's table; added here, printed below the paper's rows
     notes: tuple[str, ...] = ()  # one text, or several; printed below the table
 
     @field_validator("notes", mode="before", json_schema_input_type=str | tuple[str, ...])
@@ -190,7 +190,7 @@ class Value(Spec):
 
 
 class Published(Spec):
-    """The values a paper prints, and what it says of how they came about."""
+    """The values a paper prints, and how it says they were obtained."""
 
     source: Source = Source()
     statistic: Statistic = "unknown"  # what a number is of several runs
@@ -231,7 +231,7 @@ class Claim(Spec):
 
 
 class Defaults(Spec):
-    """What holds for every row or column that does not say otherwise."""
+    """Defaults of all rows and columns."""
 
     backbone: str | None = None  # such as resnet50_v1c, or timm/NAME
     output_stride: int | None = Field(None, gt=0)  # 8, 16 or 32, of a backbone that has a choice
@@ -264,7 +264,7 @@ class Table(Spec):
 
     @property
     def name(self) -> str:
-        """What a person calls the table: `IDRNet, Table 2`; its id where the paper gives it no number."""
+        """The table's display name: `IDRNet, Table 2`; its id where the paper gives it no number."""
         paper = self.published.source.name or self.paper
         return f"{paper}, Table {self.table}" if self.table is not None else self.id
 

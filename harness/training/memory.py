@@ -1,4 +1,4 @@
-"""When a training does not fit into memory: which batch would have."""
+"""Turns an out-of-memory error of a training into advice: the largest batch that fits."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def resolve(given: Mapping[str, Any]) -> Options:
     values = {field.name: given[field.name] for field in fields(Options)}
     for name, allowed in CHOICES.items():
         if values[name] not in allowed:
-            tail = nearest(str(values[name]), allowed, what="allowed are")
+            tail = nearest(str(values[name]), allowed, label="allowed are")
             raise UserError(f"hfgd: option '{name}' cannot be {values[name]!r}.{tail}")
     computed = {
         "stride": 4,

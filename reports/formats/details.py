@@ -98,7 +98,7 @@ def _published(cell: CellReport, own_facts: Sequence[str]) -> str:
     """The published value with what sets it apart from the others of its column."""
     if cell.published is None:
         return "–"
-    row = cell.another or cell.provenance.get("row")
+    row = cell.compared_row or cell.provenance.get("row")
     return markdown(f"{cell.published.printed} {cell.metric.unit} ({'; '.join([f'row {row}', *own_facts])})")
 
 
@@ -116,7 +116,7 @@ def _facts(cell: CellReport) -> list[str]:
     )
     facts += [] if cell.metric.exact else [f"statistic: {source.get('statistic')}"]
     facts += [f"{name}: {source[name]}" for name in ("split", "protocol", "convention") if source.get(name)]
-    return facts + ([f"module {source['evidence']}"] if source.get("evidence") and not cell.another else [])
+    return facts + ([f"module {source['evidence']}"] if source.get("evidence") and not cell.compared_row else [])
 
 
 def _row(report: TableReport, key: str) -> dict[str, str]:

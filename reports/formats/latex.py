@@ -96,7 +96,7 @@ def render(report: TableReport) -> str:
     headings = [shorten(heading, LABEL) for heading in heads.values()]
     headings += [_heading(report, column) for column in report.columns]
     record = reproduce.record(report)
-    comments = [*(line(text) for text in reproduce.summary(record, report.others)), reproduce.embed(record)]
+    comments = [*(line(text) for text in reproduce.summary(record, report.other_jobs)), reproduce.embed(record)]
     return (
         latex_templates(escape)
         .get_template("table.tex.jinja")
