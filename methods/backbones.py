@@ -9,6 +9,7 @@ takes any timm model that gives features, as it is.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,9 @@ import safetensors.torch
 import timm
 import torch
 import torch.nn.functional as F
+from timm.models._features import FeatureGetterNet
 from timm.models.swin_transformer import SwinTransformerBlock
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from harness.errors import MissingError, UserError, nearest
@@ -37,8 +40,16 @@ class _Known:
     multiple: int = 1  # image sides are padded to a multiple of this
     channels_last: bool = False  # its maps are [B, h, w, C], and each gets a LayerNorm
     joined: bool = False  # its maps are resized to the finest and concatenated
+    blocks: tuple[int, ...] = (
+        -4,
+        -3,
+        -2,
+        -1,
+    )  # the stages, or a plain transformer's blocks, whose outputs are the maps
 
 
+# as SegViT takes it: the outputs of blocks 6, 8 and 12, positions resized to the image
+_VIT_OPTIONS = {"dynamic_img_size": True, "drop_path_rate": 0.1}
 # windows shift in every stage, also where a map was no larger than a window when pretrained: so segmentors train Swin
 _SWIN_OPTIONS = {"strict_img_size": False, "drop_path_rate": 0.3, "always_partition": True}
 _KNOWN = {
@@ -49,9 +60,19 @@ _KNOWN = {
     "resnet50_v1c": _Known("resnet50c", dilated=True),
     "resnet101_v1c": _Known("resnet101c", dilated=True),
     "hrnet_w48": _Known("hrnet_w48", options={"feature_location": ""}, multiple=32, joined=True),
-    "swin_large": _Known("swin_large_patch4_window12_384", options=_SWIN_OPTIONS, multiple=4, channels_last=True),
+    "swin_base": _Known(
+        "swin_base_patch4_window12_384.ms_in22k", options=_SWIN_OPTIONS, multiple=4, channels_last=True
+    ),
+    "swin_large": _Known(
+        "swin_large_patch4_window12_384.ms_in22k", options=_SWIN_OPTIONS, multiple=4, channels_last=True
+    ),
+    "vit_base": _Known(
+        "vit_base_patch16_384.augreg_in21k_ft_in1k", options=_VIT_OPTIONS, multiple=16, blocks=(5, 7, 11)
+    ),
 }
+_WITHOUT_CLASS_TOKEN = ("vit_base",)
 _STRIDES = (8, 16, 32)
+_FLATTENED = re.compile(r"^(stem|stages|layers)_(\d+)\.")
 _CLASSIFIERS = ("fc.", "head.", "classifier.", "norm.", "final_layer.", "incre_modules.", "downsamp_modules.")
 
 
@@ -70,6 +91,16 @@ class PaddedSwinBlock(SwinTransformerBlock):
         height, width = x.shape[1:3]
         padding = (0, 0, 0, -width % self.window_size[1], 0, -height % self.window_size[0])
         return super()._attn(F.pad(x, padding))[:, :height, :width]
+
+
+def _without_class_token(model: VisionTransformer) -> None:
+    """Leaves a ViT with the image's tokens alone, as plain segmentation transformers have it (`with_cls_token=False`).
+
+    After the weights are there: those of a classifier have the token, and a position for it before the others.
+    """
+    assert model.pos_embed is not None
+    model.pos_embed = nn.Parameter(model.pos_embed[:, model.num_prefix_tokens :].detach().clone())
+    model.cls_token, model.has_class_token, model.num_prefix_tokens = None, False, 0
 
 
 class TimmBackbone(Backbone):
@@ -132,6 +163,8 @@ def build_backbone(name: str, *, output_stride: int | None = None, pretrained: b
             module.mode, module.align_corners = "bilinear", False
     if file is not None:
         _load(body, file, name)
+    if name in _WITHOUT_CLASS_TOKEN:
+        _without_class_token(body.model)
     return TimmBackbone(body, known)
 
 
@@ -146,7 +179,7 @@ def _from_timm(name: str) -> _Known:
 def _create(known: _Known, pretrained: bool, options: dict[str, Any], name: str) -> nn.Module:
     try:
         return timm.create_model(
-            known.timm, features_only=True, out_indices=(-4, -3, -2, -1), pretrained=pretrained, **options
+            known.timm, features_only=True, out_indices=known.blocks, pretrained=pretrained, **options
         )
     except Exception as error:
         if not pretrained:
@@ -174,8 +207,11 @@ def _load(body: nn.Module, path: Path, name: str) -> None:
         raise UserError(
             f"backbone '{name}': {path} is not a file of weights (it holds no mapping from names to tensors)"
         )
-    own = body.state_dict()
-    given = {key: value for key, value in state.items() if not key.startswith(_CLASSIFIERS)}
+    target = body.model if isinstance(body, FeatureGetterNet) else body  # what timm wraps, under the file's names
+    own = target.state_dict()
+    # timm's feature pyramids call stage 1 of `layers` layers_1, where the file says layers.1
+    flat = {_FLATTENED.sub(r"\1.\2.", key): key for key in own}
+    given = {flat.get(key, key): value for key, value in state.items() if not key.startswith(_CLASSIFIERS)}
     problems = [f"missing {key}" for key in own if key not in given and not key.endswith("num_batches_tracked")]
     problems += [f"unexpected {key}" for key in given if key not in own]
     problems += [
@@ -186,4 +222,4 @@ def _load(body: nn.Module, path: Path, name: str) -> None:
     if problems:
         lines = "\n  ".join(problems)
         raise UserError(f"backbone '{name}': {path} does not fit; nothing was loaded:\n  {lines}")
-    body.load_state_dict(given, strict=False)
+    target.load_state_dict(given, strict=False)
