@@ -98,6 +98,8 @@ class Segmentor(nn.Module):
 
     backbone: Backbone
     criterion: Criterion = staticmethod(pixel_loss)
+    own_losses: frozenset[str] = frozenset()
+    """Names of losses that the method defines itself: a recipe's choice of the pixel loss leaves them as they are."""
 
     def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         raise AssertionError(f"{type(self).__name__} must define losses()")
