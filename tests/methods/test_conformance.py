@@ -241,8 +241,9 @@ def test_complexity_can_be_exported(method, convention):
     context = Context(folder=here, cache=here, data_dir=None, device="cpu", threads=1)
     try:
         measured = measure.count(config, context)
-    except UserError as error:  # a convention may refuse an operator whose count nobody has published, and says so
-        assert "count this model under another convention" in str(error)
+    except UserError as error:  # a convention may refuse an operator whose count nobody has published
+        if "count this model under another convention" not in str(error):
+            raise
         pytest.skip(str(error))
     parameters, flops = (m.value for m in measured)
     backbone_parameters, backbone_flops = 11_176_512, 0.55e9

@@ -51,7 +51,7 @@ def test_fused_attention_and_masks_are_the_explicit_ones(heads, inverted):
 
 
 def test_masks_are_the_mean_over_heads_of_scaled_scores():
-    q, k, v = heads_of()
+    q, k, v = (x.detach() for x in heads_of())
     _, scores = attend_with_scores(q, k, v)
     b, pixel, cls = 1, 3, 5
     by_hand = sum(float(q[b, h, pixel] @ k[b, h, cls]) / math.sqrt(8) for h in range(4)) / 4
@@ -149,7 +149,7 @@ def test_plus_is_a_sum_and_other_updaters_are_unknown():
     extracted, embeddings = torch.randn(2, 1, 3, 6).unbind()
     assert torch.equal(SumUpdater(6)(extracted, embeddings), extracted + embeddings)
     assert not list(SumUpdater(6).parameters())
-    with pytest.raises(UserError, match="unknown updater 'gatd'. Did you mean 'gated'"):
+    with pytest.raises(UserError, match=r"unknown updater 'gatd'\. Did you mean 'gated'"):
         build_updater("gatd", 6)
 
 
