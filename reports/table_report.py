@@ -225,7 +225,7 @@ def _shown(cell: Cell, reader: _Reader, profile: Profile) -> CellReport:
         # a time of another module on another machine compares with nothing
         published=table.value_of(cell.row, cell.column) if metric.portable or not row.compared_with else None,
         another=(table.name_of(row.compared_with)) if row.compared_with else "",
-        convention=table.convention_of(cell.column) if metric.name == "flops" else "",
+        convention=table.convention_of(cell.column, cell.row) if metric.name == "flops" else "",
         provenance=table.provenance(cell.row, cell.column),
         rounding=table.rounding_of(cell.row) if metric.exact else "round",
         jobs=cell.jobs,
@@ -243,7 +243,7 @@ def _with_values(shown: CellReport, cell: Cell, reader: _Reader) -> CellReport:
     found = [(job, r, m) for job, r in finished if (m := r.value(name)) is not None]
     if not found:
         return _without_value(shown, cell, reader, bool(finished))
-    by = scale(shown.metric, cell.table.convention_of(cell.column))
+    by = scale(shown.metric, cell.table.convention_of(cell.column, cell.row))
     results = tuple(r for _, r, _ in found)
     shown = replace(
         shown,
@@ -299,7 +299,7 @@ def _stale(shown: CellReport, cell: Cell, reader: _Reader) -> CellReport | None:
     measured = [(job, r, m) for job, r in old if (m := r.value(shown.metric.name)) is not None]
     if not measured:
         return None
-    by = scale(shown.metric, cell.table.convention_of(cell.column))
+    by = scale(shown.metric, cell.table.convention_of(cell.column, cell.row))
     job, newest, _ = max(measured, key=lambda entry: entry[1].started)
     why = f"measured before a change: {reader.changed(newest, job)}"
     return replace(shown, state="stale", reason=why, old=tuple(m.value / by for _, _, m in measured))

@@ -199,7 +199,7 @@ class Planner:
     # ------------------------------------------------------------------------------------------------------- jobs
 
     def _count_or_time(self, plan: Plan, table: Table, row: str, column_key: str) -> Job:
-        shapes = table.input_of(column_key)
+        shapes = table.input_of(column_key, row)
         metric = table.metric_of(column_key)
         recipe = self._recipe(table, row, column_key) if table.recipe_of(column_key, row) else None
         if shapes is None:
@@ -213,8 +213,8 @@ class Planner:
         model = self._model(table, row, column_key, recipe, image=image)
         if metric.kind == "complexity":
             # parameters do not depend on the convention: count them with the table's FLOPs, in one job
-            named = [table.convention_of(c) for c in table.columns if table.convention_of(c)]
-            convention = table.convention_of(column_key) or (named or ["fvcore"])[0]
+            named = [found for c in table.columns if (found := table.convention_of(c, row))]
+            convention = table.convention_of(column_key, row) or (named or ["fvcore"])[0]
             return self._job(plan, "complexity", ComplexityConfig(model=model, input=shapes, convention=convention))
         threads = f", {environment.cpus()} threads" if self.device.kind == "cpu" else ""
         repeats = {"repeats": self.profile.repeats} if self.profile.repeats else {}

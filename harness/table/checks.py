@@ -135,6 +135,9 @@ def _rows(table: Table) -> Iterator[tuple[Path_, str]]:
         if row.compared_with is not None and row.compared_with not in table.published.values:
             tail = nearest(row.compared_with, table.published.values, what="published rows are")
             yield (*path, "compared_with"), f"'{row.compared_with}' has no published values.{tail}"
+        if row.convention is not None and row.convention not in CONVENTIONS:
+            tail = nearest(row.convention, CONVENTIONS)
+            yield (*path, "convention"), f"unknown convention '{row.convention}'.{tail}"
         for name in row.descriptors:
             if name not in table.descriptors or name == "label":
                 tail = nearest(name, set(table.descriptors) - {"label"}, what="the table's descriptors are")

@@ -103,7 +103,8 @@ class Row(Spec):
     """One line of the table. `cited`: quoted from there, never run; `awaits`: why there is no method for it yet.
 
     `checkpoint`: file of weights (python -m harness weights import) that is tested as it is, so that nothing is trained;
-    relative to the table file, with the column's key for `{column}`.
+    relative to the table file, with the column's key for `{column}`. `input`, `convention`: of this row's counts, where they
+    differ from the column's.
     """
 
     label: str = ""
@@ -119,6 +120,8 @@ class Row(Spec):
     descriptors: dict[str, str] = {}  # what the table prints of the row besides its label and its numbers
     system: str | None = None  # one name for what several tables quote, where label and backbone do not tell
     rounding: Rounding | None = None  # of this row's counts, where it differs from the table's
+    input: Shapes | None = None
+    convention: str | None = None
     extra: bool = False  # not in the paper's table; ours, printed below it
     notes: tuple[str, ...] = ()
 
@@ -264,11 +267,15 @@ class Table(Spec):
         named = own or (spec.checkpoint.replace("{column}", column) if spec.checkpoint else None)
         return Path(os.path.abspath(Path(self.path).parent / Path(named).expanduser())) if named else None
 
-    def input_of(self, column: str) -> Shapes | None:
-        return self.columns[column].input or self.defaults.input
+    def input_of(self, column: str, row: str | None = None) -> Shapes | None:
+        """What a column counts at, or a row's cell in it."""
+        own = self.rows[row].input if row is not None else None
+        return own or self.columns[column].input or self.defaults.input
 
-    def convention_of(self, column: str) -> str:
-        return self.columns[column].convention or ""
+    def convention_of(self, column: str, row: str | None = None) -> str:
+        """How a column counts, or a row's cell in it."""
+        own = self.rows[row].convention if row is not None else None
+        return own or self.columns[column].convention or ""
 
     def name_of(self, row: str) -> str:
         """The row's label, with what else the table prints of it where another row has the same label."""
@@ -305,8 +312,8 @@ class Table(Spec):
             "split": spec.split or "",
             "protocol": spec.protocol or self.published.protocol or "",
             "unit": metric.unit,
-            "convention": self.convention_of(column),
-            "rounding": self.rounding_of(row),
+            "convention": self.convention_of(column, row) if metric.kind == "complexity" else "",
+            "rounding": self.rounding_of(row) if metric.exact else "round",
             "evidence": module.evidence if counted and module is not None else "",
         }
 

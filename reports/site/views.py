@@ -331,7 +331,7 @@ def _classes(results: Sequence[Result]) -> tuple[list[tuple[str, list[str]]], li
 def _history(report: TableReport, shown: CellReport, store: Store) -> list[dict[str, Any]]:
     """Every result of the cell's jobs under whatever key, oldest first; a move beyond the margin is an alarm."""
     lines = []
-    name, convention = shown.metric.name, report.table.convention_of(shown.column)
+    name, convention = shown.metric.name, report.table.convention_of(shown.column, shown.row)
     for job in shown.jobs:
         versions = store.versions(job)
         before: Result | None = None

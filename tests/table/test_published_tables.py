@@ -116,9 +116,26 @@ def test_bounds_gains_and_rounding_are_kept_as_printed() -> None:
     assert made.provenance("a", "flops")["printed"] == ">150"
 
 
+def test_a_row_may_count_at_its_own_input_and_by_its_own_convention() -> None:
+    own = "rounding: truncate, input: [[1, 3, 96, 96]], convention: mmcv-hooks"
+    made = check(parse(TEXT.replace("rounding: truncate", own), "ours.yaml"))
+    assert [made.input_of("flops", row) for row in (None, "a", "b")] == [((1, 3, s, s),) for s in (64, 64, 96)]
+    assert [made.convention_of("flops", row) for row in (None, "a", "b")] == ["fvcore", "fvcore", "mmcv-hooks"]
+    assert made.provenance("b", "flops")["convention"] == "mmcv-hooks"
+
+
+def test_only_counts_are_cut() -> None:
+    """A paper that cuts its GFLOPs rounds its scores."""
+    made = table("ecenet_table1")
+    said = {c: made.provenance("ecenet_swin_l", c)["rounding"] for c in made.columns}
+    assert said == {"gflops": "truncate", "params": "truncate", "ss": "round", "ms": "round"}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
+        ("rounding: truncate", "convention: fvcor", "unknown convention 'fvcor'. Did you mean 'fvcore'?"),
+        ("rounding: truncate", "input: [[1, 3, 64]]", "input"),
         ("{backbone: R50}", "{backbon: R50}", "no such descriptor. Did you mean 'backbone'?"),
         ("{backbone: R50}", "{label: R50}", "no such descriptor"),
         ('bound: ">"', 'bound: "~"', "bound"),
