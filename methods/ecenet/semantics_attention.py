@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from methods.ecenet.layers import LayerNorm2d
 
@@ -32,7 +33,7 @@ def attend_with_scores(
         return explicit_attend_with_scores(queries, keys, values, inverted=inverted)
     heads, depth = queries.shape[1], queries.shape[3]
     beside = [x.transpose(1, 2).flatten(2) for x in (queries, keys)]
-    scores = torch.matmul(beside[0] * (depth**-0.5 / heads), beside[1].transpose(1, 2))
+    scores = torch.matmul(beside[0], (depth**-0.5 / heads) * beside[1].transpose(1, 2))
     return attend(queries, keys, values, inverted=inverted), scores
 
 
@@ -46,17 +47,38 @@ def explicit_attend_with_scores(
 
 
 class ConvolutionalMLP(nn.Module):
-    """1×1, depth-wise 3×3, GELU, 1×1 (Xie et al. 2021, Mix-FFN). [B, channels, H, W] -> the same shape"""
+    """1×1, depth-wise 3×3, GELU, 1×1 (Xie et al. 2021, Mix-FFN). [B, channels, H, W] -> the same shape
+
+    Three maps of `ratio`·C channels would be kept for the gradient, most of a block's memory. No inner channel needs another
+    before the last layer sums them: so they pass in `ratio` parts, each computed again when its gradient is.
+    """
 
     def __init__(self, channels: int, *, ratio: int = 4) -> None:
         super().__init__()
         inner = ratio * channels
+        self.parts = ratio
         self.expand = nn.Conv2d(channels, inner, 1)
         self.mix = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
         self.reduce = nn.Conv2d(inner, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.reduce(F.gelu(self.mix(self.expand(x))))
+        if torch.jit.is_tracing() or not torch.is_grad_enabled():
+            return self.reduce(F.gelu(self.mix(self.expand(x))))
+        assert self.reduce.bias is not None
+        inner = (self.expand.weight, self.expand.bias, self.mix.weight, self.mix.bias)
+        chunks = [x.chunk(self.parts) for x in inner if x is not None] + [self.reduce.weight.chunk(self.parts, dim=1)]
+        y = self.reduce.bias[:, None, None]
+        for weights in zip(*chunks):
+            y = y + checkpoint(_inner_channels, x, *weights, use_reentrant=False, preserve_rng_state=False)
+        return y
+
+
+def _inner_channels(
+    x: Tensor, expand: Tensor, expand_bias: Tensor, mix: Tensor, mix_bias: Tensor, reduce: Tensor
+) -> Tensor:
+    """What some inner channels of a ConvolutionalMLP add to its output, from their weights."""
+    wide = F.conv2d(F.conv2d(x, expand, expand_bias), mix, mix_bias, padding=1, groups=len(mix))
+    return F.conv2d(F.gelu(wide), reduce)
 
 
 class SemanticsAttention(nn.Module):

@@ -15,6 +15,7 @@ from methods.ecenet.class_updater import GatedUpdater, SumUpdater, build_updater
 from methods.ecenet.feature_reconstruction import FeatureReconstruction, SqueezeExcitation
 from methods.ecenet.losses import class_presence, diversity, diversity_loss, mask_losses
 from methods.ecenet.semantics_attention import (
+    ConvolutionalMLP,
     SemanticsAttention,
     attend,
     attend_with_scores,
@@ -64,6 +65,29 @@ def test_inverted_attention_prefers_the_least_similar_class():
     values = torch.tensor([[[[1.0], [0.0]]]])
     assert attend(q, keys, values.expand(1, 1, 2, 2)).squeeze()[0] > 0.99
     assert attend(q, keys, values.expand(1, 1, 2, 2), inverted=True).squeeze()[0] < 0.01
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_mlp_in_parts_is_the_mlp(dtype):
+    """Its value and every gradient, also under autocast, where the parts are computed again in the same precision."""
+    module, x = ConvolutionalMLP(16), torch.randn(2, 16, 5, 6, requires_grad=True)
+
+    def plain(x):
+        return module.reduce(F.gelu(module.mix(module.expand(x))))
+
+    found = []
+    for forward in (module, plain):
+        module.zero_grad()
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+            y = forward(x)
+        (gradient,) = torch.autograd.grad(y.float().square().sum(), x, retain_graph=True)
+        y.float().square().sum().backward()
+        found.append([y.float(), gradient, *(p.grad for p in module.parameters())])
+    tolerance = {"rtol": 1e-5, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 0.05, "atol": 0.5}
+    for parts, whole in zip(*found):
+        torch.testing.assert_close(parts, whole, **tolerance)
+    with torch.no_grad():
+        torch.testing.assert_close(module(x), plain(x))
 
 
 def test_semantics_attention_of_zero_values_leaves_the_mlp_alone():
@@ -286,7 +310,7 @@ def test_nothing_labelled_costs_nothing():
     masks = torch.randn(2, 3, 4, 4, requires_grad=True)
     losses = mask_losses(masks, torch.full((2, 8, 8), IGNORE))
     sum(losses).backward()
-    assert [float(x) for x in losses] == [0, 0]
+    assert [x.item() for x in losses] == [0, 0]
     assert masks.grad.abs().sum() == 0
 
 
