@@ -104,7 +104,8 @@ class Row(Spec):
 
     `checkpoint`: file of weights (python -m harness weights import) that is tested as it is, so that nothing is trained;
     relative to the table file, with the column's key for `{column}`. `input`, `convention`: of this row's counts, where they
-    differ from the column's.
+    differ from the column's. `evidence`: how well it is established that the paper counted this method as it is built here,
+    where no `module` says it.
     """
 
     label: str = ""
@@ -122,6 +123,7 @@ class Row(Spec):
     rounding: Rounding | None = None  # of this row's counts, where it differs from the table's
     input: Shapes | None = None
     convention: str | None = None
+    evidence: Evidence | None = None
     extra: bool = False  # not in the paper's table; ours, printed below it
     notes: tuple[str, ...] = ()
 
@@ -301,6 +303,7 @@ class Table(Spec):
             return {}
         module, spec = self.rows[row].module, self.columns[column]
         counted = metric.kind in ("complexity", "latency")
+        evidence = module.evidence if module is not None else self.rows[row].evidence or ""
         return {
             "paper": self.paper,
             **{k: v for k, v in self.published.source.model_dump().items() if v is not None},
@@ -314,7 +317,7 @@ class Table(Spec):
             "unit": metric.unit,
             "convention": self.convention_of(column, row) if metric.kind == "complexity" else "",
             "rounding": self.rounding_of(row) if metric.exact else "round",
-            "evidence": module.evidence if counted and module is not None else "",
+            "evidence": evidence if counted else "",
         }
 
     def options_of(self, row: str, column: str) -> dict[str, Any]:

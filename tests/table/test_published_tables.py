@@ -124,6 +124,14 @@ def test_a_row_may_count_at_its_own_input_and_by_its_own_convention() -> None:
     assert made.provenance("b", "flops")["convention"] == "mmcv-hooks"
 
 
+def test_a_fitted_method_is_fitted_where_it_is_counted() -> None:
+    made = table("ecenet_table4")
+    assert [made.provenance("tokens", c)["evidence"] for c in ("gflops", "ss")] == ["fitted", ""]
+    both = "cited: another paper, evidence: fitted, module: {name: ppm}"
+    with pytest.raises(Problems, match=r"rows\.b\.evidence: the row's module says it"):
+        check(parse(TEXT.replace("cited: another paper", both), "ours.yaml"))
+
+
 def test_only_counts_are_cut() -> None:
     """A paper that cuts its GFLOPs rounds its scores."""
     made = table("ecenet_table1")
