@@ -119,6 +119,17 @@ class Segmentor(nn.Module):
         classified. It is called in every forward pass at test time. None: the method's last step is no such layer."""
         return None
 
+    @property
+    def pixel_classifier(self) -> nn.Conv2d | None:
+        """The 1×1 convolution that classifies pixels, where something is added to its output: what it sees is shown, too."""
+        return self.final_classifier
+
+    @property
+    def embedding_classifier(self) -> nn.Linear | None:
+        """The layer that classifies an image's own class embeddings [B, K, C]: their mean over images are the class tokens
+        of a method that makes some. None: those are the rows of the classifier's weight."""
+        return None
+
     def measurements(self) -> dict[str, list[float]]:
         """What the method has counted during training (IDRNet: deletions per class), stored beside the losses."""
         return {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from methods.ecenet.head import ECEHead, Prediction, mask_sum
 from methods.ecenet.layers import resize
@@ -26,6 +26,14 @@ class ECENet(Segmentor):
         self.options = options
         self.backbone = backbone
         self.head = ECEHead(backbone.channels, num_classes, options)
+
+    @property
+    def pixel_classifier(self) -> nn.Conv2d:
+        return self.head.classifier[-1]
+
+    @property
+    def embedding_classifier(self) -> nn.Linear:
+        return self.head.classify_embeddings
 
     def forward(self, images: Tensor) -> Tensor:
         logits = self.head(self.backbone(images)).logits
