@@ -6,8 +6,9 @@ BIN := .venv/bin
 export HARNESS_DATA ?= $(patsubst %/,%,$(wildcard ../shared/data/))
 # Byte code is compiled while installing; without it every process imports for seconds.
 export UV_COMPILE_BYTECODE := 1
+INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet)
 
-.PHONY: setup demo test lint format bench clean
+.PHONY: setup demo test check lint types docs format bench clean
 
 setup: .venv/ready
 
@@ -32,9 +33,22 @@ demo: setup
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-lint: setup
+# the inner loop: lint, types, and what needs neither seconds of training nor a Slurm
+check: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not slurm'
+
+lint: setup types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+
+types: setup
+	$(BIN)/mypy
+
+# build/docs/index.html; any link that leads nowhere is an error
+docs: setup
+	@$(BIN)/python -c 'import material' 2>/dev/null || $(INSTALL) -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: setup
 	$(BIN)/ruff check --fix .

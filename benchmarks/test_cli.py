@@ -25,7 +25,7 @@ from harness.store.store import Store
 TABLES = ("tables/idrnet_table2.yaml", "tables/idrnet_table5.yaml")
 PEERS = {"imports": ("-c", "import argparse, yaml, pydantic"), "pytest --version": ("-m", "pytest", "--version")}
 COMMANDS = {  # arguments, target in CPU seconds
-    "--help": (("--help",), 0.15),
+    "--help": (("--help",), 0.1),
     "list": (("list",), 0.15),
     "plan of both IDRNet tables": (("plan", *TABLES), 0.5),
 }

@@ -17,7 +17,7 @@ import psutil
 import pytest
 import torch
 
-from harness.data import catalog
+from harness.data import catalogue
 from harness.data.files import locate, manifest, pairs
 from harness.data.layout import Root
 from harness.data.scenes import scene
@@ -40,7 +40,7 @@ HOW = Augmentation(resize=(2048, 512), crop=(512, 512))
 @pytest.fixture(scope="module")
 def ade_sized(tmp_path_factory: pytest.TempPathFactory) -> Root:
     """Scenes of 512 to 800 pixels as JPEG, in ADE20K's layout."""
-    dataset = catalog.find("ade20k")
+    dataset = catalogue.find("ade20k")
     root = Root(dataset, dataset.layouts[0], tmp_path_factory.mktemp("ade20k"))
     for number in range(IMAGES):
         rng = np.random.default_rng(number)
@@ -115,7 +115,7 @@ def test_training_pipeline(ade_sized: Root, benchmark) -> None:
 
 def many(data_dir: Path, size: tuple[int, int], **counts: int) -> None:
     """ADE20K's layout with so many images per split; they are one image under many names."""
-    dataset = catalog.find("ade20k")
+    dataset = catalogue.find("ade20k")
     layout, folder = dataset.layouts[0], data_dir / dataset.folder
     image, label = scene(np.random.default_rng(0), 150, size)
     for split, count in counts.items():

@@ -44,7 +44,7 @@ def cpu() -> float:
 def test_overhead_per_job(bench: SlurmBench, cluster, monkeypatch: pytest.MonkeyPatch):
     """Submitting, following and collecting 200 jobs costs at most 50 ms each, and one question per 10 s."""
     from harness.environment import Device
-    from harness.nightly.night import NullListener
+    from harness.nightly.checks import NullListener
     from harness.plan.planner import Planner
     from harness.scheduler import run as runner
     from harness.scheduler.slurm.cluster_file import load

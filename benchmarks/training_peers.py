@@ -21,7 +21,7 @@ from pathlib import Path
 import cv2
 import torch
 
-from harness.data import catalog
+from harness.data import catalogue
 from harness.data.annotations.label_maps import LabelReader
 from harness.data.files import locate, pairs
 from harness.jobs.context import Context
@@ -60,7 +60,7 @@ def ours(dataset: str, layout: str, folder: Path, iterations: int) -> Clock:
     config = TrainConfig(
         model=Model(
             name="fcn",
-            num_classes=catalog.find(dataset).num_classes,
+            num_classes=catalogue.find(dataset).num_classes,
             backbone="resnet18",
             output_stride=16,
             options={"channels": CHANNELS},
@@ -124,7 +124,7 @@ def mmengine(dataset: str, layout: str, folder: Path, iterations: int) -> Clock:
         def after_train_iter(self, *arguments, **options) -> None:
             clock.tick()
 
-    classes = catalog.find(dataset).num_classes
+    classes = catalogue.find(dataset).num_classes
     settings = _mmengine_config(training_ids(dataset, folder), classes, iterations)
     runner = Runner.from_cfg(Config({**settings, "work_dir": str(folder / "mmengine")}))
     runner.register_hook(Ticks())

@@ -1,10 +1,15 @@
-"""Base and common types of everything that a YAML file or a job may say."""
+"""Base and common types of everything that a YAML file or a job may say, and the label that every room ignores."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+IGNORE = 255
+"""The training id of pixels that count neither in a loss nor in a score."""
 
 Size = Annotated[tuple[int, int], Field(description="(height, width) in pixels")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -15,3 +20,13 @@ class Spec(BaseModel):
     """A piece of configuration: immutable, and a typo is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as {"recipe.optimizer.lr": value}; sequences as lists, so that tuples and JSON lists are the same."""
+    if not isinstance(value, Mapping) or (prefix and not value):
+        return {prefix: json.loads(json.dumps(value))}
+    flat: dict[str, Any] = {}
+    for name, inner in value.items():
+        flat |= flatten(inner, f"{prefix}.{name}" if prefix else str(name))
+    return flat

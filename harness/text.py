@@ -49,20 +49,6 @@ def shorten(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
-def width(text: str) -> int:
-    """Columns on a terminal: wide East Asian characters take two, combining and formatting ones none."""
-    return sum(
-        0 if unicodedata.category(c) in ("Mn", "Me", "Cf") else 2 if unicodedata.east_asian_width(c) in "WF" else 1
-        for c in text
-    )
-
-
-def pad(text: str, to: int, *, right: bool = False) -> str:
-    """Text filled with blanks to `to` terminal columns."""
-    blanks = " " * max(0, to - width(text))
-    return blanks + text if right else text + blanks
-
-
 def number(value: float, digits: int = 3) -> str:
     """A value to so many significant digits, without an exponent where that is readable: 0.0123, 4.21, 1530, 1.2e-05."""
     if value == 0 or not 1e-4 <= abs(value) < 1e15:

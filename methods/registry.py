@@ -99,11 +99,12 @@ def _scan(file: Path, module: str) -> list[Entry]:
         if not isinstance(node, ast.FunctionDef | ast.ClassDef):
             continue
         for mark in node.decorator_list:
-            known = isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id in _DECORATORS
-            if known and mark.args and isinstance(mark.args[0], ast.Constant):
+            if not (isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id in _DECORATORS):
+                continue
+            if mark.args and isinstance(mark.args[0], ast.Constant):
                 summary = (ast.get_docstring(node) or ast.get_docstring(tree) or "").partition("\n")[0]
-                kind = _DECORATORS[mark.func.id]
-                entries.append(Entry(mark.args[0].value, kind, module, node.name, file, _options(node), summary))
+                name, kind = str(mark.args[0].value), _DECORATORS[mark.func.id]
+                entries.append(Entry(name, kind, module, node.name, file, _options(node), summary))
     return entries
 
 

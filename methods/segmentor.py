@@ -10,11 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from harness.spec import IGNORE
 from methods.layers import conv_bn_relu, resize
 from methods.ranks import divisor
-
-IGNORE = 255
-"""The training id of pixels that count neither in a loss nor in a score."""
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 """The loss of one head: logits [B, K, h, w], targets [B, H, W] int64 with IGNORE -> scalar."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import io
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from harness.errors import MissingError, OutputError, UserError, nearest
-from harness.jobs.kinds import Model
+from harness.errors import MissingError, UserError
+from harness.files import write_bytes
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -65,57 +64,13 @@ def to_fit(model: nn.Module, state: Mapping[str, Tensor], source: object) -> dic
 
 
 def write(state: Mapping[str, Tensor], path: Path) -> None:
-    """Writes a state aside, then renames: as safetensors where the name says so, else as torch.save does."""
-    aside = path.with_name(f".{path.name}.aside")
+    """Writes a state as safetensors where the name says so, else as torch.save does; OutputError (nothing changed) when
+    the folder or the disk refuses."""
     whole = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".safetensors":
-            safetensors.torch.save_file(whole, aside)
-        else:
-            torch.save(whole, aside)
-        aside.replace(path)
-    except (OSError, RuntimeError) as error:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
-        raise OutputError(f"weights cannot be written to {path}: {error}") from error
-
-
-@dataclass(frozen=True)
-class Imported:
-    """What an import wrote."""
-
-    tensors: int
-    parameters: int
-    classes: int
-
-
-def import_foreign(source: Path, toolbox: str, model: Model, out: Path, *, num_classes: int | None = None) -> Imported:
-    """Converts a checkpoint that `toolbox` wrote into one of `model`, and writes it to `out`.
-
-    The number of classes is `num_classes`, else what the checkpoint says. UserError with every name that is missing,
-    unknown or of another shape; then nothing is written.
-    """
-    from methods.build import build_model
-    from methods.released import sssegmentation
-
-    if toolbox not in sssegmentation.SOURCES:
-        raise UserError(f"--from: unknown toolbox '{toolbox}'.{nearest(toolbox, sssegmentation.SOURCES)}")
-    foreign = read(source)
-    classes = num_classes or sssegmentation.num_classes(foreign)
-    if classes is None:
-        raise UserError(f"{source} does not say how many classes it has; give --classes")
-    model = model.model_copy(update={"num_classes": classes})
-    state, left = sssegmentation.convert(model, foreign)
-    with torch.device("meta"):
-        built = build_model(model)
-    problems = [f"unexpected {name}" for name in left] + misfits(built, state)
-    problems += [f"{name} holds NaN or infinity" for name, value in state.items() if not value.isfinite().all()]
-    if problems:
-        lines = "\n  ".join(problems)
-        raise UserError(f"{source} does not fit {model.name} with {model.options}; nothing was written:\n  {lines}")
-    whole = {
-        name: state.get(name, torch.zeros(value.shape, dtype=value.dtype)) for name, value in built.state_dict().items()
-    }
-    write(whole, out)
-    return Imported(len(whole), sum(p.numel() for p in built.parameters()), model.num_classes)
+    if path.suffix == ".safetensors":
+        content = safetensors.torch.save(whole)
+    else:
+        buffer = io.BytesIO()  # both savers report a failed write of a file as anything but an OSError
+        torch.save(whole, buffer)
+        content = buffer.getvalue()
+    write_bytes(path, content, advice="make room or choose another file with --out")

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from harness.plan.durations import work
 from harness.text import duration, line, plural
-from reports import verdict
-from reports.formats import details
+from reports import commands, verdict
 from reports.table_report import CellReport, TableReport
 
 
@@ -44,7 +43,7 @@ def lines(sheets: Sequence[TableReport]) -> Iterator[str]:
         profile = "" if report.profile.name == "paper" else f" --profile {report.profile.name}"
         yield f"   {report.table.id}/{step.row}/{step.column}: {plural(step.seeds, 'seed')} more, about {duration(step.seconds)}"
         only = f"--rows {shlex.quote(line(step.row))} --columns {shlex.quote(line(step.column))}"
-        yield f"      python -m harness run {details.place(report.table)}{profile} --seeds {total} {only}"
+        yield f"      python -m harness run {commands.table_path(report.table)}{profile} --seeds {total} {only}"
 
 
 def _price(shown: CellReport) -> float:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 from harness.stats.small_samples import deviation, mean, t_quantile
 from harness.table.schema import Claim
@@ -110,8 +109,8 @@ def _part(report: TableReport, part: Part, by: float, refuted: float, judged: bo
     """The comparison judged; `refuted` is the level of the test against it."""
     column = part.column
     better, than = (report.cells.get((row, column)) for row in (part.better, part.than))
-    sign = 1 if report.table.metric_of(column).better == "higher" else -1
-    ours, theirs = (report.table.value_of(row, column) for row in (part.better, part.than))
+    sign = 1 if report.table.column(column).metric.better == "higher" else -1
+    ours, theirs = (report.table.cell(row, column).published for row in (part.better, part.than))
     if ours is not None and theirs is not None:
         part = replace(part, published=sign * (ours.value - theirs.value))
     if better is None or than is None or not better.measured or not than.measured:
@@ -236,14 +235,10 @@ def rankings(report: TableReport) -> list[Ranking]:
 
 def kendall(first: Sequence[float], second: Sequence[float]) -> float | None:
     """Kendall's τ-b of two rankings, ties taken into account; None where one of them ties everything."""
-    agree = ties_first = ties_second = pairs = 0
-    for (a, b), (c, d) in combinations(zip(first, second), 2):
-        pairs += 1
-        ties_first += a == c
-        ties_second += b == d
-        agree += ((a > c) - (a < c)) * ((b > d) - (b < d))
-    scale = math.sqrt((pairs - ties_first) * (pairs - ties_second))
-    return agree / scale if scale else None
+    from scipy.stats import kendalltau  # loads slowly: only where three rows of a column are measured
+
+    tau = float(kendalltau(first, second).statistic)
+    return None if math.isnan(tau) else tau
 
 
 def _over_seeds(cells: Sequence[CellReport], published: Sequence[float]) -> tuple[float, float] | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.text import line, plural
-from reports.formats import details
+from reports import commands
 from reports.table_report import TableReport
 
 _OPEN, _CLOSE = "<!-- reproduce: ", " -->"
@@ -22,11 +22,11 @@ def record(report: TableReport) -> dict[str, Any]:
     environments = [r.environment for r in results]
     data: dict[str, str] = {}
     for result in results:
-        data |= {str(k): str(v) for k, v in (result.job.parts.get("data") or {}).items()}
+        data |= result.job.data_digests
     return {
         "table": report.table.id,
         "profile": report.profile.name,
-        "command": f"python -m harness run {details.place(report.table)}{details.options(report)}",
+        "command": commands.run_command(report),
         "commits": sorted({str(e["commit"]) for e in environments if e.get("commit")}),
         "dirty": any(bool(e.get("dirty")) for e in environments),
         "python": sorted({str(e["python"]) for e in environments if e.get("python")}),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from harness.table.schema import Table
+
+OURS = "Not in the paper's table, ours"
 
 
 def heads(table: Table) -> dict[str, str]:
@@ -18,3 +21,23 @@ def names(table: Table, row: str, heads: Sequence[str]) -> list[str]:
     label = spec.label or row
     found = [label if head == "label" else spec.descriptors.get(head, "") for head in heads]
     return [label, *found[1:]] if spec.extra and not found[0] else found
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row with the heading that stands above it, "" where none does. `ours`: it is the heading of our own rows."""
+
+    row: str
+    heading: str = ""
+    ours: bool = False
+
+
+def lines(table: Table, rows: Sequence[str]) -> Iterator[Line]:
+    """The rows in the table's order with the headings of their groups, and one above the first that is not the paper's."""
+    group, extra = "", False
+    for row in rows:
+        spec = table.rows[row]
+        first_of_ours = spec.extra and not extra
+        new_group = spec.group if spec.group != group else ""
+        yield Line(row, OURS if first_of_ours else new_group, first_of_ours)
+        group, extra = spec.group, extra or spec.extra

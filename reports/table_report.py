@@ -5,27 +5,25 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
 from harness.jobs.job import Job
-from harness.jobs.key import changes
-from harness.plan.planner import Cell, Plan
+from harness.plan.planner import Plan, PlannedCell
 from harness.recipes.profile import Profile
 from harness.recipes.segmentation import Recipe
 from harness.stats.small_samples import deviation, mean
-from harness.store.store import Failure, Result, Store
+from harness.store.store import Result, Store
+from harness.table.cell import Cell
 from harness.table.metrics import Metric, equivalence_margin, scale
 from harness.table.recipes import recipe as find_recipe
-from harness.table.schema import Table, Value
+from harness.table.schema import Rounding, Table, Value
 from harness.text import printed
 from reports import verdict as judge
+from reports.status import CellStatus, ResultReader, cell_status
 from reports.verdict import Verdict
-
-MEASURED = ("measured", "partly")
-"""States of a cell that has a current value: every repetition, or only some."""
 
 QUIET = 10.0  # percent of the CPUs that others may take while a forward pass is timed
 
@@ -43,26 +41,18 @@ class Ratio:
 class CellReport:
     """One cell as a report shows it.
 
-    `state`: measured, partly (some repetitions), stale (only of other code or data: `old`), failed, blocked, absent (the
-    job does not measure it here), unreadable (a result of another version), not run, on request, cited or awaits; with
-    `reason` for all but the first.
+    `status` with its `reason`, as the commands say it; of a stale cell, `old` are the values of other code or data.
     `values` are in the printed unit, one per repetition, with the seeds they came from; counts and times have one.
     """
 
-    row: str
-    column: str
-    metric: Metric
-    state: str
+    cell: Cell
+    status: CellStatus
     reason: str = ""
     values: tuple[float, ...] = ()
     seeds: tuple[int, ...] = ()
     quartiles: tuple[float, float] | None = None
     old: tuple[float, ...] = ()
-    published: Value | None = None
-    another: str = ""  # the row whose published value this other module is compared with
-    convention: str = ""
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    rounding: str = "round"
+    convention: str = ""  # under which FLOPs were counted; that of the column before they are
     ratio: Ratio | None = None
     verdict: Verdict = judge.NONE
     footnotes: tuple[str, ...] = ()
@@ -71,8 +61,39 @@ class CellReport:
     trainings: tuple[Result, ...] = ()
 
     @property
+    def row(self) -> str:
+        return self.cell.row
+
+    @property
+    def column(self) -> str:
+        return self.cell.column
+
+    @property
+    def metric(self) -> Metric:
+        return self.cell.metric
+
+    @property
+    def published(self) -> Value | None:
+        """The published value it compares with."""
+        return self.cell.comparable
+
+    @property
+    def another(self) -> str:
+        """The row whose published value this other module is compared with."""
+        return self.cell.another
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        return self.cell.provenance
+
+    @property
+    def rounding(self) -> Rounding:
+        """How the paper cuts the number to its decimals, where it is a count."""
+        return self.cell.rounding if self.metric.exact else "round"
+
+    @property
     def measured(self) -> bool:
-        return self.state in MEASURED
+        return self.status.has_value
 
     @property
     def mean(self) -> float:
@@ -100,8 +121,8 @@ class CellReport:
 
     @property
     def outcome(self) -> str:
-        """One word for the cell: its verdict where it was measured, else its state."""
-        return self.verdict.word if self.measured else self.state
+        """One word for the cell: its verdict where it was measured, else its status."""
+        return self.verdict.word if self.measured else self.status
 
 
 @dataclass(frozen=True)
@@ -140,16 +161,16 @@ class TableReport:
         return found
 
 
-def table_reports(plan: Plan, store: Store) -> Iterator[TableReport]:
-    """The report of every table of a plan, one after the other."""
+def table_reports(plan: Plan, store: Store, queued: Mapping[str, str] | None = None) -> Iterator[TableReport]:
+    """The report of every table of a plan, one after the other. `queued`: how jobs stand that some cluster has, by key."""
     others = sum(1 for _ in store.results_outside(plan.jobs.values()))
     for table in plan.tables:
-        yield replace(build(plan, table, store), others=others)
+        yield replace(build(plan, table, store, queued), others=others)
 
 
-def build(plan: Plan, table: Table, store: Store) -> TableReport:
+def build(plan: Plan, table: Table, store: Store, queued: Mapping[str, str] | None = None) -> TableReport:
     """The report of one table of a plan, from what the store holds now; `others` are not counted."""
-    reader = _Reader(plan, store)
+    reader = ResultReader(plan, store, queued)
     planned = plan.of(table)
     cells = {(c.row, c.column): _shown(c, reader, plan.profile) for c in planned}
     for place, shown in cells.items():
@@ -160,12 +181,12 @@ def build(plan: Plan, table: Table, store: Store) -> TableReport:
     return TableReport(table, plan.profile, plan.repetitions, cells, rows, tuple(columns), _recipes(table, planned))
 
 
-def _recipes(table: Table, cells: Sequence[Cell]) -> dict[str, Recipe]:
+def _recipes(table: Table, cells: Sequence[PlannedCell]) -> dict[str, Recipe]:
     """The recipes of trained cells, with their sources; one whose file is gone since is left out."""
     found: dict[str, Recipe] = {}
     for cell in cells:
-        name = table.recipe_of(cell.column, cell.row)
-        unused = cell.state in ("cited", "awaits") or cell.metric.kind not in ("train", "evaluate")
+        name = cell.cell.recipe
+        unused = cell.state in (CellStatus.CITED, CellStatus.AWAITS) or not cell.metric.trains
         if name is None or name in found or unused:
             continue
         try:
@@ -175,79 +196,27 @@ def _recipes(table: Table, cells: Sequence[Cell]) -> dict[str, Recipe]:
     return found
 
 
-class _Reader:
-    """The store through a plan's jobs; each result is read once however many cells show it."""
-
-    def __init__(self, plan: Plan, store: Store) -> None:
-        self.plan, self.store = plan, store
-        self._results: dict[str, Result | None] = {}
-
-    def result(self, job: Job) -> Result | None:
-        if job.key not in self._results:
-            self._results[job.key] = self.store.result(job)
-        return self._results[job.key]
-
-    def trainings(self, job: Job) -> list[Result]:
-        """Of the job itself and of those it needs, the trainings that have finished."""
-        found = [r for key in job.needs for r in self.trainings(self.plan.jobs[key])]
-        own = self.result(job) if job.kind == "train" else None
-        return [*found, own] if own is not None else found
-
-    def failure(self, job: Job) -> Failure | None:
-        """Why the job, or one that it needs, failed."""
-        for member in (job, *(self.plan.jobs[key] for key in job.needs)):
-            found = self.store.failure(member) if self.result(member) is None else None
-            if found is not None:
-                return found
-        return None
-
-    def changed(self, old: Result, job: Job) -> str:
-        """What differs between a stored result's key and the job's, down to the job that it needs."""
-        lines = changes(old.job.parts, job.parts)
-        own = [text for text in lines if not text.startswith("needs")]
-        for key in job.needs if len(own) < len(lines) else ():
-            needed = self.plan.jobs[key]
-            before = self.store.stale(needed)
-            own += changes(before.job.parts, needed.parts) if before is not None else []
-        lines = list(dict.fromkeys(own)) or lines
-        texts = [" ".join(line.split()) for line in lines]
-        return "; ".join(texts[:3]) + (f"; and {len(texts) - 3} more" if len(texts) > 3 else "") or "another key"
-
-
-def _shown(cell: Cell, reader: _Reader, profile: Profile) -> CellReport:
-    table, metric = cell.table, cell.metric
-    row = table.rows[cell.row]
-    shown = CellReport(
-        cell.row,
-        cell.column,
-        metric,
-        "not run",
-        # a time of another module on another machine compares with nothing
-        published=table.value_of(cell.row, cell.column) if metric.portable or not row.compared_with else None,
-        another=(table.name_of(row.compared_with)) if row.compared_with else "",
-        convention=table.convention_of(cell.column, cell.row) if metric.name == "flops" else "",
-        provenance=table.provenance(cell.row, cell.column),
-        rounding=table.rounding_of(cell.row) if metric.exact else "round",
-        jobs=cell.jobs,
-    )
-    shown = _with_values(shown, cell, reader)
+def _shown(planned: PlannedCell, reader: ResultReader, profile: Profile) -> CellReport:
+    cell = planned.cell
+    convention = cell.convention if cell.metric.name == "flops" else ""
+    status, reason = cell_status(planned, reader)
+    shown = CellReport(cell, status, reason, convention=convention, jobs=planned.jobs)
+    if status == CellStatus.STALE:
+        by = scale(cell.metric, cell.convention)
+        shown = replace(shown, old=tuple(value / by for _, _, value in reader.stale(planned)))
+    if status.has_value:
+        shown = _with_values(shown, reader)
     shown = replace(shown, verdict=_verdict(shown, profile))
-    return replace(shown, footnotes=_footnotes(shown, table))
+    return replace(shown, footnotes=_footnotes(shown, cell.table))
 
 
-def _with_values(shown: CellReport, cell: Cell, reader: _Reader) -> CellReport:
-    if cell.state in ("cited", "awaits"):
-        return replace(shown, state=cell.state, reason=cell.reason)
-    finished = [(job, r) for job in cell.jobs if (r := reader.result(job)) is not None]
-    name = shown.metric.name
+def _with_values(shown: CellReport, reader: ResultReader) -> CellReport:
+    name, by = shown.metric.name, scale(shown.metric, shown.cell.convention)
+    finished = [(job, r) for job in shown.jobs if (r := reader.result(job)) is not None]
     found = [(job, r, m) for job, r in finished if (m := r.value(name)) is not None]
-    if not found:
-        return _without_value(shown, cell, reader, bool(finished))
-    by = scale(shown.metric, cell.table.convention_of(cell.column, cell.row))
     results = tuple(r for _, r, _ in found)
-    shown = replace(
+    return replace(
         shown,
-        state="measured",
         values=tuple(m.value / by for _, _, m in found),
         seeds=tuple(job.config.get("seed", 0) for job, _, _ in found),
         quartiles=_quartiles(results[0], name, by),
@@ -255,54 +224,11 @@ def _with_values(shown: CellReport, cell: Cell, reader: _Reader) -> CellReport:
         results=results,
         trainings=tuple(t for job, _, _ in found for t in reader.trainings(job)),
     )
-    if len(found) == len(cell.jobs):
-        return shown
-    rest = _without_value(shown, replace(cell, jobs=tuple(j for j in cell.jobs if reader.result(j) is None)), reader)
-    return replace(shown, state="partly", reason=f"{len(found)} of {len(cell.jobs)} repetitions; {_clause(rest)}")
-
-
-def _clause(rest: CellReport) -> str:
-    return f"the others: {rest.state}" + (f" ({rest.reason})" if rest.reason else "")
 
 
 def _quartiles(result: Result, name: str, by: float) -> tuple[float, float] | None:
     low, high = result.value(f"{name}_q25"), result.value(f"{name}_q75")
     return (low.value / by, high.value / by) if low is not None and high is not None else None
-
-
-def _without_value(shown: CellReport, cell: Cell, reader: _Reader, finished: bool = False) -> CellReport:
-    """Why a cell, or what is missing of it, has no current value."""
-    if finished:
-        return replace(shown, state="absent", reason=f"the job finished without measuring {shown.metric.title}")
-    for job in cell.jobs:
-        failure = reader.failure(job)
-        if failure is not None:
-            return replace(shown, state="failed", reason=f"{failure.cause}: {failure.message}")
-    if any((reader.store.folder(job) / "result.json").exists() for job in cell.jobs if reader.result(job) is None):
-        why = "its result was written by another version or is not whole; python -m harness run measures it again"
-        return replace(shown, state="unreadable", reason=why)
-    stale = _stale(shown, cell, reader)
-    if stale is not None:
-        return stale
-    if cell.state == "on request":
-        return replace(shown, state="on request", reason=cell.reason)
-    for job in cell.jobs:
-        blocked = reader.plan.reason(job)
-        if blocked is not None:
-            return replace(shown, state="blocked", reason=blocked)
-    return replace(shown, state="not run", reason="no job of this cell has finished")
-
-
-def _stale(shown: CellReport, cell: Cell, reader: _Reader) -> CellReport | None:
-    """The cell with what was measured of it before code, data or weights changed, if anything was."""
-    old = [(job, r) for job in cell.jobs if (r := reader.store.stale(job)) is not None]
-    measured = [(job, r, m) for job, r in old if (m := r.value(shown.metric.name)) is not None]
-    if not measured:
-        return None
-    by = scale(shown.metric, cell.table.convention_of(cell.column, cell.row))
-    job, newest, _ = max(measured, key=lambda entry: entry[1].started)
-    why = f"measured before a change: {reader.changed(newest, job)}"
-    return replace(shown, state="stale", reason=why, old=tuple(m.value / by for _, _, m in measured))
 
 
 def _verdict(shown: CellReport, profile: Profile) -> Verdict:
@@ -348,9 +274,9 @@ def _footnotes(shown: CellReport, table: Table) -> tuple[str, ...]:
     if shown.another and shown.measured and shown.published is not None:
         row = table.rows[shown.row]
         notes.append(" ".join((f"Another module, compared with the published value of {shown.another}.", *row.notes)))
-    if not shown.measured and shown.state not in ("not run", "on request"):
-        notes.append(f"{shown.state}: {shown.reason}" if shown.reason else shown.state)
-    if shown.state == "partly":
+    if not shown.measured and shown.status not in (CellStatus.NOT_RUN, CellStatus.ON_REQUEST):
+        notes.append(f"{shown.status}: {shown.reason}" if shown.reason else str(shown.status))
+    if shown.status == CellStatus.PARTLY:
         notes.append(shown.reason)
     return tuple(notes)
 
@@ -363,7 +289,7 @@ def _ratio(table: Table, cells: Mapping[tuple[str, str], CellReport], shown: Cel
     measured = published = None
     if reference is not None and reference.measured and shown.measured:
         measured = _quotient(shown.mean, reference.mean)
-    base = table.value_of(to, shown.column)
+    base = table.cell(to, shown.column).published
     if base is not None and shown.published is not None:
         published = _quotient(shown.published.value, base.value)
     return Ratio(to, measured, published) if measured is not None or published is not None else None

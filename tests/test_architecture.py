@@ -19,7 +19,7 @@ from harness import ROOT
 PACKAGES = ("harness", "methods", "reports")
 FLOORS = (  # a room uses only what lies on lower floors, and itself
     ("spec", "errors", "environment", "stats"),
-    ("recipes", "files", "yamlfile", "text"),
+    ("recipes", "files", "yamlfile", "json_schema", "text"),
     ("jobs",),
     ("data", "methods", "store"),
     ("training", "table"),
@@ -303,7 +303,7 @@ def test_every_imported_package_is_declared():
     declared = {re.split(r"[<>=\[ ]", d)[0] for d in project["dependencies"]}
     renamed = {"opencv-python-headless": "cv2", "pyyaml": "yaml", "pillow": "PIL"}
     allowed = {renamed.get(d, d) for d in declared} | set(PACKAGES) | set(sys.stdlib_module_names)
-    optional = {"mmseg", "mmcv", "mmengine", "umap"}
+    optional = {"mmseg", "mmcv", "mmengine", "umap", "sklearn"}
     found = {
         (path, module.partition(".")[0])
         for path, tree in sources(*PACKAGES).items()

@@ -1,87 +1,103 @@
-"""`python -m harness features TABLE`: class tokens and features of trained rows, as arrays and as figures."""
+"""`features`: class tokens and features of trained rows, as arrays and as figures."""
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.options import data_dir, device_of, plan_of
-from harness.cli.progress import Counter
+import click
+
+from harness.cli import options
+from harness.cli.group import command as register
 from harness.errors import Exit, MissingError, UserError
-from harness.files import output_error
+from harness.files import write_text
 from harness.text import plural
 
 if TYPE_CHECKING:
+    from harness.plan.request import PlanRequest
     from harness.store.features import Features
 
-MOST = 10_000
+MAX_PIXELS = 10_000
 """Pixels of one sample at most; with many classes each gets fewer."""
 
 
-def features(options: Namespace) -> Exit:
+@register("features", "tables/camvid.yaml --columns miou")
+@options.plan_request
+@click.option("--images", type=options.PositiveInt(), default=100, metavar="N", help="how many, evenly spread (100)")
+@click.option("--pixels", type=options.PositiveInt(), default=200, metavar="N", help="of each class at most (200)")
+@click.option("--class", "class_names", multiple=True, metavar="NAME", help="pixels of these classes only; repeats")
+def command(request: PlanRequest, images: int, pixels: int, class_names: tuple[str, ...]) -> Exit:
     """Extracts, writes features.npz beside each evaluation and the figures beside the reports."""
+    from harness.plan.request import plan_of
     from harness.plan.trained_rows import rows_tested
     from harness.store import features as arrays
     from reports.figures.umap import embed
 
-    plan, store = plan_of(options)
+    plan, store = plan_of(request)
     if len(plan.tables) != 1:
         raise UserError("features are extracted of one table at a time")
     column, jobs = rows_tested(plan, store)
-    source = _Source(jobs, options, store.cache)
+    source = _Source(jobs, request, store.cache, images, pixels, class_names)
     print(source.summary())
-    found: dict[str, list[Features]] = {}
-    wrong: list[UserError] = []  # told at the end: what the other rows give is drawn all the same
+    by_row: dict[str, list[Features]] = {}
+    errors: list[UserError] = []  # raised at the end: what the other rows give is drawn all the same
     for row, tests in jobs.items():
-        for seed, (job, training) in enumerate(tests):
+        for repetition, (job, training) in enumerate(tests):
             try:
-                made = source.extract(row, job, training)
+                features = source.extract(row, job, training)
             except UserError as error:
-                wrong.append(error)
+                errors.append(error)
                 break
-            if seed == 0 and len(made.labels):  # of further seeds only numbers are shown
+            if repetition == 0 and len(features.labels):  # of further repetitions only numbers are shown
                 try:
-                    made = replace(made, embedding=embed(made.features))
+                    features = replace(features, embedding=embed(features.features))
                 except MissingError as error:
-                    wrong = wrong or [error]
-            arrays.write(made, store.folder(job))
-            found.setdefault(row, []).append(made)
-            print(_line(f"{row}, seed {seed}" if len(tests) > 1 else row, made))
+                    errors = errors or [error]
+            arrays.write(features, store.folder(job))
+            by_row.setdefault(row, []).append(features)
+            print(_line(f"{row}, repetition {repetition + 1}" if len(tests) > 1 else row, features))
     stem = plan.tables[0].id if plan.profile.name == "paper" else f"{plan.tables[0].id}.{plan.profile.name}"
-    for path in _drawn(plan.tables[0], column, found, store.reports / stem) if found else ():
+    for path in _write_figures(plan.tables[0], column, by_row, store.reports / stem) if by_row else ():
         print(f"written: {path}")
-    if wrong:
-        raise type(wrong[0])("\n".join(dict.fromkeys(map(str, wrong))))
+    if errors:
+        raise type(errors[0])("\n".join(dict.fromkeys(map(str, errors))))
     return Exit.OK
 
 
 class _Source:
-    """The data that all rows are tested on, and the pixels that all of them are asked about."""
+    """The data that all rows are tested on, and the pixels at which the features of all of them are taken."""
 
-    def __init__(self, jobs: Mapping[str, Sequence[Any]], options: Namespace, cache: Path) -> None:
+    def __init__(
+        self,
+        jobs: Mapping[str, Sequence[Any]],
+        request: PlanRequest,
+        cache: Path,
+        images: int,
+        pixels: int,
+        class_names: Sequence[str],
+    ) -> None:
         from harness.data.files import locate, pairs
+        from harness.data.selection import choose
         from harness.jobs.kinds import EvaluateConfig
         from harness.tasks.segmentation.features import chosen_classes, draw
-        from harness.tasks.segmentation.predictions import choose
 
-        tests = [EvaluateConfig.model_validate(job.config) for found in jobs.values() for job, _ in found]
+        tests = [EvaluateConfig.model_validate(job.config) for row_jobs in jobs.values() for job, _ in row_jobs]
         if len({(c.data, c.protocol.split) for c in tests}) != 1:
             raise UserError("the chosen cells are tested on different data; choose one column (--columns)")
-        self.device = device_of(options).kind
+        self.device = request.resolve_device().kind
         self.split = tests[0].protocol.split
-        self.root = locate(tests[0].data, data_dir=data_dir(options), cache=cache)
+        self.root = locate(tests[0].data, data_dir=request.data, cache=cache)
         every = pairs(self.root, self.split)
         names = self.root.dataset.classes
-        self.classes = chosen_classes(names, options.class_names)
-        self.per_class = max(1, min(options.pixels, MOST // len(self.classes)))
+        self.classes = chosen_classes(names, class_names)
+        self.per_class = max(1, min(pixels, MAX_PIXELS // len(self.classes)))
         self.total = len(every)
-        self.sample = draw(choose(every, options.images, ()), self.root, self.classes, self.per_class)
+        self.sample = draw(choose(every, images), self.root, self.classes, self.per_class)
         absent = set(self.classes) - set(self.sample.labels.tolist())
         self.absent = [names[k] for k in sorted(absent)]
-        if options.class_names and absent:
+        if class_names and absent:
             raise UserError(
                 f"--class {self.absent[0]}: no pixel of it in {plural(len(self.sample.images), 'image')} of "
                 f"{self.split}; look at more (--images {self.total})"
@@ -97,6 +113,7 @@ class _Source:
     def extract(self, row: str, job: Any, training: Path | None) -> Features:
         import numpy as np
 
+        from harness.cli.progress import Counter
         from harness.jobs.kinds import EvaluateConfig
         from harness.store.features import Features
         from harness.tasks.segmentation.evaluate import trained_model
@@ -108,7 +125,7 @@ class _Source:
         layer = classifier_of(model, row)
         how = {"normalisation": config.normalisation, "device": self.device}
         with Counter() as counter:
-            seen, tokens = extract(
+            vectors, tokens = extract(
                 model, layer, self.sample, self.root, config.protocol, **how,
                 progress=lambda done, total: counter(f" {row}: image", done, total) if done < total else None,
             )  # fmt: skip
@@ -117,35 +134,31 @@ class _Source:
             classes=np.array(self.root.dataset.classes),
             images=np.array([pair.id for pair in self.sample.images]),
             tokens=tokens,
-            features=seen,
+            features=vectors,
             labels=self.sample.labels,
             places=self.sample.places,
             counts=self.sample.counts,
             settings=settings,
-            numbers=separability(seen, self.sample.labels)._asdict(),
+            numbers=separability(vectors, self.sample.labels)._asdict(),
         )
 
 
-def _line(name: str, made: Features) -> str:
+def _line(name: str, features: Features) -> str:
     from reports.figures.class_tokens import dependencies, diagonal
 
-    own, first = diagonal(dependencies(made.tokens))
+    own, first = diagonal(dependencies(features.tokens))
     return (
-        f" ✓ {name:<28} {made.tokens.shape[1]} channels · within / between {made.numbers['ratio']:.3f} · silhouette "
-        f"{made.numbers['silhouette']:.3f} · tokens: diagonal {own:.3f}, first in {first} of {len(made.classes)}"
+        f" ✓ {name:<28} {features.tokens.shape[1]} channels · within / between {features.numbers['ratio']:.3f} · silhouette "
+        f"{features.numbers['silhouette']:.3f} · tokens: diagonal {own:.3f}, first in {first} of {len(features.classes)}"
     )
 
 
-def _drawn(table: Any, column: str, found: Mapping[str, Sequence[Features]], folder: Path) -> list[Path]:
+def _write_figures(table: Any, column: str, by_row: Mapping[str, Sequence[Features]], folder: Path) -> list[Path]:
     from reports.figures import features, style
-    from reports.write import replace_file
 
     written = []
     with style.styled():
-        for name, figure, _ in features.drawn(table, column, found):
-            try:
-                replace_file(folder / name, style.svg(figure))
-            except OSError as error:
-                raise output_error(folder / name, error) from error
+        for name, figure, _ in features.drawn(table, column, by_row):
+            write_text(folder / name, style.svg(figure))
             written.append(folder / name)
     return written

@@ -1,94 +1,280 @@
-"""What the arguments of a command stand for: tables, a plan, a cell, a device, a cluster."""
+"""Arguments and options that several commands share, and their types: what they accept and how the shell completes them."""
 
 from __future__ import annotations
 
-import os
-from argparse import Namespace
-from collections.abc import Iterable
+import functools
+import glob
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from harness.errors import Problems, UserError, nearest
+import click
+
+from harness.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from harness.environment import Device
-    from harness.plan.planner import Plan, Selection
+    from harness.plan.request import PlanRequest
     from harness.scheduler.slurm.remote import ClusterTarget
-    from harness.store.store import Store
-    from harness.table.schema import Table
+
+Function = Callable[..., Any]
+
+# ------------------------------------------------------------------------------------------------------------- types
 
 
-def plan_of(options: Namespace, selection: Selection | None = None) -> tuple[Plan, Store]:
-    """The plan of the tables on the command line, and its store; Problems with the errors of all of them at once."""
-    from harness.plan.planner import Planner, Selection
-    from harness.store.store import Store
-    from harness.table import recipes
+class PositiveInt(click.IntRange):
+    """A whole number above 0."""
 
-    tables = load_tables(options.tables)
-    store = Store(Path(options.results))
-    profile = recipes.profile(options.profile, near=Path(options.tables[0]).parent)
-    planner = Planner(
-        profile,
-        tuple(range(options.seeds)),
-        data_dir=data_dir(options),
-        cache=store.cache,
-        device=device_of(options),
-    )
-    chosen = selection or Selection(tuple(options.rows), tuple(options.columns))
-    plan = planner.plan(tables, chosen)
-    place = cluster_of(options)
-    if place is not None:
-        place.block(plan)
-    return plan, store
+    def __init__(self) -> None:
+        super().__init__(min=1)
 
-
-def load_tables(paths: Iterable[str]) -> list[Table]:
-    """The tables in these files; Problems with the errors of all of them at once."""
-    from harness.table.load import load
-
-    tables, problems = [], []
-    for path in dict.fromkeys(paths):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         try:
-            tables.append(load(path))
-        except Problems as error:
-            problems += error.problems
-    if problems:
-        raise Problems(problems)
-    named: dict[str, str] = {}
-    for made in tables:
-        if named.setdefault(made.id, made.path) != made.path:
-            raise UserError(f"{named[made.id]} and {made.path} have the same name, which is what tells tables apart")
-    return tables
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"'{value}' is not a whole number above 0", param, ctx)
 
 
-def data_dir(options: Namespace) -> Path | None:
-    """The folder of the datasets, if one is given."""
-    return Path(os.path.expanduser(options.data)) if options.data else None
+class Hours(click.ParamType):
+    """A number of hours, 0 or more."""
+
+    name = "hours"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            hours = float(value)
+        except ValueError:
+            hours = -1.0
+        if not 0 <= hours < 1e9:
+            self.fail(f"'{value}' is not a number of hours", param, ctx)
+        return hours
 
 
-def device_of(options: Namespace) -> Device:
-    """Where jobs run: of this machine or of the cluster's nodes."""
-    from harness import environment
+class Choice(click.Choice):
+    """One of some words; the error names the nearest."""
 
-    place = cluster_of(options)
-    return environment.device(options.device) if place is None else place.device(options.device)
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self.choices:
+            self.fail(f"invalid choice '{value}'.{nearest(value, self.choices)}", param, ctx)
+        return value
 
 
-def cluster_of(options: Namespace) -> ClusterTarget | None:
+class PathType(click.ParamType):
+    """A path, `~` expanded; whether it exists is for the command to say. `kind`: `file` or `dir`, for completion."""
+
+    name = "path"
+
+    def __init__(self, kind: str = "file") -> None:
+        self.kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return Path(value).expanduser()
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type=self.kind)]
+
+
+# -------------------------------------------------------------------------------------------------------- completion
+
+
+def _complete_from(names: Callable[[click.Context], Iterable[str]], *, files: bool = False) -> Function:
+    """A `shell_complete` that offers the names that start with what is typed; with `files`, else the shell's own files."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        try:
+            items = [CompletionItem(name) for name in names(ctx) if name.startswith(incomplete)]
+        except UserError:  # a file on the command line is wrong, which its command will say
+            items = []
+        return items or ([CompletionItem(incomplete, type="file")] if files else [])
+
+    return complete
+
+
+def _table_paths(ctx: click.Context) -> list[str]:
+    from harness.table import paths
+
+    return [f"tables/{file.name}" for file in paths.table_files()]
+
+
+def _keys(axis: str) -> Callable[[click.Context], list[str]]:
+    """The `rows` or `columns` of the tables that stand on the command line before."""
+
+    def names(ctx: click.Context) -> list[str]:
+        from harness.yamlfile import read
+
+        keys: dict[str, None] = {}
+        # while an option still lacks its value, what stands before it is not yet sorted into parameters
+        for path in ctx.params.get("tables") or ctx.args:
+            data = read(path).data
+            axis_keys = data.get(axis) if isinstance(data, dict) else None
+            keys |= dict.fromkeys(map(str, axis_keys if isinstance(axis_keys, dict) else ()))
+        return [*keys]
+
+    return names
+
+
+def _profiles(ctx: click.Context) -> list[str]:
+    from harness.table import paths
+
+    tables = ctx.params.get("tables") or ctx.args
+    return [*paths.files("profiles", Path(tables[0]).parent if tables else None)]
+
+
+def _cluster_files(ctx: click.Context) -> list[str]:
+    from harness import ROOT
+
+    return [file.relative_to(ROOT).as_posix() for file in sorted((ROOT / "slurm" / "clusters").glob("*.yaml"))]
+
+
+def _complete_cell(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+    """`TABLE/` of the checkout's tables; after that the cells of that table."""
+    from click.shell_completion import CompletionItem
+
+    from harness.table import paths
+    from harness.yamlfile import read
+
+    stem, slash, _ = incomplete.partition("/")
+    names = []
+    for file in paths.table_files():
+        if not slash:
+            names.append(f"{file.stem}/")
+        elif file.stem == stem:
+            data = read(file).data
+            names = [f"{stem}/{row}/{column}" for row in data["rows"] for column in data["columns"]]
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def _datasets(ctx: click.Context) -> Iterable[str]:
+    from harness.cli.list import names
+
+    return names("datasets")
+
+
+# ----------------------------------------------------------------------------------------------- arguments and options
+
+_tables = click.argument(
+    "tables", metavar="TABLE...", nargs=-1, required=True, shell_complete=_complete_from(_table_paths, files=True)
+)
+optional_tables = click.argument(
+    "tables", metavar="[TABLE...]", nargs=-1, shell_complete=_complete_from(_table_paths, files=True)
+)
+_rows = click.option(
+    "--rows",
+    multiple=True,
+    metavar="GLOB",
+    help="only these rows; repeats",
+    shell_complete=_complete_from(_keys("rows")),
+)
+_columns = click.option(
+    "--columns",
+    multiple=True,
+    metavar="GLOB",
+    help="only these columns; repeats",
+    shell_complete=_complete_from(_keys("columns")),
+)
+_profile = click.option(
+    "--profile",
+    default="paper",
+    metavar="NAME",
+    help="paper (default), short or smoke",
+    shell_complete=_complete_from(_profiles),
+)
+_repetitions = click.option(
+    "--repetitions",
+    "--seeds",
+    "repetitions",
+    type=PositiveInt(),
+    default=1,
+    metavar="N",
+    help="repetitions of each training, each with a seed of its own (1)",
+)
+_data = click.option(
+    "--data",
+    type=PathType("dir"),
+    envvar="HARNESS_DATA",
+    metavar="DIR",
+    help="one folder per dataset (or HARNESS_DATA)",
+)
+results = click.option(
+    "--results",
+    type=PathType("dir"),
+    envvar="HARNESS_RESULTS",
+    default="results",
+    metavar="DIR",
+    help="all state (results, or HARNESS_RESULTS)",
+)
+_device = click.option("--device", type=Choice(("auto", "cpu", "cuda")), default="auto", help="where jobs run (auto)")
+cluster = click.option(
+    "--on",
+    "cluster",
+    metavar="CLUSTER",
+    help="a Slurm cluster: its file, e.g. slurm/clusters/local.yaml",
+    shell_complete=_complete_from(_cluster_files, files=True),
+)
+no_figures = click.option("--no-figures", is_flag=True, help="write without figures")
+dataset = click.argument("name", metavar="DATASET", shell_complete=_complete_from(_datasets))
+cell = click.argument("cell", metavar="TABLE/ROW/COLUMN", shell_complete=_complete_cell)
+
+
+def _stack(*decorators: Callable[[Function], Function]) -> Callable[[Function], Function]:
+    """Several decorators as one; the first becomes the outermost."""
+
+    def decorate(function: Function) -> Function:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+profile_and_repetitions = _stack(_profile, _repetitions)
+folders_and_device = _stack(_data, results, _device)
+
+
+def plan_request(function: Function) -> Function:
+    """Decorator: adds what selects a plan (tables, rows, columns, profile, repetitions, folders, device; the cluster where
+    the command has `cluster`), and calls the command with these as one `request`."""
+
+    @_stack(_tables, _rows, _columns, profile_and_repetitions, folders_and_device)
+    @functools.wraps(function)
+    def call(
+        tables: tuple[str, ...],
+        rows: tuple[str, ...],
+        columns: tuple[str, ...],
+        profile: str,
+        repetitions: int,
+        data: Path | None,
+        results: Path,
+        device: str,
+        cluster: str | None = None,
+        **others: Any,
+    ) -> Any:
+        from harness.plan.request import PlanRequest
+
+        target = cluster_target(cluster)
+        request = PlanRequest(tables, rows, columns, profile, repetitions, data, results, device, target)
+        return function(request, **others)
+
+    return call
+
+
+# ------------------------------------------------------------------------------------------------------------- values
+
+
+def cluster_target(path: str | None) -> ClusterTarget | None:
     """The cluster of --on; None: this machine."""
-    if getattr(options, "on", None) is None:
-        if getattr(options, "detach", False):
-            raise UserError("--detach leaves jobs with Slurm: say which cluster with --on")
+    if path is None:
         return None
     from harness.scheduler.slurm.remote import ClusterTarget
 
-    if not isinstance(options.on, ClusterTarget):
-        options.on = ClusterTarget.of(options.on)
-    return options.on
+    return ClusterTarget.of(path)
 
 
 def cell_of(name: str) -> tuple[Path, str, str]:
-    """The table file, row and column of `TABLE/ROW/COLUMN`."""
+    """The table file, row and column of `TABLE/ROW/COLUMN`; UserError where there is no such cell."""
     from harness.table import paths
     from harness.table.load import load
 
@@ -100,13 +286,15 @@ def cell_of(name: str) -> tuple[Path, str, str]:
     file = Path(stem) if stem.endswith(".yaml") else known.get(stem)
     if file is None:
         raise UserError(f"unknown table '{stem}'.{nearest(stem, known)}")
-    loaded = load(file)
-    for what, key, names in (("row", row, loaded.rows), ("column", column, loaded.columns)):
+    table = load(file)
+    for axis, key, names in (("row", row, table.rows), ("column", column, table.columns)):
         if key not in names:
-            raise UserError(f"{loaded.id} has no {what} '{key}'.{nearest(key, names, what=f'{what}s are')}")
+            raise UserError(f"{table.id} has no {axis} '{key}'.{nearest(key, names, what=f'{axis}s are')}")
     return file, row, column
 
 
-def literal(name: str) -> str:
-    """A glob that matches just this name."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+def cell_request(table: Path, row: str, column: str, **others: Any) -> PlanRequest:
+    """The request of one cell alone; `others`: further fields of PlanRequest."""
+    from harness.plan.request import PlanRequest
+
+    return PlanRequest((str(table),), (glob.escape(row),), (glob.escape(column),), **others)

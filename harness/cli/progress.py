@@ -1,4 +1,4 @@
-"""What a person sees in the terminal: the plan, live progress, and how each job ended. Plain lines when not a terminal."""
+"""Terminal output of a run: plan summary, live progress, outcome per job. Plain lines where the output is no terminal."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from harness.jobs.context import Progress
 from harness.jobs.job import Job
+from harness.jobs.kinds import KINDS
 from harness.plan.durations import Estimate
 from harness.plan.planner import Plan
 from harness.scheduler.run import Outcome, Queue
 from harness.scheduler.transport import Event
 from harness.store.store import Store
+from harness.table.metrics import METRICS
 from harness.text import duration, plural
 
 if TYPE_CHECKING:
@@ -33,23 +35,23 @@ def progress_line(p: Progress, elapsed: float) -> str:
 
 
 def names(plan: Plan) -> dict[str, str]:
-    """A short name for every job: the first cell that shows it, and what is done: `fcn / ade20k · test`."""
+    """A short name for every job, by key: the first cell that shows it, and its kind: `fcn / ade20k · test`."""
     several = len(plan.tables) > 1
-    named: dict[str, str] = {}
+    job_names: dict[str, str] = {}
     for cell in plan.cells:
         for repetition, job in zip(plan.repetitions, cell.jobs):
             for key in (job.key, *job.needs):
                 member = plan.jobs[key]
-                column = cell.column if member.kind in ("train", "evaluate") else ""
+                column = cell.column if KINDS[member.kind].trains else ""
                 where = " / ".join(w for w in (cell.table.id if several else "", cell.row, column) if w)
-                seed = f" · seed {repetition}" if len(plan.repetitions) > 1 and column else ""
-                named.setdefault(key, f"{where} · {_VERBS[member.kind]}{seed}")
-    return named
+                which = f" · repetition {repetition + 1}" if len(plan.repetitions) > 1 and column else ""
+                job_names.setdefault(key, f"{where} · {_VERBS[member.kind]}{which}")
+    return job_names
 
 
 def plan_lines(plan: Plan, todo: Queue, estimate: Estimate, slots: int) -> list[str]:
-    """The plan in a few lines: cells, jobs and how many of each kind sharing leaves (`69 of 104 trainings`), already
-    measured, and how long the rest will take."""
+    """The plan in a few lines: its cells, its distinct jobs by kind (`69 of 104 trainings`: the others are shared), how
+    many are measured, and how long the rest will take."""
     lines = []
     for table in plan.tables:
         cells = plan.of(table)
@@ -58,16 +60,18 @@ def plan_lines(plan: Plan, todo: Queue, estimate: Estimate, slots: int) -> list[
     wanted = plan.wanted()
     jobs = {j.key: j for cell in wanted for j in cell.jobs}
     jobs |= {k: plan.jobs[k] for j in list(jobs.values()) for k in j.needs}
-    shown = [plan.jobs[key] for cell in wanted for job in cell.jobs for key in (*job.needs, job.key)]
-    apart, once = (collections.Counter(job.kind for job in some) for some in (shown, jobs.values()))
+    uses = [plan.jobs[key] for cell in wanted for job in cell.jobs for key in (*job.needs, job.key)]
+    used, distinct = (collections.Counter(job.kind for job in some) for some in (uses, jobs.values()))
     kinds = [
-        plural(once[kind], noun) if once[kind] == apart[kind] else f"{once[kind]} of {plural(apart[kind], noun)}"
+        plural(distinct[kind], noun)
+        if distinct[kind] == used[kind]
+        else f"{distinct[kind]} of {plural(used[kind], noun)}"
         for kind, noun in _NOUNS.items()
-        if once[kind]
+        if distinct[kind]
     ]
     pending = {job.key for job in todo.run} | set(todo.blocked) | set(todo.failed)
     measured = len(jobs) - len(pending & set(jobs))
-    saved = f" instead of {len(shown)}" if len(shown) > len(jobs) else ""
+    saved = f" instead of {len(uses)}" if len(uses) > len(jobs) else ""
     numbers = sum(len(cell.jobs) for cell in wanted)
     lines.append(
         f"{plural(len(wanted), 'cell')}, {plural(numbers, 'number')} → {plural(len(jobs), 'distinct job')}{saved}"
@@ -102,9 +106,9 @@ def _estimate_line(estimate: Estimate, slots: int) -> str:
 
 
 class Counter:
-    """A line that counts: called with what is being done, how much is done and how much there is.
+    """A progress line: called with the name of the work, how much is done and how much there is.
 
-    On a terminal the line is rewritten; elsewhere each kind of work is said once, when it is complete.
+    On a terminal the line is rewritten; elsewhere each work is printed once, when it is complete.
     """
 
     def __init__(self) -> None:
@@ -128,16 +132,16 @@ class Counter:
 
 
 class Console:
-    """Follows a run. `plan` names jobs; results are read from `store` when a job is done."""
+    """The listener of a run on the terminal. `plan` names the jobs; `store` holds the results of those that are done."""
 
-    def __init__(self, plan: Plan, store: Store, todo: Queue, *, quiet: bool = False) -> None:
-        self._plan, self._store, self._quiet = plan, store, quiet
+    def __init__(self, plan: Plan, store: Store, todo: Queue) -> None:
+        self._plan, self._store = plan, store
         self._names = names(plan)
         self._left = len(todo.run)
         self._started: dict[str, float] = {}
-        self._said: dict[str, float] = {}
+        self._last_line: dict[str, float] = {}
         self._live: Live | None = None
-        self._terminal = sys.stdout.isatty() and not quiet
+        self._terminal = sys.stdout.isatty()
 
     def __enter__(self) -> Console:
         if self._terminal:
@@ -160,18 +164,18 @@ class Console:
         if event.state == "retried":
             assert event.failure is not None
             self._started.pop(key, None)
-            self._say(f" ↻ {name:<40} {event.failure.cause}: {event.failure.message}; it goes on")
+            self._print(f" ↻ {name:<40} {event.failure.cause}: {event.failure.message}; it goes on")
             return
         self._left -= 1
         took = duration(time.monotonic() - self._started.pop(key, time.monotonic()))
         if event.state == "done":
-            self._say(f" ✓ {name:<40} {self._summary(event.job):<44} {took}")
+            self._print(f" ✓ {name:<40} {self._summary(event.job):<44} {took}")
         elif event.state == "interrupted":
-            self._say(f" ‖ {name:<40} stopped after saving; the same command resumes it")
+            self._print(f" ‖ {name:<40} stopped after saving; the same command resumes it")
         else:
             assert event.failure is not None
             log = f" (see {event.failure.log})" if event.failure.log else ""
-            self._say(f" ✗ {name:<40} {event.failure.cause}: {event.failure.message}{log}")
+            self._print(f" ✗ {name:<40} {event.failure.cause}: {event.failure.message}{log}")
 
     def progress(self, running: Mapping[str, Progress | None]) -> None:
         if self._live is not None:
@@ -184,9 +188,9 @@ class Console:
             return
         now = time.monotonic()
         for key, p in running.items():
-            if now - self._said.setdefault(key, now) >= _PLAIN_EVERY:
-                self._said[key] = now
-                self._say(self._line(key, p))
+            if now - self._last_line.setdefault(key, now) >= _PLAIN_EVERY:
+                self._last_line[key] = now
+                self._print(self._line(key, p))
 
     def _line(self, key: str, p: Progress | None) -> str:
         name = self._names.get(key, "job")
@@ -199,25 +203,32 @@ class Console:
         result = self._store.result(job)
         if result is None:
             return ""
-        shown = {"miou": "mIoU {:.2f} %", "train_throughput": "{:.3g} images/s", "final_loss": "loss {:.3f}"}
-        shown |= {"latency": "{:.0f} ms", "peak_memory": "{:.0f} MiB"}
-        texts = [text.format(m.value) for name, text in shown.items() if (m := result.value(name)) is not None]
+        formats = _headline(job.kind) | {"train_throughput": "{:.3g} images/s", "final_loss": "loss {:.3f}"}
+        formats |= {"latency": "{:.0f} ms", "peak_memory": "{:.0f} MiB"}
+        texts = [text.format(m.value) for name, text in formats.items() if (m := result.value(name)) is not None]
         for name, unit, scale in (("parameters", "M", 1e6), ("flops", "G", 1e9)):
             if (m := result.value(name)) is not None:
                 texts.append(f"{m.value / scale:.2f} {unit} {name}")
         return " · ".join(texts)
 
-    def _say(self, line: str) -> None:
-        if self._quiet:
-            return
+    def _print(self, line: str) -> None:
         if self._live is not None:
             self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
             print(line, flush=True)
 
 
+def _headline(kind: str) -> dict[str, str]:
+    """{name: format} of the metric that stands for a result of the kind's task."""
+    task = KINDS[kind].task
+    if task is None:
+        return {}
+    metric = METRICS[task.headline]
+    return {metric.name: f"{metric.abbreviation or metric.title} {{:.{metric.decimals}f}} {metric.unit}"}
+
+
 def closing(plan: Plan, store: Store, outcome: Outcome) -> list[str]:
-    """How the run ended, in a line or two."""
+    """The outcome of the run in one or two lines."""
     wanted = plan.wanted()
     measured = sum(all(store.result(job) is not None for job in cell.jobs) for cell in wanted)
     parts = [f"{measured} of {plural(len(wanted), 'cell')} measured in {duration(outcome.seconds)}"]

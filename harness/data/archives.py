@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from harness.errors import DataError, OutputError
+from harness.errors import DataError
+from harness.files import atomic_file
 
+ADVICE = "make room or choose another data folder (--data DIR or HARNESS_DATA), then repeat the command to go on"
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 _Entry = tuple[str, int, Callable[[], IO[bytes]]]  # name, size, how to open it
 
@@ -70,16 +70,7 @@ def _unpack_all(archive: Path, entries: list[_Entry], target: Path, progress: Ca
 
 
 def write_stream(place: Path, source: IO[bytes]) -> None:
-    """Writes aside, then renames."""
-    aside = None
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".", suffix=".tmp", delete=False) as file:
-            aside = file.name
-            shutil.copyfileobj(source, file, 1 << 20)
-        os.replace(aside, place)
-    except OSError as error:
-        raise OutputError(f"cannot write {place}: {error.strerror or error}") from error
-    finally:
-        if aside is not None and os.path.exists(aside):
-            os.unlink(aside)
+    """Writes a file of a dataset; OutputError (nothing changed) where it cannot. Not synchronised with the disk, since
+    there are ten thousands: `data verify` finds what a power cut damages."""
+    with atomic_file(place, durable=False, advice=ADVICE) as file:
+        shutil.copyfileobj(source, file, 1 << 20)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.data import catalog
+from harness.data import catalogue
 from harness.data.layout import Dataset, Layout, Pair, Root
-from harness.errors import DataError, MissingError, OutputError
-from harness.jobs.kinds import Data
-from harness.recipes.profile import Synthetic
+from harness.errors import DataError, MissingError
+from harness.files import write_text
+from harness.jobs.kinds import SCENES, Data, load
 
 
 def locate(data: Data, *, data_dir: Path | None, cache: Path) -> Root:
@@ -22,25 +21,16 @@ def locate(data: Data, *, data_dir: Path | None, cache: Path) -> Root:
 
     Raises MissingError when the dataset is not there, DataError when it is half there.
     """
-    dataset = catalog.find(data.name)
-    synthetic = scenes_of(data)
+    dataset = catalogue.find(data.name)
+    synthetic = data.scenes()
     if synthetic is not None:
-        from harness.data.synthetic import write_once
-
-        return Root(dataset, dataset.layouts[0], write_once(dataset, synthetic, cache))
+        return Root(dataset, dataset.layouts[0], load(SCENES)(dataset, synthetic, cache))
     if data_dir is None:
         raise MissingError(f"dataset '{dataset.name}': no data folder is set. {_help(dataset)}")
     folder = Path(data_dir) / dataset.folder
     if not folder.is_dir():
         raise MissingError(f"dataset '{dataset.name}' is not there: looked at {folder}. {_help(dataset)}")
     return recognise(dataset, folder)
-
-
-def scenes_of(data: Data) -> Synthetic | None:
-    """The embedded scenes that `data` asks for; None where it means files under the data folder."""
-    if data.synthetic is None and data.name == "synthetic":
-        return Synthetic()
-    return data.synthetic
 
 
 def _help(dataset: Dataset) -> str:
@@ -123,10 +113,8 @@ def scan(root: Root, split: str) -> tuple[list[Pair], list[str]]:
     layout, path = root.layout, root.path
     image, label = layout.image_path(split, "{id}"), layout.label_path(split, "{id}")
     images = set(_walk(path / _base(image), _suffix(image)))
-    if root.dataset.task == "detection":
-        from harness.data.annotations import coco
-
-        return coco.scan(root, split, images)
+    if layout.one_file_per_split:
+        return layout.annotation_module().scan(root, split, images)
     labels = set(_walk(path / _base(label), _suffix(label)))
     wanted = images
     problems = []
@@ -154,8 +142,8 @@ def digest(data: Data, *, data_dir: Path | None, cache: Path) -> str:
 
     Contents are read once; later calls compare size and modification time (kept under `cache`/manifests).
     """
-    dataset = catalog.find(data.name)
-    synthetic = scenes_of(data)
+    dataset = catalogue.find(data.name)
+    synthetic = data.scenes()
     if synthetic is not None:
         facts = {
             "scenes": synthetic.model_dump(mode="json"),
@@ -204,7 +192,7 @@ def manifest(root: Root, cache: Path, progress: Callable[[int, int], None] = lam
                 progress(done, len(stale))
     made = Manifest(files)
     if stale or len(files) != len(known):
-        write_aside(kept_at, json.dumps({"root": str(root.path), "files": files}))
+        write_text(kept_at, json.dumps({"root": str(root.path), "files": files}))
     return made
 
 
@@ -240,18 +228,3 @@ def _files(root: Root) -> list[str]:
 def _sha256(path: str) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_aside(path: Path, text: str) -> None:
-    """Writes a file so that a reader sees the old one or the new one, never half of it. OutputError where it cannot."""
-    aside = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:
-            aside = file.name
-            file.write(text)
-        os.replace(aside, path)
-    except OSError as error:
-        if aside is not None and os.path.exists(aside):
-            os.unlink(aside)
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error

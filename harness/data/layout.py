@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Literal, NamedTuple
 
 from harness.errors import UserError, nearest
-
-IGNORE = 255
-"""The training id of pixels that count neither in a loss nor in a score."""
+from harness.jobs.tasks import SEGMENTATION
+from harness.spec import IGNORE as IGNORE  # label maps are read with it
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,9 @@ class Layout:
     names the text file with the ids of a split, where the folders do not say it. `top` is the folder that the
     official archive makes; it may be left out. `labels` maps every raw value that may occur to a training id or IGNORE.
     `ids` is the form of an id where scenes are written in this layout.
+    `annotations` names the module that reads and writes label files which are no pictures: `read(path)` to raw values
+    and `write(path, raw)`; or, for detection, `scan`, `check` and `write` of annotation files. It is imported only by
+    jobs whose data lie in this layout.
     """
 
     name: str
@@ -32,6 +36,16 @@ class Layout:
     listing: str = ""
     top: str = ""
     ids: str = "{split}_{number:06d}"
+    annotations: str = ""
+
+    def annotation_module(self) -> ModuleType:
+        """The module that `annotations` names; imports it."""
+        return importlib.import_module(self.annotations)
+
+    @property
+    def one_file_per_split(self) -> bool:
+        """Whether one file annotates a whole split; else every image has a label map."""
+        return "{id}" not in self.label
 
     def image_path(self, split: str, id: str) -> str:
         return self.image.format(split=self.folders.get(split, split), id=id)
@@ -90,7 +104,7 @@ class Dataset:
 
     def check_task(self) -> None:
         """Raises UserError where there are no label maps to train or test a segmentation model with."""
-        if self.task != "segmentation":
+        if self.task != SEGMENTATION.name:
             raise UserError(
                 f"dataset '{self.name}' is a {self.task} dataset: it has boxes and instances and no label maps, so no "
                 "segmentation model can be trained, tested or shown on it (data prepare, verify and synthesize take it)"

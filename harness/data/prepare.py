@@ -13,12 +13,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from harness.data import catalog
+from harness.data import catalogue
 from harness.data.annotations.label_maps import LabelReader, raw_values
-from harness.data.archives import is_archive, unpack, write_stream
-from harness.data.files import recognise, scan, write_aside
+from harness.data.archives import ADVICE, is_archive, unpack, write_stream
+from harness.data.files import recognise, scan
 from harness.data.layout import Dataset, Root
-from harness.errors import DataError, MissingError, OutputError
+from harness.errors import DataError, MissingError
+from harness.files import output_errors, write_text
 
 Report = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -38,14 +39,12 @@ def prepare(name: str, source: Path, data_dir: Path, report: Report = lambda wha
     Converts .mat label maps (COCO-Stuff 10k, PASCAL-Context) and Cityscapes polygons to PNG, in raw values. Whatever is
     there already is kept, so an interrupted run goes on where it stopped.
     """
-    dataset = catalog.find(name)
+    dataset = catalogue.find(name)
     source, target = Path(source), Path(data_dir) / dataset.folder
     if not source.exists():
         raise MissingError(f"{source} is not there; --from names the download of {dataset.source}")
-    try:
+    with output_errors(target, ADVICE):
         target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write to the data folder {data_dir}: {error.strerror or error}") from error
     archives = (
         [source] if is_archive(source) else sorted(filter(is_archive, source.iterdir())) if source.is_dir() else []
     )
@@ -101,7 +100,7 @@ def _write_lists(target: Path) -> None:
             raise DataError(f"{merged}: does not list images with 'file_name' and 'phase' ({error!r})") from error
         for phase, ids in phases.items():
             text = "".join(f"{id}\n" for id in sorted(ids))
-            write_aside(lists / f"ImageSets/SegmentationContext/{phase}.txt", text)
+            write_text(lists / f"ImageSets/SegmentationContext/{phase}.txt", text, advice=ADVICE)
 
 
 def _draw_polygons(target: Path, report: Report) -> None:

@@ -77,13 +77,8 @@ def _paint(rng: np.random.Generator, label: np.ndarray) -> np.ndarray:
 
 
 def save(path: Path, pixels: np.ndarray) -> None:
-    """Writes an image or a label map in the format of its name (.jpg, .png, .mat)."""
+    """Writes an image or a label map in the format of its name (.jpg, .png)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".mat":
-        from harness.data.annotations.matlab import write_matrix
-
-        path.write_bytes(write_matrix("S", pixels))
-        return
     quality = [cv2.IMWRITE_JPEG_QUALITY, 92] if path.suffix == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 1]
     done, data = cv2.imencode(path.suffix, pixels, quality)
     assert done

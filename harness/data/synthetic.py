@@ -3,44 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from harness.data import catalog
-from harness.data.annotations import coco
+from harness.data import catalogue
 from harness.data.annotations.label_maps import raw_values
 from harness.data.layout import Dataset, Layout
 from harness.data.scenes import save, scene
-from harness.errors import OutputError, UserError, nearest
+from harness.errors import UserError, nearest
+from harness.files import atomic_folder
 from harness.recipes.profile import Synthetic
 
 # the files whose change makes other scenes
-_WRITERS = ("synthetic.py", "scenes.py", "annotations/coco.py", "annotations/label_maps.py", "annotations/matlab.py")
+_WRITERS = ("synthetic.py", "scenes.py", "annotations/label_maps.py")
 
 
 def write_once(dataset: Dataset, scenes: Synthetic, cache: Path) -> Path:
     """Writes the scenes below `cache` unless they are there, and returns their folder. Safe in several processes."""
-    code = b"".join((Path(__file__).parent / name).read_bytes() for name in _WRITERS)
-    facts = repr((dataset.name, dataset.layouts[0], dataset.splits, scenes.model_dump(mode="json"))).encode()
+    layout = dataset.layouts[0]
+    writers = [Path(__file__).parent / name for name in _WRITERS]
+    writers += [Path(str(layout.annotation_module().__file__))] if layout.annotations else []
+    code = b"".join(file.read_bytes() for file in writers)
+    facts = repr((dataset.name, layout, dataset.splits, scenes.model_dump(mode="json"))).encode()
     name = f"{dataset.name}-{hashlib.sha256(code + facts).hexdigest()[:12]}"
     folder = Path(cache) / "synthetic" / name
-    if folder.is_dir():
-        return folder
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f"{name}.", suffix=".tmp", dir=folder.parent))
-        try:
-            write(dataset, scenes, aside, dataset.layouts[0])
-            os.rename(aside, folder)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-    except OSError as error:
-        if not folder.is_dir():  # else another process was first
-            raise OutputError(f"cannot write scenes to {folder}: {error.strerror or error}") from error
+    if not folder.is_dir():
+        with atomic_folder(folder) as aside:
+            write(dataset, scenes, aside, layout)
     return folder
 
 
@@ -49,7 +39,7 @@ def synthesize(name: str, out: Path, *, scenes: Synthetic | None = None, layout:
 
     Raises UserError when something is there already, or for an unknown layout.
     """
-    dataset = catalog.find(name)
+    dataset = catalogue.find(name)
     chosen = next((one for one in dataset.layouts if layout in (None, one.name)), None)
     if chosen is None:
         raise UserError(
@@ -58,17 +48,15 @@ def synthesize(name: str, out: Path, *, scenes: Synthetic | None = None, layout:
     folder = Path(out) / dataset.folder
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty; scenes are only written to a new folder, so that no data is lost")
-    try:
-        write(dataset, scenes or Synthetic(), folder / chosen.top, chosen)
-    except OSError as error:
-        raise OutputError(f"cannot write scenes to {folder}: {error.strerror or error}") from error
+    with atomic_folder(folder, replace=True, advice="make room or choose another folder with --out DIR") as aside:
+        write(dataset, scenes or Synthetic(), aside / chosen.top, chosen)
     return folder
 
 
 def write(dataset: Dataset, scenes: Synthetic, out: Path, layout: Layout) -> None:
     """Writes every split of `dataset` in `layout` under `out`, with the layout's raw label values."""
-    if dataset.task == "detection":
-        return coco.write(dataset, scenes, out, layout)
+    if layout.one_file_per_split:
+        return layout.annotation_module().write(dataset, scenes, out, layout)
     for number_of_split, split in enumerate(dataset.splits):
         count = scenes.train_images if split == "train" else scenes.test_images
         ids = []
@@ -87,4 +75,9 @@ def write(dataset: Dataset, scenes: Synthetic, out: Path, layout: Layout) -> Non
 def write_pair(out: Path, layout: Layout, split: str, id: str, image: np.ndarray, label: np.ndarray) -> None:
     """Writes an image [H, W, 3] (BGR) and its training ids [H, W] where `layout` has them, in its raw values."""
     save(out / layout.image_path(split, id), image)
-    save(out / layout.label_path(split, id), raw_values(layout)[label])
+    path, raw = out / layout.label_path(split, id), raw_values(layout)[label]
+    if layout.annotations:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        layout.annotation_module().write(path, raw)
+    else:
+        save(path, raw)

@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.data.annotations import coco
 from harness.data.annotations.label_maps import LabelReader, read_image
-from harness.data.files import locate, manifest, manifest_path, read_manifest, scan, write_aside
+from harness.data.files import locate, manifest, manifest_path, read_manifest, scan
 from harness.data.layout import Pair, Root
 from harness.errors import DataError
+from harness.files import write_text
 from harness.jobs.kinds import Data
 
 _SHOWN = 50
@@ -90,7 +90,7 @@ def verify(
     changed = () if accept or not last.is_file() else tuple(_differences(root, now.files, read_manifest(last).files))
     result = Verification(name, root.layout.name, root.path, now.digest, splits, changed)
     if result.ok:
-        write_aside(last, json.dumps({"files": now.files}))
+        write_text(last, json.dumps({"files": now.files}))
     return result
 
 
@@ -111,8 +111,8 @@ def check(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[str]:
     """Reads pairs; returns every problem found and enters the sound ones' signatures into `sound`."""
-    if root.dataset.task == "detection":
-        return coco.check(root.layout, pairs, progress)
+    if root.layout.one_file_per_split:
+        return root.layout.annotation_module().check(root.layout, pairs, progress)
     reader = LabelReader(root.layout)
     problems = []
     with ThreadPoolExecutor() as pool:
@@ -173,7 +173,7 @@ def ensure_sound(
     problems = missing + [problem for theirs, _ in everyones for problem in theirs]
     read = {name: signature for _, theirs in everyones for name, signature in theirs.items()}
     if read and part[0] == 0:
-        write_aside(record, json.dumps({**sound, **read}))
+        write_text(record, json.dumps({**sound, **read}))
     if problems:
         shown = "\n  ".join(problems[:_SHOWN])
         more = f"\n  … and {len(problems) - _SHOWN} more (python -m harness data verify {root.dataset.name})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -28,5 +29,6 @@ class Context:
     device: str  # "cpu" or "cuda"
     threads: int
     needs: Mapping[str, Path] = field(default_factory=dict)  # folders of the jobs this one needs, by kind
+    parts: Mapping[str, Any] = field(default_factory=dict)  # what the job's key was made of
     progress: Callable[[Progress], None] = lambda progress: None
     should_stop: Callable[[], bool] = lambda: False  # asked between steps; then save and raise Interrupted

@@ -1,40 +1,50 @@
-"""What makes two jobs the same number: configuration, the code it can reach, data, weights, and the jobs it needs.
+"""What makes two jobs the same number: configuration, the code it can reach, packages, data, weights, the jobs it needs.
 
 Code is the import closure of the modules that run the job, found in the source text; comments, white space and docstrings
-do not count. What a module prints to people (`harness.errors`) and how a job is handed over (`harness.jobs.kinds`) cannot change
-a number and stay out of the closure.
+do not count, and neither do modules that hold nothing else or that cannot move a number (`harness.jobs.silent`). A
+renamed local variable counts: telling it from a change would take more machinery than a training costs. What is found by
+name (method, backbone family, label reader) is named by `harness.plan.keys`.
+
+Packages that define what is computed (a model, an operation, a count) are in the key by version, where the code that a
+job reaches imports them. Those that carry the arithmetic (torch, numpy, OpenCV) are not: a new release of theirs would
+discard every training there is, and moves numbers by rounding at most where it is right. Every measurement records
+their versions, and the nightly run measures again and compares.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import io
 import json
-import os
 import re
 import tokenize
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness import ROOT
-from harness.errors import UserError
+from harness.errors import OutputError, UserError
+from harness.files import write_text
+from harness.jobs.silent import SILENT
+from harness.spec import flatten
 
 if TYPE_CHECKING:
     from harness.spec import Spec
 
 _ROOMS = ("harness", "methods")
 _BY_NAME = re.compile(rf"({'|'.join(_ROOMS)})(\.\w+)+(:\w+)?")
-_SILENT = {
-    "harness",
-    "harness.errors",
-    "harness.jobs",
-    "harness.jobs.kinds",
-    "harness.jobs.context",
-    "harness.jobs.job",
-    "methods",
+_DISTRIBUTIONS = {  # {import name: who may provide it}
+    "timm": ("timm",),
+    "torchvision": ("torchvision",),
+    "fvcore": ("fvcore",),
+    "mmseg": ("onedl-mmsegmentation", "mmsegmentation"),
+    "mmcv": ("onedl-mmcv", "mmcv", "mmcv-lite"),
+    "mmengine": ("onedl-mmengine", "mmengine"),
+    "transformers": ("transformers",),
 }
+_NOTHING = hashlib.sha256().hexdigest()  # the digest of a source that does nothing, as most packages' own files
 _LAYOUT = {tokenize.NL, tokenize.COMMENT, tokenize.ENCODING, tokenize.ENDMARKER}
 
 
@@ -99,6 +109,10 @@ def imported(text: str, module: str, is_package: bool) -> set[str]:
 
     A text that is a module's name, or `module:function`, counts as an import: what is imported by name is so written.
     """
+    return {name for name in _imports(text, module, is_package) if name.partition(".")[0] in _ROOMS}
+
+
+def _imports(text: str, module: str, is_package: bool) -> set[str]:
     package = module if is_package else module.rpartition(".")[0]
     names: set[str] = set()
     nodes = list(ast.walk(ast.parse(text)))
@@ -119,11 +133,33 @@ def imported(text: str, module: str, is_package: bool) -> set[str]:
             names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _named(node.value):
             names.add(node.value.partition(":")[0])
-    return {name for name in names if name.partition(".")[0] in _ROOMS}
+    return names
+
+
+def package_versions(packages: Iterable[str]) -> dict[str, str]:
+    """{package: installed version} of packages by their import names, or 'absent'; imports none of them."""
+    from importlib import metadata  # loads slowly: only where there are any
+
+    found = {}
+    for package in sorted(packages):
+        found[package] = "absent"
+        for distribution in _DISTRIBUTIONS[package]:
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                found[package] = metadata.version(distribution)
+                break
+    return found
 
 
 def _named(text: str) -> bool:
     return "." in text and len(text) < 200 and _BY_NAME.fullmatch(text) is not None
+
+
+class _Source(NamedTuple):
+    """What is read of a module: its digest, the modules of this project it imports, the packages that define numbers."""
+
+    digest: str
+    imports: list[str]
+    packages: list[str]
 
 
 class Code:
@@ -136,7 +172,7 @@ class Code:
         self._changed = False
         own = Path(__file__).stat()  # what an older version of this file found does not count
         self._by = [own.st_size, own.st_mtime_ns]
-        self._seen: dict[str, tuple[str, set[str]] | None] = {}
+        self._seen: dict[str, _Source | None] = {}
         if self._cache is not None:
             try:
                 known = json.loads(self._cache.read_text(encoding="utf-8"))
@@ -145,33 +181,37 @@ class Code:
             self._known = known if isinstance(known, dict) else {}
 
     def closure(self, modules: Iterable[str], files: Mapping[str, Path] | None = None) -> dict[str, str]:
-        """{module: digest} of everything reachable by import from `modules`; `files` places modules outside the checkout."""
+        """{module: digest} of everything reachable by import from `modules` that may move a number; `files` places modules
+        outside the checkout."""
         reached: dict[str, str] = {}
+        seen: set[str] = set()
         waiting = list(modules)
         while waiting:
             module = waiting.pop()
-            if module in reached or module in _SILENT:
+            if module in seen or module in SILENT:
                 continue
+            seen.add(module)
             found = self._module(module, (files or {}).get(module))
             if found is not None:
-                reached[module] = found[0]
-                waiting += found[1]
+                if found.digest != _NOTHING:
+                    reached[module] = found.digest
+                waiting += found.imports
                 waiting.append(module.rpartition(".")[0]) if "." in module else None
         return dict(sorted(reached.items()))
+
+    def packages(self, modules: Iterable[str], files: Mapping[str, Path] | None = None) -> set[str]:
+        """Import names of the packages that define a part of what these modules compute."""
+        sources = [self._module(module, (files or {}).get(module)) for module in modules]
+        return {package for source in sources if source is not None for package in source.packages}
 
     def save(self) -> None:
         """Keeps what was read for the next command."""
         if self._cache is None or not self._changed:
             return
-        try:
-            self._cache.parent.mkdir(parents=True, exist_ok=True)
-            aside = self._cache.with_suffix(f".{os.getpid()}")
-            aside.write_text(json.dumps(self._known), encoding="utf-8")
-            aside.replace(self._cache)
-        except OSError:
-            pass  # only a cache: a read-only results folder must still be able to plan
+        with contextlib.suppress(OutputError):  # only a cache: a read-only results folder must still be able to plan
+            write_text(self._cache, json.dumps(self._known), durable=False)
 
-    def _module(self, module: str, file: Path | None) -> tuple[str, set[str]] | None:
+    def _module(self, module: str, file: Path | None) -> _Source | None:
         if module in self._seen:
             return self._seen[module]
         path = self.root.joinpath(*module.split("."))
@@ -180,48 +220,51 @@ class Code:
         self._seen[module] = self._read(module, place) if place is not None else None
         return self._seen[module]
 
-    def _read(self, module: str, place: Path) -> tuple[str, set[str]]:
+    def _read(self, module: str, place: Path) -> _Source:
         stat = place.stat()
         stamp = [*self._by, stat.st_size, stat.st_mtime_ns]
         known = self._known.get(str(place))
         if known is None or known[0] != stamp:
             try:
                 text = place.read_text(encoding="utf-8")
-                imports = sorted(imported(text, module, place.name == "__init__.py"))
+                names = _imports(text, module, place.name == "__init__.py")
             except (SyntaxError, ValueError) as error:  # ValueError: not UTF-8, or a null byte
                 raise UserError(f"{place}:{getattr(error, 'lineno', None) or 1}: not Python: {error}") from None
-            known = self._known[str(place)] = [stamp, source_digest(text), imports]
+            packages = {name.partition(".")[0] for name in names}
+            imports = sorted(name for name in names if name.partition(".")[0] in _ROOMS)
+            known = self._known[str(place)] = [
+                stamp,
+                source_digest(text),
+                imports,
+                sorted(packages & {*_DISTRIBUTIONS}),
+            ]
             self._changed = True
-        return known[1], set(known[2])
+        return _Source(*known[1:])
+
+
+PARTS = ("config", "code", "packages", "data", "weights", "needs")
+"""What a key may be made of, in the order in which changes are told."""
+_TITLES = {"packages": "package"}
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What differs between the parts of two keys, a line each: `code    methods/idrnet/head.py changed`."""
     lines = []
-    for part in ("config", "code", "data", "weights", "needs"):
-        before, after = old.get(part) or {}, new.get(part) or {}
-        if before == after:
-            continue
-        names = sorted({k for k in (*_flat(before), *_flat(after)) if _flat(before).get(k) != _flat(after).get(k)})
-        for name in names:
-            was, now = _flat(before).get(name), _flat(after).get(name)
-            shown = name.replace(".", "/") + ".py" if part == "code" else name
-            if part == "config":
-                lines.append(f"{part:<8}{shown}: {was!r} → {now!r}")
+    for part in PARTS:
+        before, after = flatten(old.get(part) or {}), flatten(new.get(part) or {})
+        for name in sorted(name for name in {*before, *after} if before.get(name) != after.get(name)):
+            was, now = before.get(name), after.get(name)
+            head = f"{_TITLES.get(part, part):<8}{_title(part, name)}"
+            if part in ("config", "packages"):
+                lines.append(f"{head}: {was!r} → {now!r}")
             else:
-                lines.append(f"{part:<8}{shown} {'is new' if was is None else 'is gone' if now is None else 'changed'}")
+                lines.append(f"{head} {'is new' if was is None else 'is gone' if now is None else 'changed'}")
     return lines
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping) or (prefix and not value):
-        return {prefix: value}
-    flat: dict[str, Any] = {}
-    for key, inner in value.items():
-        # module names hold dots of their own: only nested mappings are joined
-        flat.update(
-            _flat(inner, f"{prefix}.{key}" if prefix else str(key))
-            if isinstance(inner, Mapping)
-            else {f"{prefix}.{key}" if prefix else str(key): inner}
-        )
-    return flat
+def _title(part: str, name: str) -> str:
+    """What a person calls something that a part of a key holds."""
+    if part == "code":
+        return name.replace(".", "/") + ".py"
+    dataset, _, fact = name.partition(".")
+    return f"{fact} of {dataset}" if part == "data" and fact else name

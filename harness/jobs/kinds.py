@@ -15,6 +15,7 @@ from pydantic import Field
 
 from harness.jobs.context import Context
 from harness.jobs.job import Measurement
+from harness.jobs.tasks import SEGMENTATION, Task
 from harness.recipes.common import Normalisation
 from harness.recipes.profile import Synthetic
 from harness.recipes.segmentation import Recipe, TestProtocol
@@ -38,6 +39,12 @@ class Data(Spec):
 
     name: str
     synthetic: Synthetic | None = None
+
+    def scenes(self) -> Synthetic | None:
+        """The embedded scenes that this asks for; None where it means files under the data folder."""
+        if self.synthetic is None and self.name == "synthetic":
+            return Synthetic()
+        return self.synthetic
 
 
 class TrainConfig(Spec):
@@ -82,25 +89,42 @@ class LatencyConfig(Spec):
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of job: its configuration, the function that runs it, and whether it needs the machine to itself."""
+    """One kind of job: its configuration and the function that runs it.
+
+    `task`: what it trains or tests a model for; None where it only counts or times one. `exclusive`: it needs the
+    machine to itself.
+    """
 
     name: str
     config: type[Spec]
     runner: str  # module:function, called as function(config, context) -> list[Measurement]
+    task: Task | None = None
     exclusive: bool = False
+
+    @property
+    def trains(self) -> bool:
+        """Whether it trains a model or tests a trained one: once per repetition, on as many devices as a training has."""
+        return self.task is not None
 
     def modules(self, config: Spec) -> set[str]:
         """The modules that run a job with this configuration: what its code is found from."""
         tested = isinstance(config, TrainConfig) and config.recipe.evaluate_every is not None
-        return {name.partition(":")[0] for name in (self.runner, *([SCORES] if tested else []))}
+        data = getattr(config, "data", None)
+        drawn = data is not None and data.scenes() is not None
+        names = (self.runner, *([SCORES] if tested else []), *([SCENES] if drawn else []))
+        return {name.partition(":")[0] for name in names}
 
     def run(self, config: Mapping[str, Any], context: Context) -> list[Measurement]:
         """Runs a job of this kind here and now; validates the configuration first."""
         return load(self.runner)(self.config.model_validate(config), context)
 
 
-SCORES = "harness.tasks.segmentation.evaluate:scores_of"
+SCORES = SEGMENTATION.scores
 """What a training calls that tests itself. Named here, like the runners: in the key of no training that does not."""
+
+
+SCENES = "harness.data.synthetic:write_once"
+"""What writes embedded scenes: in the key of no job on real data."""
 
 
 def load(name: str) -> Callable[..., Any]:
@@ -109,11 +133,16 @@ def load(name: str) -> Callable[..., Any]:
     return getattr(importlib.import_module(module), function)
 
 
+def kind_of(runner: str) -> str:
+    """The name of the kind of job that this function runs: `kind_of(task.train)`."""
+    return next(kind.name for kind in KINDS.values() if kind.runner == runner)
+
+
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("train", TrainConfig, "harness.tasks.segmentation.train:train"),
-        Kind("evaluate", EvaluateConfig, "harness.tasks.segmentation.evaluate:evaluate"),
+        Kind("train", TrainConfig, SEGMENTATION.train, SEGMENTATION),
+        Kind("evaluate", EvaluateConfig, SEGMENTATION.evaluate, SEGMENTATION),
         Kind("complexity", ComplexityConfig, "harness.tasks.complexity.measure:count"),
         Kind("latency", LatencyConfig, "harness.tasks.complexity.measure:time", exclusive=True),
     )

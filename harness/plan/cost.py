@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from harness.data import catalog
+from harness.data import catalogue
 from harness.errors import UserError
 from harness.jobs.job import Job
-from harness.jobs.kinds import TrainConfig
+from harness.jobs.kinds import KINDS, TrainConfig
 from harness.plan.durations import durations
 from harness.plan.planner import Plan
 from harness.store.store import Result, Store
@@ -47,7 +47,7 @@ def cost(plan: Plan, jobs: Sequence[Job], store: Store, *, device: str, each: in
     for job in jobs:
         seconds = known[job.key] if known[job.key] is not None else inferred.get(job.key)
         if seconds is not None:
-            hours[job.key] = seconds / 3600 * (each if job.kind in ("train", "evaluate") else 1)
+            hours[job.key] = seconds / 3600 * (each if KINDS[job.kind].trains else 1)
     tables = {}
     for table in plan.tables:
         own = {key for cell in plan.of(table) for job in cell.jobs for key in (job.key, *job.needs)}
@@ -93,7 +93,7 @@ def _images(config: TrainConfig) -> int | None:
     """Images of the training split, as published or as they are made."""
     if config.data.synthetic is not None:
         return config.data.synthetic.train_images
-    return catalog.find(config.data.name).splits.get(config.recipe.train_split)
+    return catalogue.find(config.data.name).splits.get(config.recipe.train_split)
 
 
 def lines(made: Cost, waits: Sequence[float] = ()) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.errors import MissingError, UserError
 from harness.jobs.job import Job
-from harness.plan.planner import Cell, Plan
+from harness.plan.planner import Plan, PlannedCell
 from harness.store.store import Store
 
 Evaluation = tuple[Job, Path | None]
@@ -20,7 +20,7 @@ def rows_tested(plan: Plan, store: Store) -> tuple[str, dict[str, list[Evaluatio
 
     UserError where there is none, or where a row has several; MissingError that names the cells that are not trained.
     """
-    cells: dict[str, Cell] = {}
+    cells: dict[str, PlannedCell] = {}
     for cell in (c for c in plan.wanted() if c.metric.kind == "evaluate"):
         other = cells.setdefault(cell.row, cell)
         if [job.key for job in other.jobs] != [job.key for job in cell.jobs]:
@@ -43,7 +43,7 @@ def first_repetitions(plan: Plan, store: Store) -> dict[str, Evaluation]:
     return {row: tests[0] for row, tests in rows_tested(plan, store)[1].items()}
 
 
-def _command(plan: Plan, cells: Sequence[Cell]) -> str:
+def _command(plan: Plan, cells: Sequence[PlannedCell]) -> str:
     """What measures these cells."""
     parts = ["python", "-m", "harness", "run", plan.tables[0].path]
     for flag, names in (("--rows", [c.row for c in cells]), ("--columns", [c.column for c in cells])):

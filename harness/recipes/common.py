@@ -22,24 +22,24 @@ class Optimizer(Spec):
     step, equal up to rounding.
     """
 
-    name: Literal["sgd", "adamw"] = "sgd"
+    name: Literal["sgd", "adamw"] = "sgd"  # which one
     lr: float = Field(0.01, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = Field(1e-8, gt=0)
-    weight_decay: float = Field(5e-4, ge=0)
-    decay_norm_and_bias: bool = True
+    momentum: float = Field(0.9, ge=0, lt=1)  # sgd
+    betas: tuple[float, float] = (0.9, 0.999)  # adamw
+    eps: float = Field(1e-8, gt=0)  # adamw
+    weight_decay: float = Field(5e-4, ge=0)  # of L2 (sgd), or decoupled (adamw)
+    decay_norm_and_bias: bool = True  # of norms, biases and position parameters too
     multipliers: dict[str, float] = {}
     layer_decay: float | None = Field(None, gt=0, le=1)
-    clip_norm: float | None = Field(None, gt=0)
+    clip_norm: float | None = Field(None, gt=0)  # largest norm of the gradient
     fused: bool = False
 
 
 class Schedule(Spec):
     """lr_t = floor·lr + (1 − floor)·lr·(1 − t/T)^power, after `warmup_iterations` of linear warm-up from `warmup_ratio`."""
 
-    name: Literal["poly"] = "poly"
-    power: float = Field(0.9, gt=0)
-    floor: Fraction = 0.0
+    name: Literal["poly"] = "poly"  # which one
+    power: float = Field(0.9, gt=0)  # of the polynomial
+    floor: Fraction = 0.0  # lowest rate, as a part of the base rate
     warmup_iterations: int = Field(0, ge=0)
     warmup_ratio: float = Field(1e-6, ge=0, le=1)

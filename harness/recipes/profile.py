@@ -12,17 +12,17 @@ from harness.spec import Positive, Size, Spec
 class Synthetic(Spec):
     """Embedded scenes that stand in for a dataset: so many images of `size` per split, with that dataset's classes."""
 
-    train_images: Positive = 8
-    test_images: Positive = 4
+    train_images: Positive = 8  # of the training split
+    test_images: Positive = 4  # of every other split
     size: Size = (64, 64)
 
 
 class ModelChanges(Spec):
     """What a row or a profile builds differently from the table's defaults and its recipe."""
 
-    backbone: str | None = None
-    output_stride: int | None = Field(None, gt=0)
-    pretrained: bool | str = False
+    backbone: str | None = None  # such as resnet50_v1c, or timm/NAME
+    output_stride: int | None = Field(None, gt=0)  # 8, 16 or 32, of a backbone that has a choice
+    pretrained: bool | str = False  # weights of the backbone: random, HARNESS_WEIGHTS or timm, or a file
 
     def explicit_fields(self) -> dict[str, Any]:
         """The fields that the file names."""
@@ -32,12 +32,12 @@ class ModelChanges(Spec):
 class Profile(Spec):
     """What a run is for. `recipe` and `model` override fields (nested mappings merge); `synthetic` replaces datasets."""
 
-    name: str
-    about: str
+    name: str  # its file's name
+    about: str  # printed when a run begins
     comparable: bool = True  # may its numbers stand beside the paper's?
-    claims_only: bool = False
+    claims_only: bool = False  # judge what the paper concludes, not its numbers
     recipe: dict[str, Any] = {}
-    model: ModelChanges = ModelChanges()
+    model: ModelChanges = ModelChanges()  # for every row
     shorten: float | None = Field(None, gt=0, le=1)  # factor on the length of the training
     synthetic: Synthetic | None = None
     features_side: Positive | None = None  # complexity of modules: spatial size of the given feature maps

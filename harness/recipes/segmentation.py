@@ -27,22 +27,22 @@ class Loss(Spec):
     cross-entropy with `region_weight`, or replace it at weight 1 with `pixel_weight` 0.
     """
 
-    name: Literal["cross_entropy", "ohem", "focal", "dice", "lovasz"] = "cross_entropy"
+    name: Literal["cross_entropy", "ohem", "focal", "dice", "lovasz"] = "cross_entropy"  # which one
     mean: Literal["valid", "all"] = "valid"
     align_corners: bool = False
     class_weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
-    threshold: Fraction = 0.7
-    keep: Fraction = 0.0625
-    alpha: Fraction = 0.25
-    gamma: float = Field(2.0, ge=0)
-    pixel_weight: float = Field(1.0, ge=0)
-    region_weight: float = Field(1.0, gt=0)
+    threshold: Fraction = 0.7  # ohem
+    keep: Fraction = 0.0625  # ohem
+    alpha: Fraction = 0.25  # focal
+    gamma: float = Field(2.0, ge=0)  # focal
+    pixel_weight: float = Field(1.0, ge=0)  # dice, lovasz
+    region_weight: float = Field(1.0, gt=0)  # dice, lovasz
 
 
 class Augmentation(Spec):
     """Training-time transforms in the order they are applied: resize, crop, flip, rotate, photometric, pad.
 
-    `resize` is the base size (long, short) for `keep_ratio`, else (height, width); None: each image's own. It is scaled
+    `resize` is the base size (long, short) for `keep_ratio`, else (height, width); null: each image's own. It is scaled
     by a factor drawn uniformly from `ratio`, or from the list `scales`. `crop` is (height, width); a crop in which one
     class holds more than `cat_max_ratio` of the valid pixels is drawn again, ten times at most. `photometric` is SSD's
     distortion of brightness, contrast, saturation and hue, or a list of distortions in the order they are applied, each
@@ -51,22 +51,22 @@ class Augmentation(Spec):
 
     resize: tuple[Positive, Positive] | None
     keep_ratio: bool = True
-    resize_backend: ResizeBackend = "opencv"
-    ratio: tuple[float, float] = (0.5, 2.0)
+    resize_backend: ResizeBackend = "opencv"  # whose bilinear resize
+    ratio: tuple[float, float] = (0.5, 2.0)  # range of the scale factor
     scales: tuple[Annotated[float, Field(gt=0)], ...] = ()
-    rotation_degrees: float = Field(0.0, ge=0, le=180)
-    rotation_probability: Fraction = 0.0
+    rotation_degrees: float = Field(0.0, ge=0, le=180)  # at most, either way
+    rotation_probability: Fraction = 0.0  # of rotating at all
     crop: Size
     cat_max_ratio: Fraction = 0.75
-    flip: Fraction = 0.5
+    flip: Fraction = 0.5  # probability of mirroring left and right
     photometric: bool | tuple[Distortion, ...] = True
-    pad: Literal["centre", "corner"] = "centre"
+    pad: Literal["centre", "corner"] = "centre"  # where the image lies in a crop that is larger
 
 
 class TestProtocol(Spec):
     """How a trained model is tested. Labels are never resized; logits go straight to the label's size, then argmax.
 
-    `resize` as in Augmentation (None: the image's own size). `slide` cuts the resized image into windows of `window`
+    `resize` as in Augmentation (null: the image's own size). `slide` cuts the resized image into windows of `window`
     (height, width), `stride` apart, and averages where they overlap: logits, or with `softmax_before_merge` the
     probabilities. Every image is seen at each of `scales` (factors on `resize`) and, with `flip`, mirrored as well;
     the views are averaged at the label's size, as logits or probabilities (`average`). `via_input` resizes logits to the
@@ -81,11 +81,11 @@ class TestProtocol(Spec):
 
     __test__ = False  # not a pytest class
 
-    split: str = "val"
-    mode: Literal["whole", "slide"] = "whole"
+    split: str = "val"  # of the dataset
+    mode: Literal["whole", "slide"] = "whole"  # the image as a whole, or in windows
     resize: tuple[Positive, Positive] | None = None
-    keep_ratio: bool = True
-    resize_backend: ResizeBackend = "opencv"
+    keep_ratio: bool = True  # resize to fit inside, rather than to exactly that size
+    resize_backend: ResizeBackend = "opencv"  # whose bilinear resize
     window: Size | None = None
     stride: Size | None = None
     softmax_before_merge: bool = False
@@ -97,7 +97,7 @@ class TestProtocol(Spec):
     frame: Size | None = None
     odd: bool = False
     align_corners: bool = False
-    max_images: Positive | None = None
+    max_images: Positive | None = None  # test only so many, for a trial
 
     @model_validator(mode="after")
     def _windows(self) -> TestProtocol:
@@ -124,30 +124,30 @@ class TestProtocol(Spec):
 class Recipe(Spec):
     """Everything between a model and its number, apart from the seed."""
 
-    dataset: str
-    train_split: str = "train"
-    batch_size: Positive = 16
-    epochs: Positive | None = None
-    iterations: Positive | None = None
+    dataset: str  # as `python -m harness list datasets` prints it
+    train_split: str = "train"  # of the dataset
+    batch_size: Positive = 16  # images per step, over all processes
+    epochs: Positive | None = None  # length of the training; or:
+    iterations: Positive | None = None  # length of the training; exactly one of the two
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     augmentation: Augmentation
-    normalisation: Normalisation = "imagenet"
+    normalisation: Normalisation = "imagenet"  # what the network is given: of ImageNet per channel, or 2x/255 - 1
     test: TestProtocol = TestProtocol()
     pretrained: bool | str = False  # random weights; true: of HARNESS_WEIGHTS, else timm's; a path: that file's
     loss: Loss = Loss()
-    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"  # of the training; fp16 scales its gradients
     # A batch passes in so many parts, each counting by its pixels: less memory, and the same gradient where the loss is a mean
     # over pixels. Batch norm, losses that rank pixels or count classes (ohem, dice, lovasz) and what a method learns beside
     # its gradients see a part at a time.
     accumulate: Positive = 1
-    batch_norm_momentum: Fraction | None = None  # weight of a batch in the running statistics; None: the model's own
+    batch_norm_momentum: Fraction | None = None  # weight of a batch in the running statistics; null: the model's own
     # statistics over the whole batch; over each process's part of it; the backbone's fixed and the heads' synchronised
     batch_norm: Literal["synchronised", "local", "frozen"] = "synchronised"
-    channels_last: bool = False
-    compile: bool = False
+    channels_last: bool = False  # memory layout NHWC
+    compile: bool = False  # with torch.compile
     deterministic: bool = False  # only algorithms that repeat bit for bit on a GPU; on a CPU they always do
-    checkpoint_every: Positive = 500
+    checkpoint_every: Positive = 500  # iterations
     # iterations between two tests of the model under `test`, for the curve: weights and losses are the same without them,
     # times and (on a CPU) peak memory are not
     evaluate_every: Positive | None = None

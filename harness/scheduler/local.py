@@ -18,7 +18,7 @@ from harness import environment
 from harness.errors import Exit
 from harness.jobs.job import Job
 from harness.jobs.kinds import KINDS
-from harness.scheduler.transport import Event
+from harness.scheduler.transport import SKIPPED, Event
 from harness.scheduler.worker import Request, describe_silent_exit, execute
 from harness.store.store import Failure, Store
 
@@ -92,7 +92,7 @@ class Local:
             if any(key in self._failed for key in job.needs):
                 self._waiting.remove(job)
                 self._failed.add(job.key)
-                self._events.append(Event(job, "skipped", Failure("skipped", "a job that it needs did not finish")))
+                self._events.append(Event(job, "skipped", SKIPPED))
         ready = [job for job in self._waiting if not self._blocked(job)]
         ready.sort(key=lambda job: KINDS[job.kind].exclusive)  # stable: plan order within each
         for job in ready:

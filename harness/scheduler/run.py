@@ -12,7 +12,7 @@ from harness.files import read_json
 from harness.jobs.context import Progress
 from harness.jobs.job import Job
 from harness.plan.planner import Plan
-from harness.scheduler.transport import Event, Transport
+from harness.scheduler.transport import SKIPPED, Event, Transport
 from harness.store.store import Failure, Store
 
 
@@ -72,7 +72,7 @@ def queue(plan: Plan, store: Store, *, retry_failed: bool = False) -> Queue:
         elif failure is not None:
             failed[job.key] = failure
         elif any(key in failed for key in job.needs):
-            failed[job.key] = Failure("skipped", "a job that it needs did not finish")
+            failed[job.key] = SKIPPED
         else:
             run.append(job)
     return Queue(run, blocked, failed)

@@ -12,6 +12,10 @@ from harness.store.store import Failure
 State = Literal["started", "retried", "done", "failed", "interrupted", "skipped"]
 
 
+SKIPPED = Failure("skipped", "a job that it needs did not finish")
+"""The failure of a job that was never started."""
+
+
 @dataclass(frozen=True)
 class Event:
     """What happened to a job. `retried`: an attempt came to nothing and the job goes on; `skipped`: one that it needs failed."""

@@ -21,13 +21,14 @@ from typing import TextIO
 
 from harness import environment
 from harness.errors import Exit, Interrupted, OutputError, UserError
-from harness.files import FULL, read_json, write_json
+from harness.files import is_full_disk, read_json, write_json
 from harness.jobs.context import Context, Progress
 from harness.jobs.job import Job
 from harness.jobs.kinds import KINDS
 from harness.store.store import Failure, Store
 
-STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""Ask a job to save and stop."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Request:
             device=self.device,
             threads=self.threads,
             needs={kind: Path(path) for kind, path in self.needs.items()},
+            parts=self.job.parts,
             progress=progress,
             should_stop=lambda: bool(stopping),
         )
@@ -84,8 +86,7 @@ def execute(folder: Path, environ: Mapping[str, str] | None = None, heard: list[
     for stream in (1, 2):
         os.dup2(log, stream)
     stopping: list[int] = [] if heard is None else heard
-    for number in STOPPING:
-        signal.signal(number, lambda number, frame: stopping.append(number))
+    _collect_stop_signals(stopping)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the front end, which asks jobs to stop
     store = Store(Path(request.results))
     try:
@@ -97,15 +98,14 @@ def execute(folder: Path, environ: Mapping[str, str] | None = None, heard: list[
     except Interrupted:
         return Exit.RESUMABLE
     except BaseException as error:
-        return failed(request, folder, error)
+        return report_failure(request, folder, error)
 
 
 def run_other_rank(folder: Path) -> int:
     """A distributed job's further processes: they take part and say why they fail; the first one reports and stores."""
     request = Request.read(folder)
     store, stopping = Store(Path(request.results)), []
-    for number in STOPPING:
-        signal.signal(number, lambda number, frame: stopping.append(number))
+    _collect_stop_signals(stopping)
     if store.result(request.job) is not None:
         return Exit.OK
     try:
@@ -113,11 +113,16 @@ def run_other_rank(folder: Path) -> int:
     except Interrupted:
         return Exit.RESUMABLE
     except BaseException as error:
-        return failed(request, folder, error)
+        return report_failure(request, folder, error)
     return Exit.OK
 
 
-def failed(request: Request, folder: Path, error: BaseException) -> int:
+def _collect_stop_signals(stopping: list[int]) -> None:
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda number, frame: stopping.append(number))
+
+
+def report_failure(request: Request, folder: Path, error: BaseException) -> int:
     """Writes down why the job failed and returns its exit code.
 
     Of a distributed job's processes the first to fail says why: the others fail because it is gone.
@@ -154,18 +159,6 @@ def _acquire(lock: TextIO, stopping: list[int]) -> None:
             time.sleep(0.1)
 
 
-def busy(folder: Path) -> bool:
-    """Whether a process has the job, wherever it runs: told by its lock, which ends with it, not by anybody's clock."""
-    try:
-        with (folder / "lock").open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # no lock: it never started
-        return False
-    return False
-
-
 def _run(request: Request, folder: Path, store: Store, stopping: list[int]) -> None:
     import cv2
     import torch
@@ -178,7 +171,7 @@ def _run(request: Request, folder: Path, store: Store, stopping: list[int]) -> N
         now = time.monotonic()
         if now - last[0] >= 0.3 or step.done >= step.total:
             last[0] = now
-            write_json(folder / "progress.json", {**asdict(step), "time": time.time()})
+            write_json(folder / "progress.json", {**asdict(step), "time": time.time()}, durable=False)
 
     context = request.context(folder, stopping, progress)
     measurements = KINDS[request.job.kind].run(request.job.config, context)
@@ -192,7 +185,7 @@ def explain(error: BaseException, log: str) -> Failure:
     cause, code = "exception", int(Exit.FAILED)
     if isinstance(error, UserError):
         cause, code = error.cause, int(error.exit)
-    elif isinstance(error, OSError) and error.errno in FULL:
+    elif is_full_disk(error):
         cause, code, message = "error", int(Exit.OUTPUT), "the disk is full; make room and repeat the command"
     elif isinstance(error, MemoryError) or "out of memory" in message.lower() or "can't allocate memory" in message:
         cause = "out of memory"

@@ -82,10 +82,13 @@ def rejected(p_values: Mapping[str, float], rate: float, of: int | None = None) 
 
     `of`: how many cells were tested in all, where only the smallest p-values are given.
     """
-    ordered = sorted(p_values, key=lambda cell: p_values[cell])
-    count = of or len(ordered)
-    last = max((i for i, cell in enumerate(ordered, start=1) if p_values[cell] <= rate * i / count), default=0)
-    return set(ordered[:last])
+    if not p_values:
+        return set()
+    from scipy.stats import false_discovery_control  # loads slowly: only where a cell is suspected
+
+    others = [1.0] * ((of or len(p_values)) - len(p_values))
+    adjusted = false_discovery_control([*p_values.values(), *others])
+    return {cell for cell, p in zip(p_values, adjusted) if p <= rate}
 
 
 def suspects(charts: Mapping[str, Chart], tonight: Mapping[str, float], limits: Limits) -> set[str]:

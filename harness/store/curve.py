@@ -4,15 +4,14 @@ never a half line after a resume."""
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.files import output_errors
+from harness.files import output_errors, write_text
 
 FILE = "curve.jsonl"
-_THEN = "The training can be resumed: make room, then run the same command again."
+_ADVICE = "the training can be resumed: make room, then run the same command again"
 
 
 def losses(folder: Path) -> list[dict[str, Any]]:
@@ -21,12 +20,21 @@ def losses(folder: Path) -> list[dict[str, Any]]:
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """The lines of the curve in `folder`, oldest first; a last line that was cut short is left out."""
-    path = Path(folder) / FILE
-    if not path.exists():
+    """The lines of the curve in `folder`, oldest first; none where there is no curve. What is no line of a curve is left
+    out: a last one that was cut short, or one damaged by the disk."""
+    try:
+        lines = (Path(folder) / FILE).read_bytes().split(b"\n")
+    except OSError:
         return []
-    lines = path.read_bytes().split(b"\n")
-    return [json.loads(line) for line in lines[:-1]]
+    records = []
+    for line in lines[:-1]:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and isinstance(record.get("iteration"), int):
+            records.append(record)
+    return records
 
 
 class Curve:
@@ -35,16 +43,13 @@ class Curve:
 
     def __init__(self, folder: Path, iteration: int) -> None:
         self.path = Path(folder) / FILE
-        with output_errors(folder, _THEN):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            kept = [r for r in read(folder) if r["iteration"] < iteration + ("loss" in r)]
-            aside = self.path.with_suffix(".aside")
-            aside.write_text("".join(map(_line, kept)), encoding="utf-8")
-            os.replace(aside, self.path)
+        kept = [r for r in read(folder) if r["iteration"] < iteration + ("loss" in r)]
+        write_text(self.path, "".join(map(_line, kept)), advice=_ADVICE)
+        with output_errors(self.path, _ADVICE):
             self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 -- closed by close()
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
-        with output_errors(self.path.parent, _THEN):
+        with output_errors(self.path, _ADVICE):
             self._file.write("".join(map(_line, records)))
             self._file.flush()
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.files import output_error
+from harness.files import atomic_file
 
 FILE = "features.npz"
 _ARRAYS = ("classes", "images", "tokens", "features", "labels", "places", "counts", "embedding")
@@ -46,20 +44,12 @@ class Features:
 
 
 def write(features: Features, folder: Path) -> Path:
-    """Writes the arrays aside, then renames; OutputError when the folder or the disk refuses."""
+    """Writes the arrays to the job's folder; OutputError (nothing changed) when the folder or the disk refuses."""
     path = folder / FILE
-    told = json.dumps({"settings": dict(features.settings), "numbers": dict(features.numbers)})
-    buffer = io.BytesIO()
+    notes = json.dumps({"settings": dict(features.settings), "numbers": dict(features.numbers)})
     arrays = {name: getattr(features, name) for name in _ARRAYS}
-    np.savez_compressed(buffer, allow_pickle=False, told=np.array(told), **arrays)
-    aside = path.with_name(f".{FILE}.{os.getpid()}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(buffer.getvalue())
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise output_error(path, error) from error
+    with atomic_file(path) as file:
+        np.savez_compressed(file, allow_pickle=False, told=np.array(notes), **arrays)
     return path
 
 
@@ -68,8 +58,8 @@ def read(folder: Path) -> Features | None:
     try:
         with np.load(folder / FILE, allow_pickle=False) as file:
             arrays = {name: file[name] for name in _ARRAYS}
-            told = json.loads(str(file["told"]))
-        found = Features(**arrays, settings=told["settings"], numbers=told["numbers"])
+            notes = json.loads(str(file["told"]))
+        found = Features(**arrays, settings=notes["settings"], numbers=notes["numbers"])
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
     return found if _whole(found) else None

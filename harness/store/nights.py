@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.files import append_jsonl, read_json
-from harness.jobs.key import changes
 from harness.stats.control_charts import Chart, Limits, last_drop
+from harness.store.changes import chain_differences
 from harness.store.store import Result
 
 
@@ -90,8 +90,9 @@ def _differences(good: Path, bad: Path) -> list[str]:
     before, after = _chain(good), _chain(bad)
     if not before or before.keys() != after.keys():
         return ["(a result has been deleted since, so that the keys cannot be compared)"]
-    changed = (line for kind in before for line in changes(_parts(before[kind]), _parts(after[kind])))
-    lines = [line for line in dict.fromkeys(changed) if not line.startswith(("config  seed:", "needs"))]
+    found = chain_differences(*({kind: record["job"]["parts"] for kind, record in c.items()} for c in (before, after)))
+    changed = dict.fromkeys(line for _, lines in found for line in lines)
+    lines = [line for line in changed if not line.startswith("config  seed:")]
     surroundings = (line for kind in before for line in _moved(before[kind]["environment"], after[kind]["environment"]))
     return [*lines, *dict.fromkeys(surroundings)] or ["nothing that a key covers: look at the machine"]
 
@@ -120,10 +121,6 @@ def _chain(folder: Path) -> dict[str, dict[str, Any]]:
             return {}
         found[needed["job"]["kind"]] = needed
     return found
-
-
-def _parts(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    return record["job"]["parts"]
 
 
 def night(date: str, cell: str, result: Result, value: float, *, root: Path, alarm: bool) -> NightRecord:

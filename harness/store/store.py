@@ -1,7 +1,6 @@
-"""Where measurements live: one folder per job, one JSON per finished job, and a Parquet file made from them.
+"""Where measurements live: one folder per job, one JSON per finished job.
 
     results/jobs/KIND/IDENTITY/KEY/{job.json, result.json | failure.json, log.txt, progress.json, checkpoints, …}
-    results/measurements.parquet     derived from the JSON files; may be deleted at any time
 
 `IDENTITY` is the job's configuration and `KEY` adds code, data and weights, so every version of one job lies together.
 Files are written aside and renamed: a reader never sees half a result, and two runs at once never lose one.
@@ -15,13 +14,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.files import output_error, read_json, temporary_path, write_json
+from harness.files import output_errors, read_json, temporary_path, write_json
 from harness.jobs.job import Job, Measurement
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SCHEMA = 1
 
@@ -79,13 +75,14 @@ class Store:
 
     def prepare(self) -> None:
         """Makes the folder, or says that it cannot be written."""
-        try:
-            self.cache.mkdir(parents=True, exist_ok=True)
-            probe = self.root / f".probe.{os.getpid()}"
-            probe.write_text("x", encoding="utf-8")
-            probe.unlink()
-        except OSError as error:
-            raise output_error(self.root, error) from error
+        probe = temporary_path(self.root / "probe")
+        with output_errors(self.root):
+            try:
+                self.cache.mkdir(parents=True, exist_ok=True)
+                probe.write_text("x", encoding="utf-8")
+            finally:
+                with contextlib.suppress(OSError):
+                    probe.unlink(missing_ok=True)
 
     def folder(self, job: Job) -> Path:
         """The job's own folder (which need not exist)."""
@@ -93,7 +90,7 @@ class Store:
 
     def result(self, job: Job) -> Result | None:
         """The job's result, if it has finished."""
-        return self._result(self.folder(job))
+        return self.result_in(self.folder(job))
 
     def failure(self, job: Job) -> Failure | None:
         """Why the job's last attempt failed, if it did and has not finished since."""
@@ -105,12 +102,16 @@ class Store:
 
     def stale(self, job: Job) -> Result | None:
         """The newest result of the same configuration under another key: other code, data or weights."""
-        others = (self._result(f) for f in self.folder(job).parent.glob("*") if f.name != job.key[:20])
+        others = (self.result_in(f) for f in self.folder(job).parent.glob("*") if f.name != job.key[:20])
         return max((r for r in others if r is not None), key=lambda r: r.started, default=None)
+
+    def version(self, job: Job, key: str) -> Result | None:
+        """The result of the job's configuration under this key."""
+        return self.result_in(self.folder(job).parent / key[:20]) if key else None
 
     def versions(self, job: Job) -> list[Result]:
         """Every result of the job's configuration, whatever its code, data and weights; oldest first."""
-        found = (self._result(folder) for folder in self.folder(job).parent.glob("*"))
+        found = (self.result_in(folder) for folder in self.folder(job).parent.glob("*"))
         return sorted((r for r in found if r is not None), key=lambda r: r.started)
 
     def finish(
@@ -136,7 +137,7 @@ class Store:
     def results(self, kind: str = "*") -> Iterator[Result]:
         """All finished jobs of a kind, in no particular order."""
         for path in self.root.glob(f"jobs/{kind}/*/*/result.json"):
-            result = self._result(path.parent)
+            result = self.result_in(path.parent)
             if result is not None:
                 yield result
 
@@ -150,7 +151,8 @@ class Store:
                         Path(f.path) for f in _folders(identity.path) if os.path.exists(f"{f.path}/result.json")
                     )
 
-    def _result(self, folder: Path) -> Result | None:
+    def result_in(self, folder: Path) -> Result | None:
+        """The result in a job's folder; None where there is none, or none that can be read."""
         record = read_json(folder / "result.json")
         if record is None or record.get("schema") != SCHEMA:
             return None
@@ -158,67 +160,6 @@ class Store:
             return Result.from_json(record, folder)
         except (KeyError, TypeError, AttributeError):  # damaged by hand or by the disk: measured again
             return None
-
-    # ------------------------------------------------------------------------------------------ the tidy frame
-
-    def frame(self) -> pd.DataFrame:
-        """All measurements, one row each: key, identity, kind, name, value, unit, convention, method, dataset, profile,
-        seed, device, commit, started, seconds. Compacts the JSON files into `measurements.parquet` on the way."""
-        import pandas as pd
-
-        path = self.root / "measurements.parquet"
-        known = self._compacted(path)
-        have = dict(zip(known["folder"], known["written"]))
-        found = {str(p.parent.relative_to(self.root)): p for p in self.root.glob("jobs/*/*/*/result.json")}
-        changed = {name for name, path in found.items() if have.get(name) != _written(path)}
-        fresh = [r for name in changed if (r := self._result(found[name].parent)) is not None]
-        outdated = {name for name in have if name in changed or name not in found}
-        if not fresh and not outdated:
-            return known
-        rows = pd.DataFrame(list(self._rows(fresh)), columns=list(_COLUMNS)).astype(_COLUMNS)
-        frame = pd.concat([known[~known["folder"].isin(outdated)], rows], ignore_index=True)
-        aside = temporary_path(path)
-        try:
-            frame.to_parquet(aside, index=False)
-            aside.replace(path)
-        except OSError:
-            with contextlib.suppress(OSError):  # the JSON files are the truth; the frame is complete without the copy
-                aside.unlink(missing_ok=True)
-        return frame
-
-    @staticmethod
-    def _compacted(path: Path) -> pd.DataFrame:
-        """The frame as it was kept; empty where there is none or it has other columns."""
-        import pandas as pd
-
-        try:
-            known = pd.read_parquet(path)
-            if list(known.columns) == list(_COLUMNS):
-                return known
-        except (OSError, ValueError):
-            pass  # derived data: made anew from the JSON files
-        return pd.DataFrame(columns=list(_COLUMNS)).astype(_COLUMNS)
-
-    def _rows(self, results: Iterable[Result]) -> Iterator[dict[str, Any]]:
-        for result in results:
-            config = result.job.config
-            common = {
-                "folder": str(result.folder.relative_to(self.root)),
-                "written": _written(result.folder / "result.json"),
-                "key": result.job.key,
-                "identity": result.job.identity,
-                "kind": result.job.kind,
-                "method": config["model"]["name"],
-                "dataset": (config.get("data") or {}).get("name", ""),
-                "profile": config.get("profile", ""),
-                "seed": config.get("seed", -1),
-                "device": result.environment.get("device", ""),
-                "commit": result.environment.get("commit", ""),
-                "started": result.started,
-                "seconds": result.seconds,
-            }
-            for m in result.measurements:
-                yield {**common, **m._asdict()}
 
 
 def _folders(path: str | Path) -> list[os.DirEntry[str]]:
@@ -228,32 +169,3 @@ def _folders(path: str | Path) -> list[os.DirEntry[str]]:
             return sorted((e for e in entries if e.is_dir()), key=lambda e: e.name)
     except OSError:
         return []
-
-
-def _written(path: Path) -> int:
-    """When a result was written, in ns: a job that ran again has the same folder and another time."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return -1
-
-
-_COLUMNS = {
-    "folder": "str",
-    "written": "int64",
-    "key": "str",
-    "identity": "str",
-    "kind": "str",
-    "name": "str",
-    "value": "float64",
-    "unit": "str",
-    "convention": "str",
-    "method": "str",
-    "dataset": "str",
-    "profile": "str",
-    "seed": "int64",
-    "device": "str",
-    "commit": "str",
-    "started": "float64",
-    "seconds": "float64",
-}

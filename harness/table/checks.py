@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.data import catalog
+from harness.data import catalogue
 from harness.errors import Problems, UserError, nearest
 from harness.recipes.segmentation import Recipe
 from harness.table.metrics import CONVENTIONS, METRICS
@@ -60,12 +60,9 @@ def _columns(table: Table) -> Iterator[tuple[Path_, str]]:
         if column.relative_to is not None and column.relative_to not in table.rows:
             tail = nearest(column.relative_to, table.rows, what="rows are")
             yield (*path, "relative_to"), f"unknown row '{column.relative_to}'.{tail}"
-        recipe = table.recipe_of(key)
-        trains = metric is None or metric.kind in (
-            "train",
-            "evaluate",
-        )  # an unknown metric must not hide a bad recipe
-        needs_recipe = trains or table.input_of(key) is None
+        recipe = column.recipe or table.defaults.recipe
+        trains = metric is None or metric.trains  # an unknown metric must not hide a bad recipe
+        needs_recipe = trains or (column.input or table.defaults.input) is None
         if recipe is not None and needs_recipe:
             yield from _recipe_problems(table, recipe, path)
         elif metric is not None and needs_recipe and any(row.method is not None for row in table.rows.values()):
@@ -103,12 +100,12 @@ def _test_problems(table: Table, column: str, recipe: Recipe) -> Iterator[tuple[
         yield ("test",), f"does not fit the recipe's protocol: {error}"
         return
     try:
-        dataset = catalog.find(spec.tested_on or recipe.dataset)
+        dataset = catalogue.find(spec.tested_on or recipe.dataset)
         dataset.check_task()
     except UserError as error:
         yield ("tested_on",), str(error)
         return
-    trained = catalog.find(recipe.dataset)
+    trained = catalogue.find(recipe.dataset)
     if dataset.num_classes != trained.num_classes:
         message = (
             f"{dataset.name} has {dataset.num_classes} classes, but {trained.name}, trained on, {trained.num_classes}"

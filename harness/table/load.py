@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from harness.errors import Problem, Problems
+from harness.errors import Problem, Problems, UserError
 from harness.table.checks import inconsistencies
 from harness.table.schema import Table
 from harness.yamlfile import Document, location, read, validation_problems
@@ -18,6 +18,23 @@ from harness.yamlfile import Document, location, read, validation_problems
 def load(path: str | Path) -> Table:
     """Reads and checks a table file; raises Problems with everything that is wrong in it."""
     return check(read(path))
+
+
+def load_all(paths: Iterable[str | Path]) -> list[Table]:
+    """The tables in these files, each once; Problems with the errors of all of them at once."""
+    tables, problems = [], []
+    for path in dict.fromkeys(paths):
+        try:
+            tables.append(load(path))
+        except Problems as error:
+            problems += error.problems
+    if problems:
+        raise Problems(problems)
+    first: dict[str, str] = {}
+    for table in tables:
+        if first.setdefault(table.id, table.path) != table.path:
+            raise UserError(f"{first[table.id]} and {table.path} have the same name, which is what tells tables apart")
+    return tables
 
 
 def check(document: Document) -> Table:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.jobs.kinds import KINDS
+
 
 @dataclass(frozen=True)
 class Metric:
-    """`scale` turns a stored value into the printed unit by division; `better` is `higher` or `lower`."""
+    """`scale` turns a stored value into the printed unit by division; `better` is `higher` or `lower`.
+
+    `abbreviation` is what the field writes where `title` is too long.
+    """
 
     name: str
     title: str
@@ -16,11 +21,17 @@ class Metric:
     better: str = "higher"
     scale: float = 1.0
     decimals: int = 2
+    abbreviation: str = ""
 
     @property
     def exact(self) -> bool:
         """Whether the number is a count, which has no noise and must agree to the printed digit."""
         return self.kind == "complexity"
+
+    @property
+    def trains(self) -> bool:
+        """Whether the number needs a trained model: a score or the training itself, not a count or a time."""
+        return KINDS[self.kind].trains
 
     @property
     def portable(self) -> bool:
@@ -31,7 +42,7 @@ class Metric:
 METRICS = {
     m.name: m
     for m in (
-        Metric("miou", "mean IoU", "evaluate", "%"),
+        Metric("miou", "mean IoU", "evaluate", "%", abbreviation="mIoU"),
         Metric("macc", "mean class accuracy", "evaluate", "%"),
         Metric("aacc", "pixel accuracy", "evaluate", "%"),
         Metric("fwiou", "frequency-weighted IoU", "evaluate", "%"),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.data import catalog
+from harness.data import catalogue
 from harness.errors import Problems, UserError, nearest
 from harness.recipes.profile import Profile
 from harness.recipes.segmentation import Recipe
@@ -47,7 +47,7 @@ def recipe(name: str, near: Path | None = None) -> Recipe:
 
 def _dataset_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
     try:
-        dataset = catalog.find(recipe.dataset)
+        dataset = catalogue.find(recipe.dataset)
         dataset.check_task()
     except UserError as error:
         yield "dataset", str(error)

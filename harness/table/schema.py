@@ -18,16 +18,15 @@ Everything that is wrong is reported at once, with its line and the nearest vali
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from harness.recipes.profile import ModelChanges
 from harness.spec import Positive, Spec
-from harness.table.metrics import METRICS, Metric
+from harness.table.cell import Cell, ResolvedColumn, ResolvedRow, resolve_cell, resolve_column, resolve_row
 from harness.yamlfile import Number
 
 Evidence = Literal["confirmed", "inferred", "fitted"]
@@ -35,11 +34,22 @@ Statistic = Literal["single", "best", "median", "mean", "unknown"]
 Rounding = Literal["round", "truncate"]
 
 
+def _method_forms(schema: dict[str, Any]) -> None:
+    """The three ways to write a method: its name; its name among its options; its name, and its options apart."""
+    apart, about = {**schema, "required": ["name", "options"]}, schema["description"]
+    among = {**schema, "additionalProperties": True, "not": {"required": ["options"]}}
+    among["properties"] = {"name": schema["properties"]["name"]}
+    schema.clear()
+    schema |= {"title": "MethodRef", "description": about, "anyOf": [{"type": "string"}, apart, among]}
+
+
 class MethodRef(Spec):
     """A method and its options: `pspnet`, or `{name: idrnet, context: none}`."""
 
-    name: str
-    options: dict[str, Any] = {}
+    model_config = ConfigDict(json_schema_extra=_method_forms)
+
+    name: str  # as `python -m harness list methods` prints it, or path/to/file.py:name
+    options: dict[str, Any] = {}  # what its function takes; also written beside the name
 
     @model_validator(mode="before")
     @classmethod
@@ -54,10 +64,10 @@ class MethodRef(Spec):
 class ModuleRef(Spec):
     """The context module whose complexity a row states, and how well it is established that the paper measured it."""
 
-    name: str
-    options: dict[str, Any] = {}
-    evidence: Evidence = "confirmed"
-    note: str = ""
+    name: str  # as `python -m harness list contexts` prints it
+    options: dict[str, Any] = {}  # what its class or function takes
+    evidence: Evidence = "confirmed"  # `fitted`: reconstructed to meet the published counts, which is then no evidence
+    note: str = ""  # why the evidence is what it is
 
 
 Shape = Annotated[tuple[Positive, ...], Field(min_length=4, max_length=4)]
@@ -71,20 +81,20 @@ class Column(Spec):
     of the recipe's test protocol differs there.
     """
 
-    label: str = ""
-    metric: str | None = None
-    recipe: str | None = None
-    input: Shapes | None = None
-    convention: str | None = None
-    relative_to: str | None = None
-    on_request: bool = False
-    train_split: str | None = None
-    split: str | None = None
-    protocol: str | None = None
-    tested_on: str | None = None
-    test: dict[str, Any] = {}
-    statistic: Statistic | None = None
-    note: str = ""
+    label: str = ""  # heading, as printed; its key where absent
+    metric: str | None = None  # as `python -m harness list metrics` prints it; else the table's
+    recipe: str | None = None  # PAPER/ENTRY
+    input: Shapes | None = None  # what is counted or timed: [batch, channels, height, width] of each input
+    convention: str | None = None  # how operations are counted: `python -m harness list conventions`
+    relative_to: str | None = None  # row whose value is 1: the column then shows ratios
+    on_request: bool = False  # run only when --columns names it
+    train_split: str | None = None  # as the paper says; must be the recipe's
+    split: str | None = None  # tested split, as the paper says; must be the recipe's
+    protocol: str | None = None  # how the paper tests, in words
+    tested_on: str | None = None  # another dataset with the same classes, on which the recipe's trainings are tested
+    test: dict[str, Any] = {}  # what of the recipe's test protocol differs
+    statistic: Statistic | None = None  # what the printed number is of several runs, if the paper says so
+    note: str = ""  # printed below the table
 
 
 class CellSpec(Spec):
@@ -93,41 +103,40 @@ class CellSpec(Spec):
     `awaits`: why there is nothing to run in this cell.
     """
 
-    options: dict[str, Any] = {}
-    recipe: str | None = None
-    checkpoint: str | None = None
-    awaits: str | None = None
+    options: dict[str, Any] = {}  # laid over the options of the row's method
+    recipe: str | None = None  # instead of the column's
+    checkpoint: str | None = None  # instead of the row's
+    awaits: str | None = None  # why nothing can be run here
 
 
 class Row(Spec):
     """One line of the table. `cited`: quoted from there, never run; `awaits`: why there is no method for it yet.
 
     `checkpoint`: file of weights (python -m harness weights import) that is tested as it is, so that nothing is trained;
-    relative to the table file, with the column's key for `{column}`. `input`, `convention`: of this row's counts, where they
-    differ from the column's. `evidence`: how well it is established that the paper counted this method as it is built here,
-    where no `module` says it.
+    relative to the table file, with the column's key for `{column}`.
     """
 
-    label: str = ""
-    group: str = ""
-    method: MethodRef | None = None
-    module: ModuleRef | None = None
-    model: ModelChanges = ModelChanges()
-    cited: str | None = None
-    awaits: str | None = None
-    checkpoint: str | None = None
-    cells: dict[str, CellSpec] = {}
-    compared_with: str | None = None
+    label: str = ""  # as printed; its key where absent
+    group: str = ""  # heading above the rows that share it
+    method: MethodRef | None = None  # what is trained and tested
+    module: ModuleRef | None = None  # what is counted and timed where a column's input is feature maps
+    model: ModelChanges = ModelChanges()  # what differs from the table's defaults
+    cited: str | None = None  # the paper that the row is quoted from; it is never run
+    awaits: str | None = None  # why there is no method for it yet
+    checkpoint: str | None = None  # file of weights that is tested as it is; `{column}` is the column's key
+    cells: dict[str, CellSpec] = {}  # {column: what differs there}
+    compared_with: str | None = None  # row whose published values this one is held against
     descriptors: dict[str, str] = {}  # what the table prints of the row besides its label and its numbers
     system: str | None = None  # one name for what several tables quote, where label and backbone do not tell
     rounding: Rounding | None = None  # of this row's counts, where it differs from the table's
-    input: Shapes | None = None
-    convention: str | None = None
+    input: Shapes | None = None  # of this row's counts, where it differs from the column's
+    convention: str | None = None  # by which this row is counted, where it differs from the column's
+    # how well it is established that the paper counted this method as it is built here, where no `module` says it
     evidence: Evidence | None = None
     extra: bool = False  # not in the paper's table; ours, printed below it
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # one text, or several; printed below the table
 
-    @field_validator("notes", mode="before")
+    @field_validator("notes", mode="before", json_schema_input_type=str | tuple[str, ...])
     @classmethod
     def _one_note(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
@@ -136,21 +145,30 @@ class Row(Spec):
 class Source(Spec):
     """Where the published values were read; `name` is what people call the paper."""
 
-    name: str | None = None
-    arxiv: str | None = None
-    doi: str | None = None
-    table: int | str | None = None
-    venue: str | None = None
+    name: str | None = None  # what people call the paper
+    arxiv: str | None = None  # its number, in quotes: "2310.10755"
+    doi: str | None = None  # where it has one
+    table: int | str | None = None  # number there
+    venue: str | None = None  # such as NeurIPS 2023
+
+
+def _value_forms(schema: dict[str, Any]) -> None:
+    """A number, or a mapping with one; the digits as text come from how it is written."""
+    about, inner = schema["description"], {**schema, "required": ["value"]}
+    schema.clear()
+    schema |= {"title": "Value", "description": about, "anyOf": [{"type": "number"}, inner]}
 
 
 class Value(Spec):
     """One published number as printed. `text` keeps its digits: 79.40 has two decimals. `bound`: printed as `>150`."""
 
-    value: float
-    text: str
-    bound: Literal["", ">", "<"] = ""
+    model_config = ConfigDict(json_schema_extra=_value_forms)
+
+    value: float  # the number itself
+    text: str  # its digits; taken from how the value is written
+    bound: Literal["", ">", "<"] = ""  # where the paper prints one
     gain: float | None = None  # the `(+x)` printed beside it
-    gain_text: str = ""
+    gain_text: str = ""  # its digits; taken from how the gain is written
 
     @model_validator(mode="before")
     @classmethod
@@ -177,21 +195,21 @@ class Published(Spec):
     """The values a paper prints, and what it says of how they came about."""
 
     source: Source = Source()
-    statistic: Statistic = "unknown"
-    rounding: Rounding = "round"
-    protocol: str | None = None
-    values: dict[str, dict[str, Value]] = {}
+    statistic: Statistic = "unknown"  # what a number is of several runs
+    rounding: Rounding = "round"  # how counts were cut to the printed decimals
+    protocol: str | None = None  # how the paper tests, in words
+    values: dict[str, dict[str, Value]] = {}  # {row: {column: number}}; left out where the paper prints none
 
 
 class Claim(Spec):
     """What the paper concludes: `better` beats `than` on these columns (by at least `by`); or, of an ablation, that each
     row of `monotone` beats the one before it."""
 
-    better: str | None = None
-    than: str | None = None
-    monotone: Annotated[tuple[str, ...], Field(min_length=3)] | None = None
-    on: Literal["all"] | tuple[str, ...] = "all"
-    by: float | None = None
+    better: str | None = None  # row
+    than: str | None = None  # row
+    monotone: Annotated[tuple[str, ...], Field(min_length=3)] | None = None  # rows, from the worst to the best
+    on: Literal["all"] | tuple[str, ...] = "all"  # columns
+    by: float | None = None  # at least so many points
 
     @model_validator(mode="after")
     def _one_kind(self) -> Claim:
@@ -217,12 +235,12 @@ class Claim(Spec):
 class Defaults(Spec):
     """What holds for every row or column that does not say otherwise."""
 
-    backbone: str | None = None
-    output_stride: int | None = Field(None, gt=0)
-    num_classes: int | None = Field(None, gt=0)
-    input: Shapes | None = None
-    recipe: str | None = None
-    metric: str | None = None
+    backbone: str | None = None  # such as resnet50_v1c, or timm/NAME
+    output_stride: int | None = Field(None, gt=0)  # 8, 16 or 32, of a backbone that has a choice
+    num_classes: int | None = Field(None, gt=0)  # where no recipe names a dataset
+    input: Shapes | None = None  # what is counted or timed: [batch, channels, height, width] of each input
+    recipe: str | None = None  # PAPER/ENTRY
+    metric: str | None = None  # as `python -m harness list metrics` prints it
 
 
 class Table(Spec):
@@ -231,20 +249,20 @@ class Table(Spec):
     `descriptors`: headings of the columns before the numbers in the paper's order, `label` being the row's label.
     """
 
-    id: str
-    path: str
-    paper: str
-    table: int | str | None = None
-    title: str
-    metric: str | None = None
-    about: str = ""
+    id: SkipJsonSchema[str]
+    path: SkipJsonSchema[str]
+    paper: str  # short name, as in tables/papers/PAPER.yaml
+    table: int | str | None = None  # its number there
+    title: str  # as printed, or shortened
+    metric: str | None = None  # of every column that names none
+    about: str = ""  # printed above the table
     defaults: Defaults = Defaults()
-    descriptors: dict[str, str] = {}
-    columns: dict[str, Column] = Field(min_length=1)
-    rows: dict[str, Row] = Field(min_length=1)
+    descriptors: dict[str, str] = {}  # {name: heading} of the columns before the numbers
+    columns: dict[str, Column] = Field(min_length=1)  # {key: column}, in the printed order
+    rows: dict[str, Row] = Field(min_length=1)  # {key: row}, in the printed order
     published: Published = Published()
-    claims: tuple[Claim, ...] = ()
-    notes: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()  # what the paper concludes
+    notes: tuple[str, ...] = ()  # printed below the table
 
     @property
     def name(self) -> str:
@@ -252,80 +270,17 @@ class Table(Spec):
         paper = self.published.source.name or self.paper
         return f"{paper}, Table {self.table}" if self.table is not None else self.id
 
-    def metric_of(self, column: str) -> Metric:
-        """What a column shows; validated on load."""
-        return METRICS[self.columns[column].metric or self.metric or self.defaults.metric or ""]
+    def row(self, key: str) -> ResolvedRow:
+        return resolve_row(self, key)
 
-    def recipe_of(self, column: str, row: str | None = None) -> str | None:
-        """The recipe of a column, or of a row's cell in it."""
-        cell = self.rows[row].cells.get(column) if row is not None else None
-        return (cell.recipe if cell is not None else None) or self.columns[column].recipe or self.defaults.recipe
+    def column(self, key: str) -> ResolvedColumn:
+        return resolve_column(self, key)
 
-    def checkpoint_of(self, row: str, column: str) -> Path | None:
-        """The file of weights that a cell tests instead of training, if it names one."""
-        spec = self.rows[row]
-        cell = spec.cells.get(column)
-        own = cell.checkpoint if cell is not None else None
-        named = own or (spec.checkpoint.replace("{column}", column) if spec.checkpoint else None)
-        return Path(os.path.abspath(Path(self.path).parent / Path(named).expanduser())) if named else None
+    def cell(self, row: str, column: str) -> Cell:
+        return resolve_cell(self, row, column)
 
-    def input_of(self, column: str, row: str | None = None) -> Shapes | None:
-        """What a column counts at, or a row's cell in it."""
-        own = self.rows[row].input if row is not None else None
-        return own or self.columns[column].input or self.defaults.input
-
-    def convention_of(self, column: str, row: str | None = None) -> str:
-        """How a column counts, or a row's cell in it."""
-        own = self.rows[row].convention if row is not None else None
-        return own or self.columns[column].convention or ""
-
-    def name_of(self, row: str) -> str:
-        """The row's label, with what else the table prints of it where another row has the same label."""
-        label = self.rows[row].label or row
-        if sum((spec.label or key) == label for key, spec in self.rows.items()) < 2:
-            return label
-        spec = self.rows[row]
-        told = [text for name in self.descriptors if (text := spec.descriptors.get(name))] or [spec.group]
-        return " · ".join(part for part in (label, *told) if part)
-
-    def rounding_of(self, row: str) -> Rounding:
-        """How the paper cuts the counts of a row to its decimals."""
-        return self.rows[row].rounding or self.published.rounding
-
-    def value_of(self, row: str, column: str) -> Value | None:
-        """The published value a cell is compared with, if the paper prints one."""
-        return self.published.values.get(self.rows[row].compared_with or row, {}).get(column)
-
-    def provenance(self, row: str, column: str) -> dict[str, Any]:
-        """Where a cell's published value comes from and how it is to be read; {} where the paper prints none."""
-        value, metric = self.value_of(row, column), self.metric_of(column)
-        if value is None:
-            return {}
-        module, spec = self.rows[row].module, self.columns[column]
-        counted = metric.kind in ("complexity", "latency")
-        evidence = module.evidence if module is not None else self.rows[row].evidence or ""
-        return {
-            "paper": self.paper,
-            **{k: v for k, v in self.published.source.model_dump().items() if v is not None},
-            "row": self.name_of(row),
-            "column": spec.label or column,
-            "printed": value.printed,
-            "decimals": value.decimals,
-            "statistic": "single" if metric.exact else spec.statistic or self.published.statistic,
-            "split": spec.split or "",
-            "protocol": spec.protocol or self.published.protocol or "",
-            "unit": metric.unit,
-            "convention": self.convention_of(column, row) if metric.kind == "complexity" else "",
-            "rounding": self.rounding_of(row) if metric.exact else "round",
-            "evidence": evidence if counted else "",
-        }
-
-    def options_of(self, row: str, column: str) -> dict[str, Any]:
-        """Options of the row's method in this cell."""
-        method, cell = self.rows[row].method, self.rows[row].cells.get(column)
-        return {**(method.options if method is not None else {}), **(cell.options if cell is not None else {})}
-
-    def cells(self) -> Iterator[tuple[str, str]]:
+    def cells(self) -> Iterator[Cell]:
+        """Every cell, row by row, with all defaults filled in."""
         for row in self.rows:
             for column in self.columns:
-                yield row, column
+                yield self.cell(row, column)

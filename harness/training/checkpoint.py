@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill at any instant: written aside, named by their own digest, then renamed.
+"""Checkpoints that survive a kill at any instant: each is named by its own digest when it is whole on the disk.
 
 A folder holds at most two of `checkpoint-ITERATION-SHA256.pt` while a training runs (the newest and the one before it), and
 one `final-ITERATION-SHA256.pt` with the weights alone once it has ended. The digest is part of the name, so the name and
@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import logging
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,13 +20,13 @@ import torch
 from torch import Tensor
 
 from harness.errors import DataError, UserError
-from harness.files import output_errors
+from harness.files import atomic_file, remove_temporary_files
+from harness.spec import flatten
 
 log = logging.getLogger("harness.training")
 
 KEPT = 2
 _NAME = re.compile(r"(checkpoint|final)-(\d{8})-([0-9a-f]{64})\.pt")
-_ASIDE = ".aside.pt"
 _CORRUPT = ".corrupt"
 
 
@@ -90,51 +88,41 @@ def save_final(folder: Path, state: Mapping[str, Any], iteration: int) -> Path:
 
 def _write(folder: Path, kind: str, state: Mapping[str, Any], iteration: int) -> Path:
     kept = [saved.iteration for saved in listing(folder)]
-    then = f"The checkpoint of iteration {max(kept)} is kept; " if kept else "There is no earlier checkpoint; "
-    then += "make room or choose another --results folder, then run the same command again to go on."
-    aside = folder / f"{kind}-{iteration:08d}{_ASIDE}"
+    advice = f"the checkpoint of iteration {max(kept)} is kept; " if kept else "there is no earlier checkpoint; "
+    advice += "make room or choose another --results folder, then run the same command again to go on"
+    stem = f"{kind}-{iteration:08d}"
+    digest = ""
+
+    def place() -> Path:
+        return folder / f"{stem}-{digest}.pt"
+
+    with atomic_file(folder / stem, name=place, advice=advice) as file:
+        digest = _serialise(state, file)
+    _drop_older(folder, place(), keep=1 if kind == "final" else KEPT)
+    return place()
+
+
+def _serialise(state: Mapping[str, Any], file: Any) -> str:
+    """Writes what torch.save makes of the state and returns its SHA-256. Raises the OSError of a failed write."""
+    writer = _HashingWriter(file)
     try:
-        with output_errors(folder, then):
-            folder.mkdir(parents=True, exist_ok=True)
-            digest = _write_aside(aside, state)
-            path = folder / f"{kind}-{iteration:08d}-{digest}.pt"
-            os.replace(aside, path)
-            _sync_folder(folder)
-    finally:
-        aside.unlink(missing_ok=True)
-    _drop_older(folder, path, keep=1 if kind == "final" else KEPT)
-    return path
-
-
-def _write_aside(aside: Path, state: Mapping[str, Any]) -> str:
-    with open(aside, "wb") as file:
-        writer = _HashingWriter(file)
-        try:
-            torch.save(dict(state), writer)
-        except RuntimeError:
-            if writer.error is None:
-                raise
-        if writer.error is not None:
-            raise writer.error
-        file.flush()
-        os.fsync(file.fileno())
+        torch.save(dict(state), writer)
+    except RuntimeError:
+        if writer.error is None:
+            raise
+    if writer.error is not None:
+        raise writer.error
     return writer.hash.hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _drop_older(folder: Path, newest: Path, keep: int) -> None:
     others = [saved for saved in listing(folder) if saved.path != newest]
     for saved in others[: len(others) - (keep - 1)]:
         saved.path.unlink(missing_ok=True)
-    for left_over in (*folder.glob(f"*{_ASIDE}"), *folder.glob(f"*{_CORRUPT}")):  # of a process killed while it wrote
-        left_over.unlink(missing_ok=True)
+    for corrupt in folder.glob(f"*{_CORRUPT}"):
+        corrupt.unlink(missing_ok=True)
+    for kind in ("checkpoint", "final"):
+        remove_temporary_files(folder, kind)  # nobody else writes here: a job is locked while it runs
 
 
 def load(folder: Path) -> dict[str, Any] | None:
@@ -176,7 +164,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 def check_identity(folder: Path, saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     """Refuses a checkpoint of another training: UserError with every field that differs, saved -> asked for."""
-    before, now = _flat(saved), _flat(current)
+    before, now = flatten(saved), flatten(current)
     differing = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     if not differing:
         return
@@ -193,13 +181,3 @@ def _difference(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) ->
         return f"{name}: {before.get(name, 'absent')} -> {now.get(name, 'absent')}"
     change = "changed" if name in before and name in now else "is gone" if name in before else "is new"
     return f"{name.removeprefix('code.').replace('.', '/')}.py {change}"
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as {"recipe.optimizer.lr": value}; sequences as lists, so that tuples and JSON lists are the same."""
-    if not isinstance(value, Mapping):
-        return {prefix: json.loads(json.dumps(value))}
-    flat: dict[str, Any] = {}
-    for name, inner in value.items():
-        flat |= _flat(inner, f"{prefix}.{name}" if prefix else str(name))
-    return flat

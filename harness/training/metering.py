@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from harness.errors import Exit, UserError
-from harness.files import output_errors
+from harness.files import write_json
 from harness.jobs.context import Progress
 from harness.store.curve import Curve
 from harness.training.distributed import gather_texts
@@ -156,8 +156,7 @@ class Meter:
         file = self.folder / "nonfinite.json"
         ids = [id for part in gather_texts(json.dumps(list(batch.ids))) for id in json.loads(part)]
         report = {"iteration": iteration, "losses": {k: str(v) for k, v in losses.items()}, "images": ids}
-        with output_errors(self.folder, "It could not be noted which batch gave a non-finite loss."):
-            file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_json(file, report)
         terms = ", ".join(f"{name} {value}" for name, value in losses.items())
         raise NonFiniteLoss(
             f"the loss is not finite in iteration {iteration} ({terms}). Images of that batch: {', '.join(ids)} "

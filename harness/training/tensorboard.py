@@ -54,7 +54,8 @@ class TensorBoard:
         self._writer.close()
 
     def _errors(self) -> Any:
-        return output_errors(self._folder, f"The training can be resumed; without TensorBoard: unset {VARIABLE}.")
+        advice = f"make room, then run the same command again to go on; without TensorBoard: unset {VARIABLE}"
+        return output_errors(self._folder / FOLDER, advice)
 
 
 def scalars(record: Mapping[str, Any]) -> dict[str, float]:

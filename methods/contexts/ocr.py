@@ -101,6 +101,12 @@ def ocrnet(
     coarse_channels: int | None = None,
 ) -> Segmentor:
     """OCRNet: pixels attend to one representation per coarse class. Without dropout, as IDRNet's authors train it."""
-    sizes = {"channels": channels, "inner": inner, "coarse_channels": coarse_channels}
-    context = ObjectContext(backbone.channels, num_classes=num_classes, coarse=coarse, **sizes)
+    context = ObjectContext(
+        backbone.channels,
+        num_classes=num_classes,
+        channels=channels,
+        inner=inner,
+        coarse=coarse,
+        coarse_channels=coarse_channels,
+    )
     return OCRNet(backbone, context, num_classes, dropout=0.0, auxiliary_weight=0.0)

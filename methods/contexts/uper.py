@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from methods.layers import conv_bn_relu, resize
 from methods.registry import register, register_context
 from methods.segmentor import Backbone, EncoderDecoder, Segmentor
 
-_TOPS = {"ppm": PyramidPooling, "aspp": AtrousPyramid}
+_TOPS: dict[str, Callable[..., nn.Module]] = {"ppm": PyramidPooling, "aspp": AtrousPyramid}
 
 
 class FeaturePyramid(nn.Module):

@@ -121,15 +121,14 @@ class IDRHead(nn.Module):
 
     def _build_classifiers(self, width: int, coarse_width: int, levels: list[int]) -> None:
         o = self.options
-        settings = {"layers": o.classifier_layers, "dropout": o.dropout}
         stage1 = coarse_width if coarse_width and o.stage1_from == "coarse" else width
-        self.stage1 = Classifier([stage1], o.channels, self.num_classes, **settings)
+        self.stage1 = Classifier([stage1], o.channels, self.num_classes, layers=o.classifier_layers, dropout=o.dropout)
         # parts of stage 2's concatenation: [f, refined, finer levels, coarse context]
         whole = o.stage2_input == "concatenation"
         parts = [width if whole else 0, o.channels]
         parts += levels if self.pyramid is not None else []
         parts += [coarse_width] if coarse_width and (whole or self.pyramid is not None) else []
-        self.stage2 = Classifier(parts, o.channels, self.num_classes, **settings)
+        self.stage2 = Classifier(parts, o.channels, self.num_classes, layers=o.classifier_layers, dropout=o.dropout)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         encoded = self.encode(features)

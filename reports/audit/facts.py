@@ -37,18 +37,18 @@ CHECKLIST = (
 def facts(subject: Subject) -> Iterator[Finding]:
     """One thing stated in several ways, in one paper or in several."""
     stated: dict[tuple[str, str], list[tuple[str, str, str]]] = defaultdict(list)
-    for paper, told in subject.papers.items():
-        for fact in told.facts:
-            stated[fact.about, fact.what].append((fact.value, paper, fact.where))
+    for name, paper in subject.papers.items():
+        for fact in paper.facts:
+            stated[fact.about, fact.what].append((fact.value, name, fact.where))
     for (about, what), entries in stated.items():
         values = dict.fromkeys(value for value, _, _ in entries)
         if not _one(list(values)):
-            told = "; ".join(
+            values_said = "; ".join(
                 f"{value} ({', '.join(f'{p}, {where}' for v, p, where in entries if v == value)})" for value in values
             )
-            papers = dict.fromkeys(paper for _, paper, _ in entries)
-            tables = tuple(table.id for paper in papers for table in subject.of(paper))
-            yield Finding("fact", ", ".join(papers), f"{what} of {about}: {told}", tables)
+            papers = dict.fromkeys(name for _, name, _ in entries)
+            tables = tuple(table.id for name in papers for table in subject.of(name))
+            yield Finding("fact", ", ".join(papers), f"{what} of {about}: {values_said}", tables)
 
 
 def _one(values: Sequence[str]) -> bool:
@@ -73,7 +73,7 @@ def unlike(subject: Subject) -> Iterator[Finding]:
             for column, cell in spec.cells.items():
                 if cell.recipe is None or column not in table.published.values.get(row, {}):
                     continue
-                usual, own = (_training(table, name) for name in (table.recipe_of(column), cell.recipe))
+                usual, own = (_training(table, name) for name in (table.column(column).recipe, cell.recipe))
                 differs = [f"{k}: {own[k]} here, {usual[k]} in the column" for k in usual if own.get(k) != usual[k]]
                 if differs:
                     about = f"{table.published.values[row][column].text} is trained otherwise ({'; '.join(differs)})"

@@ -81,7 +81,7 @@ class Cells:
         if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
             return Fraction(ast.get_source_segment(text, node) or str(node.value))
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-            return -self._node(node.operand, text)
+            return -Fraction(self._node(node.operand, text))
         if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
             left, right = self._node(node.left, text), self._node(node.right, text)
             if isinstance(node.op, ast.Div) and right == 0:
@@ -120,7 +120,7 @@ class Cells:
                 found.append((Fraction(value.text), row))
         if not found:
             raise NoPrintedValue(f"{table.id}, column {column}")
-        most = (max if table.metric_of(column).better == "higher" else min)(found, key=lambda entry: entry[0])
+        most = (max if table.column(column).metric.better == "higher" else min)(found, key=lambda entry: entry[0])
         self.used.append((table, most[1], column))
         return most[0]
 

@@ -211,7 +211,7 @@ def units(subject: Subject) -> Iterator[Finding]:
         for key, column in table.columns.items():
             found = CONVENTIONS.get(column.convention or "")
             if (
-                table.metric_of(key).name == "flops"
+                table.column(key).metric.name == "flops"
                 and found is not None
                 and found.giga != GIGA
                 and printed(table, key)
@@ -221,7 +221,7 @@ def units(subject: Subject) -> Iterator[Finding]:
 
 
 def _label(table: Table, row: str) -> str:
-    return table.name_of(row)
+    return table.row(row).name
 
 
 RULES = (gains, two_values, two_datasets, conventions, rounding, units)

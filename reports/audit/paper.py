@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
@@ -21,6 +21,9 @@ from harness.yamlfile import Number, read
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 FOLDER = ROOT / "tables" / "papers"
+_Digits = str | int | float
+"""What a file may say where digits are kept as they are printed."""
+_PrintedNumber = Annotated[str, Field(pattern=f"^{_NUMBER.pattern}$")] | int | float
 
 
 def _text(value: Any) -> Any:
@@ -38,24 +41,24 @@ class Statement(Spec):
     `of_one_row`: numbers that it gives as one row's, by column; `best`: cells that it calls the state of the art.
     """
 
-    says: str
-    where: str
-    number: str | None = None
-    is_: tuple[str, ...] = Field((), alias="is")
-    holds: tuple[str, ...] = ()
-    significant: tuple[str, ...] = ()
-    only_on: dict[str, str] = {}
-    of_one_row: dict[str, str] = {}
-    best: tuple[str, ...] = ()
+    says: str  # the sentence
+    where: str  # section or caption
+    number: str | None = None  # as printed
+    is_: tuple[str, ...] = Field((), alias="is")  # formulas over cells that the number should equal
+    holds: tuple[str, ...] = ()  # comparisons that should be true
+    significant: tuple[str, ...] = ()  # differences that should exceed what seeds explain
+    only_on: dict[str, str] = {}  # {rows (a glob): the one dataset that they exist on}
+    of_one_row: dict[str, str] = {}  # {column: number as printed}, all of which one row should have
+    best: tuple[str, ...] = ()  # cells that nothing should surpass
 
-    _digits = field_validator("number", mode="before")(_text)
+    _digits = field_validator("number", mode="before", json_schema_input_type=_PrintedNumber | None)(_text)
 
-    @field_validator("is_", "holds", "significant", "best", mode="before")
+    @field_validator("is_", "holds", "significant", "best", mode="before", json_schema_input_type=str | tuple[str, ...])
     @classmethod
     def _one(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
-    @field_validator("of_one_row", mode="before")
+    @field_validator("of_one_row", mode="before", json_schema_input_type=dict[str, _Digits])
     @classmethod
     def _texts(cls, value: Any) -> Any:
         return {k: _text(v) for k, v in value.items()} if isinstance(value, Mapping) else value
@@ -74,34 +77,34 @@ class Statement(Spec):
 class Fact(Spec):
     """Something the paper (or what was released with it) states: `what` of `about` is `value`."""
 
-    about: str
-    what: str
+    about: str  # dataset, method or row
+    what: str  # quantity
     value: str
-    where: str
+    where: str  # section, table or repository
 
-    _digits = field_validator("value", mode="before")(_text)
+    _digits = field_validator("value", mode="before", json_schema_input_type=_Digits)(_text)
 
 
 class Citation(Spec):
     """A reference number beside a name, outside the labels of the tables."""
 
-    name: str
-    number: int
-    where: str
+    name: str  # method
+    number: int  # in the list of references
+    where: str  # section or table
 
 
 class ExternalValue(Spec):
     """What another source prints for a cell: `value`, on `dataset` if that is another, with `details` of the same row."""
 
-    cell: str
+    cell: str  # TABLE/ROW/COLUMN
     value: str
-    where: str
-    dataset: str | None = None
-    details: dict[str, str] = {}
+    where: str  # the other source
+    dataset: str | None = None  # if that is another than the cell's
+    details: dict[str, str] = {}  # what else the source prints of the same row
 
-    _digits = field_validator("value", mode="before")(_text)
+    _digits = field_validator("value", mode="before", json_schema_input_type=_Digits)(_text)
 
-    @field_validator("details", mode="before")
+    @field_validator("details", mode="before", json_schema_input_type=dict[str, _Digits])
     @classmethod
     def _texts(cls, value: Any) -> Any:
         return {k: _text(v) for k, v in value.items()} if isinstance(value, Mapping) else value
@@ -110,23 +113,23 @@ class ExternalValue(Spec):
 class Recount(Spec):
     """A cell counted again in the printed unit, under several readings; the first is the column's own convention."""
 
-    cell: str
-    counts: dict[str, float] = Field(min_length=1)
+    cell: str  # TABLE/ROW/COLUMN
+    counts: dict[str, float] = Field(min_length=1)  # {reading: count}
 
 
 class Paper(Spec):
     """Everything a paper file says. `settings`: what training and testing need, null where the paper does not say it."""
 
-    title: str
-    arxiv: str
-    statements: tuple[Statement, ...] = ()
-    facts: tuple[Fact, ...] = ()
-    citations: tuple[Citation, ...] = ()
-    elsewhere: tuple[ExternalValue, ...] = ()
-    recounts: tuple[Recount, ...] = ()
-    settings: dict[str, str | None] = {}
+    title: str  # of the paper
+    arxiv: str  # its number, in quotes: "2310.10755"
+    statements: tuple[Statement, ...] = ()  # sentences of its text
+    facts: tuple[Fact, ...] = ()  # what it states of datasets, methods and settings
+    citations: tuple[Citation, ...] = ()  # references beside names
+    elsewhere: tuple[ExternalValue, ...] = ()  # what other sources print for cells of this paper
+    recounts: tuple[Recount, ...] = ()  # counts under several readings
+    settings: dict[str, str | None] = {}  # {setting: value}, null where the paper does not say it
 
-    @field_validator("settings", mode="before")
+    @field_validator("settings", mode="before", json_schema_input_type=dict[str, _Digits | None])
     @classmethod
     def _texts(cls, value: Any) -> Any:
         return {k: _text(v) for k, v in value.items()} if isinstance(value, Mapping) else value
@@ -135,8 +138,8 @@ class Paper(Spec):
 class Names(Spec):
     """`{canonical: [spellings]}` of methods and of backbones."""
 
-    methods: dict[str, tuple[str, ...]] = {}
-    backbones: dict[str, tuple[str, ...]] = {}
+    methods: dict[str, tuple[str, ...]] = {}  # {canonical name: other spellings}
+    backbones: dict[str, tuple[str, ...]] = {}  # {canonical name: other spellings}
 
 
 def papers(names: set[str], folder: Path = FOLDER) -> dict[str, Paper]:

@@ -73,7 +73,7 @@ def _read(cells: Cells, formula: str) -> str:
     cells.used.clear()
     cells.value(formula)
     return "; ".join(
-        f"{table.published.values[row][column].text} {table.name_of(row)},"
+        f"{table.published.values[row][column].text} {table.row(row).name},"
         f" {table.columns[column].label or column} in Table {table.table}"
         for table, row, column in _used(cells)
     )
@@ -126,7 +126,7 @@ def _only_on(statement: Statement, cells: Cells, subject: Subject) -> Told:
                     found = quantity(table, row, column)
                     if found is not None and dataset not in (found.dataset, found.base):
                         cells.used.append((table, row, column))
-                        about = f"{table.name_of(row)} has {values[column].text} on {found.dataset}"
+                        about = f"{table.row(row).name} has {values[column].text} on {found.dataset}"
                         yield "scope", f"{about} (Table {table.table})"
 
 
@@ -150,7 +150,7 @@ def _one_row(statement: Statement, cells: Cells, subject: Subject) -> Told:
 
 
 def _label(cells: Cells, name: str, row: str) -> str:
-    return cells.tables[name.partition(".")[0]].name_of(row)
+    return cells.tables[name.partition(".")[0]].row(row).name
 
 
 def _best(statement: Statement, cells: Cells, subject: Subject) -> Told:
@@ -166,7 +166,7 @@ def _best(statement: Statement, cells: Cells, subject: Subject) -> Told:
         for score in above:
             names.setdefault((score.systems[0] if score.systems else score.place, score.value.text), score)
         if names:
-            told = "; ".join(f"{s.table.name_of(s.row)} {s.value.text} in {s.place}" for s in names.values())
+            told = "; ".join(f"{s.table.row(s.row).name} {s.value.text} in {s.place}" for s in names.values())
             yield "state of the art", f"{claimed.value.text} is not above {told}"
 
 

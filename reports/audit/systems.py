@@ -63,7 +63,7 @@ class Printed:
 def place(table: Table, row: str | None = None, column: str | None = None) -> str:
     """`hfgd, Table 5, row SFPN · Our CAE · + AA, mIoU`: where a number stands in a paper."""
     parts = [table.paper, f"Table {table.table}" if table.table is not None else table.id]
-    parts += [f"row {table.name_of(row)}"] if row is not None else []
+    parts += [f"row {table.row(row).name}"] if row is not None else []
     parts += [table.columns[column].label or column] if column is not None else []
     return ", ".join(parts)
 
@@ -79,16 +79,17 @@ def scores(table: Table, names: Names) -> Iterator[Printed]:
 
 def quantity(table: Table, row: str, column: str) -> Quantity | None:
     """What a cell states; None where it is no score or has no recipe."""
-    metric, name = table.metric_of(column), table.recipe_of(column, row)
+    cell = table.cell(row, column)
+    metric, name = cell.metric, cell.recipe
     if metric.kind != "evaluate" or name is None:
         return None
     try:
         found = recipe(name, Path(table.path).parent)
-        test = found.with_test_changes(table.columns[column].test)
+        test = found.with_test_changes(cell.test)
     except (UserError, ValueError):
         return None
     several = len(test.scales) > 1 or test.flip
-    dataset = table.columns[column].tested_on or found.dataset
+    dataset = cell.tested_on or found.dataset
     trained = f"{found.dataset} → " if dataset != found.dataset else ""
     return Quantity(metric.name, f"{trained}{dataset}", test.split, "several scales" if several else "one scale")
 
@@ -105,7 +106,7 @@ def systems(table: Table, row: str, column: str, names: Names) -> Iterator[str]:
     if backbone:
         yield f"{method}/{backbone}"
     if spec.method is not None and backbone:
-        yield f"{spec.method.name} {json.dumps(table.options_of(row, column), sort_keys=True)}/{backbone}"
+        yield f"{spec.method.name} {json.dumps(table.cell(row, column).options, sort_keys=True)}/{backbone}"
 
 
 def _known(text: str, spellings: dict[str, tuple[str, ...]]) -> str:

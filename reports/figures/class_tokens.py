@@ -83,8 +83,8 @@ def figure(rows: Mapping[str, Sequence[np.ndarray]], classes: Sequence[str], whe
 
 
 def _diagonal_summary(matrices: Sequence[np.ndarray]) -> tuple[float, float]:
-    told = [diagonal(matrix) for matrix in matrices]
-    return mean([own for own, _ in told]), mean([float(first) for _, first in told])
+    values = [diagonal(matrix) for matrix in matrices]
+    return mean([own for own, _ in values]), mean([float(first) for _, first in values])
 
 
 def _named(count: int) -> tuple[list[int], float]:

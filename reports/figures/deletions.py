@@ -95,7 +95,7 @@ def figure(report: TableReport) -> tuple[Any, str] | None:
     names = ", ".join(style.plain(report.table.columns[c].label or c) for c in columns)
     words = "; ".join(
         f"{style.plain(report.table.columns[c].label or c)}: "
-        + ", ".join(f"{style.plain(report.table.name_of(r))} {f.evenness:.3f}" for r, f in shares.items())
+        + ", ".join(f"{style.plain(report.table.row(r).name)} {f.evenness:.3f}" for r, f in shares.items())
         for c, shares in columns.items()
     )
     seeds = max(len(f.shares) for shares in columns.values() for f in shares.values())
@@ -113,7 +113,7 @@ def _panel(ax: Any, report: TableReport, column: str, shares: Mapping[str, Frequ
     places = order(shares)
     classes = next(iter(shares.values())).classes
     named = len(classes) <= NAMED
-    looks = {style.label(report.table.name_of(r)): style.COLOURS[i % len(style.COLOURS)] for i, r in enumerate(rows)}
+    looks = {style.label(report.table.row(r).name): style.COLOURS[i % len(style.COLOURS)] for i, r in enumerate(rows)}
     records = [
         {"class": style.label(classes[k], 20) if named else rank, "share": values[k], "row": _label(report, row)}
         for row, made in shares.items()
@@ -141,4 +141,4 @@ def _range(values: Any) -> tuple[float, float]:
 
 
 def _label(report: TableReport, row: str) -> str:
-    return style.label(report.table.name_of(row))
+    return style.label(report.table.row(row).name)

@@ -44,8 +44,8 @@ def drawn(table: Any, column: str, rows: Mapping[str, Sequence[Features]]) -> It
 
 def _title(table: Any, row: str, rows: Mapping[str, Any]) -> str:
     """The row's name, and its key where two rows would be called the same."""
-    names = [style.label(table.name_of(other), 34) for other in rows]
-    name = table.name_of(row)
+    names = [style.label(table.row(other).name, 34) for other in rows]
+    name = table.row(row).name
     return f"{name} ({row})" if names.count(style.label(name, 34)) > 1 else name
 
 

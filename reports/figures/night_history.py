@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.files import read_json
+from harness.files import read_json, write_text
 from harness.stats.control_charts import ENOUGH, UNLIKELY, Chart
 from harness.stats.small_samples import t_quantile
 from harness.store.nights import NightRecord
@@ -109,13 +109,12 @@ def tonight(
     nights: Mapping[str, Sequence[NightRecord]], date: str, folder: Path, accepted: Mapping[str, str]
 ) -> Iterator[str]:
     """Draws the history of every cell that was measured on `date` into `folder` and yields the Markdown that shows it,
-    for a page beside that folder. OSError where the folder or the disk refuses."""
+    for a page beside that folder. OutputError where the folder or the disk refuses."""
     measured = {cell: found for cell, found in nights.items() if any(night.date == date for night in found)}
     drawn = {cell: made for cell, found in measured.items() if (made := draw(cell, found, accepted.get(cell, "")))}
     if drawn:
         yield "## Histories\n"
-        folder.mkdir(parents=True, exist_ok=True)
     for i, (cell, (svg, alternative)) in enumerate(sorted(drawn.items())):
         file = folder / f"{i:03d}.svg"
-        file.write_text(svg, encoding="utf-8")
+        write_text(file, svg)
         yield f"{markdown(cell)}\n\n![{markdown(alternative)}]({folder.name}/{file.name})\n"

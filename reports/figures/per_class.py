@@ -67,11 +67,11 @@ def _claimed(report: TableReport) -> Iterator[tuple[tuple[str, str], Mapping[str
     for judgement in claims.judge_claims(report):
         for part in judgement.parts:
             judged = part.outcome not in (claims.UNMEASURED, claims.NOT_JUDGED)
-            if not judged or report.table.metric_of(part.column).name != "miou":
+            if not judged or report.table.column(part.column).metric.name != "miou":
                 continue
             found = class_differences(report.cells[part.better, part.column], report.cells[part.than, part.column])
             if found:
-                better, than = (report.table.name_of(row) for row in (part.better, part.than))
+                better, than = (report.table.row(row).name for row in (part.better, part.than))
                 column = style.plain(report.table.columns[part.column].label or part.column, 14)
                 yield (better, f"− {style.plain(than, 28 - len(column))}, {column}"), found
 
@@ -86,7 +86,7 @@ def _extremes(differences: Mapping[str, float]) -> dict[str, float]:
 def cost(report: TableReport) -> tuple[Any, str] | None:
     """(figure, text alternative): mIoU against FLOPs, a point per row; None below three rows with both."""
     column = {
-        name: next((c for c in report.columns if report.table.metric_of(c).name == name), None)
+        name: next((c for c in report.columns if report.table.column(c).metric.name == name), None)
         for name in ("miou", "flops")
     }
     if None in column.values() or not report.comparable:
@@ -106,9 +106,9 @@ def cost(report: TableReport) -> tuple[Any, str] | None:
     for i, (row, x, y, spread) in enumerate(points):
         look = {"color": style.COLOURS[i % len(style.COLOURS)], "marker": "osD^vP"[i // len(style.COLOURS) % 6]}
         error = spread if math.isfinite(spread) else None
-        label = style.label(report.table.name_of(row), 26)
+        label = style.label(report.table.row(row).name, 26)
         ax.errorbar(x, y, yerr=error, linestyle="", markersize=7, capsize=2, label=label, zorder=3, **look)
-    ax.set_xlabel(f"FLOPs (G, {style.label(report.table.convention_of(str(column['flops'])))})")
+    ax.set_xlabel(f"FLOPs (G, {style.label(report.table.column(str(column['flops'])).convention)})")
     ax.set_ylabel("mIoU (%)")
     ax.margins(0.12)
     figure.legend(loc="outside right upper")

@@ -1,20 +1,24 @@
-"""Images beside their truth and what several rows of a table predict, with the pixels in which rows differ marked."""
+"""Images beside their truth and what rows of a table predict, with the pixels in which rows differ marked; contact sheets."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from harness.files import atomic_file
+from harness.spec import IGNORE
 from reports.figures import style
 
-IGNORE = 255
 MENDED, SPOILT, WRONG = style.COLOURS[0], style.COLOURS[3], "#7A7A7A"
 """Right where the first row is wrong; wrong where it is right; wrong in both (in the first row: wrong)."""
 
 _MOST = 640  # pixels of the longer side of one picture; larger ones are thinned
+_SIDE, _OPACITY = 3.0, 0.6  # of a contact sheet: inches of a picture's width, weight of its labels
+_ACROSS = 9  # classes in a line of the legend
 _TITLE, _LETTER = 0.2, 0.062  # inches: the height of a picture's title, the width of a letter in it
 
 
@@ -84,7 +88,26 @@ def draw(scenes: Sequence[Scene], labels: Mapping[str, str], classes: Sequence[s
             marks = differences(prediction, scene.predictions[rows[0]], scene.truth)
             against = "where it is wrong" if row == rows[0] else f"against {labels[rows[0]]}"
             _picture(mark, marked(scene.image, marks), style.label(against, room))
-    _legend(figure, scenes, classes, palette, labels[rows[0]], several=len(rows) > 1)
+    _name_classes(figure, [m for scene in scenes for m in (scene.truth, *scene.predictions.values())], classes, palette)
+    _name_marks(figure, labels[rows[0]], several=len(rows) > 1)
+    return figure
+
+
+def contact_sheet(scenes: Sequence[Scene], classes: Sequence[str], palette: Any) -> Any:
+    """A figure of images, two to a line, each beside itself with its labels laid over it: do both belong together?"""
+    lines = [scenes[i : i + 2] for i in range(0, len(scenes), 2)]
+    heights = [_SIDE * max(s.truth.shape[0] / s.truth.shape[1] for s in line) + _TITLE for line in lines]
+    present = len(set().union(*(np.unique(scene.truth).tolist() for scene in scenes)))
+    figure = style.canvas(4 * _SIDE, sum(heights) + 0.25 + 0.15 * math.ceil(present / _ACROSS))
+    figure.get_layout_engine().set(h_pad=0.01, w_pad=0.03, hspace=0.0, wspace=0.0)
+    grid = figure.subplots(len(lines), 4, squeeze=False, gridspec_kw={"height_ratios": heights})
+    for ax in grid.flat:
+        ax.set_axis_off()
+    for ax, beside, scene in zip(grid[:, ::2].flat, grid[:, 1::2].flat, scenes):
+        _picture(ax, scene.image, style.label(scene.id, int(_SIDE / _LETTER)))
+        laid_over = _OPACITY * coloured(scene.truth, palette) + (1 - _OPACITY) * scene.image
+        _picture(beside, laid_over.astype(np.uint8), "labels")
+    _name_classes(figure, [scene.truth for scene in scenes], classes, palette, most=len(classes))
     return figure
 
 
@@ -94,27 +117,37 @@ def _picture(ax: Any, image: np.ndarray, title: str) -> None:
     ax.set_title(title, fontsize=7.5, fontweight="normal", pad=2)
 
 
-def _legend(
-    figure: Any, scenes: Sequence[Scene], classes: Sequence[str], palette: Any, first: str, *, several: bool
+def _name_classes(
+    figure: Any, maps: Sequence[np.ndarray], classes: Sequence[str], palette: Any, *, most: int = 36
 ) -> None:
+    """A legend of the classes that occur, at most so many of them, and of ignored pixels."""
     from matplotlib.patches import Patch
 
-    maps = [m for scene in scenes for m in (scene.truth, *scene.predictions.values())]
-    present = sorted(set().union(*(np.unique(m).tolist() for m in maps)) - {IGNORE})
-    handles = [Patch(color=tuple(v / 255 for v in palette[k]), label=style.label(classes[k], 18)) for k in present[:36]]
-    handles += [Patch(color="none", label=f"and {len(present) - 36} more")] if len(present) > 36 else []
+    values = set().union(*(np.unique(m).tolist() for m in maps))
+    present, ignored = sorted(values - {IGNORE}), IGNORE in values
+    handles = [
+        Patch(color=tuple(v / 255 for v in palette[k]), label=style.label(classes[k], 18)) for k in present[:most]
+    ]
+    handles += [Patch(color="none", label=f"and {len(present) - most} more")] if len(present) > most else []
+    handles += [Patch(facecolor="white", edgecolor=style.PUBLISHED, label="ignored")] if ignored else []
+    figure.legend(
+        handles=handles, loc="outside lower left", ncols=_ACROSS, fontsize=6.5, handlelength=1, columnspacing=1
+    )
+
+
+def _name_marks(figure: Any, first: str, *, several: bool) -> None:
+    """A legend of what `differences` marks."""
+    from matplotlib.patches import Patch
+
     marks = [Patch(color=WRONG, label="wrong in both" if several else "wrong")]
     if several:
         name = style.label(first, 24)
         marks += [Patch(color=MENDED, label=f"right, {name} wrong"), Patch(color=SPOILT, label=f"wrong, {name} right")]
-    figure.legend(handles=handles, loc="outside lower left", ncols=9, fontsize=6.5, handlelength=1, columnspacing=1)
     figure.legend(handles=marks, loc="outside upper left", ncols=3, fontsize=7.5, handlelength=1)
 
 
 def write(figure: Any, path: Path) -> Path:
-    """Writes the figure as PNG aside, then renames."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}")
-    figure.savefig(aside, format="png", dpi=150, metadata={"Software": None})
-    aside.replace(path)
+    """Writes the figure as PNG; OutputError (nothing changed) when the folder or the disk refuses."""
+    with atomic_file(path, advice="make room or choose another file with --out") as file:
+        figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
     return path

@@ -16,7 +16,8 @@ class Separability(NamedTuple):
     `ratio`: mean distance between two pixels of one class, over that between two pixels of different classes; every class
     and every pair of classes counts the same, however many pixels there are. Below 1: compact against separate.
     `silhouette`: mean of (b - a) / max(a, b) over pixels, a the mean distance to the others of its class and b that to
-    the nearest other class (Rousseeuw 1987); from -1 to 1. NaN where fewer than two classes have two pixels.
+    the nearest other class (Rousseeuw 1987); from -1 to 1. NaN without scikit-learn, which the extra `umap` brings. Both
+    are NaN where fewer than two classes have two pixels.
     """
 
     ratio: float
@@ -39,7 +40,6 @@ def separability(features: np.ndarray, labels: np.ndarray) -> Separability:
     member[np.arange(len(place)), place] = 1
     squares = (features**2).sum(axis=1)
     between = np.zeros((len(names), len(names)))  # sums of distances of class i's pixels to class j's
-    silhouettes = []
     for start in range(0, len(place), _BLOCK):
         part = slice(start, start + _BLOCK)
         square = squares[part, None] + squares - 2 * features[part] @ features.T
@@ -48,20 +48,15 @@ def separability(features: np.ndarray, labels: np.ndarray) -> Separability:
         square[own - start, own] = 0
         sums = (np.sqrt(square) @ member).astype(np.float64)  # [block, classes]
         np.add.at(between, place[part], sums)
-        silhouettes.append(_silhouettes(sums, place[part], sizes))
     inside = np.diag(between) / (sizes * (sizes - 1))
     across = (between / np.outer(sizes, sizes))[~np.eye(len(names), dtype=bool)]
     ratio = inside.mean() / across.mean() if across.mean() > 0 else np.nan
-    return Separability(float(ratio), float(np.concatenate(silhouettes).mean()))
+    return Separability(float(ratio), _silhouette(features, place))
 
 
-def _silhouettes(sums: np.ndarray, place: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    import numpy as np
-
-    rows = np.arange(len(place))
-    within = sums[rows, place] / (sizes[place] - 1)
-    means = sums / sizes
-    means[rows, place] = np.inf
-    nearest = means.min(axis=1)
-    largest = np.maximum(within, nearest)
-    return np.divide(nearest - within, largest, out=np.zeros(len(rows)), where=largest > 0)
+def _silhouette(features: np.ndarray, classes: np.ndarray) -> float:
+    try:
+        from sklearn.metrics import silhouette_score
+    except ImportError:
+        return float("nan")
+    return float(silhouette_score(features, classes))

@@ -59,7 +59,7 @@ def _comparison(report: TableReport) -> Figure | None:
     rows = [r for r in report.rows if any(_drawn(report.cells[r, c]) for c in columns if (r, c) in report.cells)]
     across = min(len(columns), 5)
     down = math.ceil(len(columns) / across)
-    labels = [style.label(report.table.name_of(row), 36) for row in rows]
+    labels = [style.label(report.table.row(row).name, 36) for row in rows]
     width = 2.15 * across + 0.075 * max(map(len, labels))
     figure = style.canvas(max(4.5, width), (0.75 + 0.29 * len(rows)) * down + 0.25)
     drawn: set[str] = set()
@@ -106,7 +106,7 @@ def _drawn(shown: CellReport) -> bool:
 
 def _panel(ax: Any, report: TableReport, column: str, rows: Sequence[str]) -> set[str]:
     """Draws one column; returns which kinds of mark are in it."""
-    spec, metric = report.table.columns[column], report.table.metric_of(column)
+    spec, metric = report.table.columns[column], report.table.column(column).metric
     base = report.cells.get((spec.relative_to, column)) if spec.relative_to else None
     relative = base is not None and _finite(base) and base.mean > 0
     by = base.mean if relative and base is not None else 1.0
@@ -126,7 +126,7 @@ def _panel(ax: Any, report: TableReport, column: str, rows: Sequence[str]) -> se
             kinds |= {_mark(ax, y - shift, shown.mean / by, spread, kind, dot=dots), *([_SPREAD] if spread else [])}
     ax.set_ylim(len(rows) - 0.45, -0.55)
     ax.grid(visible=False, axis="y")
-    to = report.table.name_of(spec.relative_to) if relative and spec.relative_to else ""
+    to = report.table.row(spec.relative_to).name if relative and spec.relative_to else ""
     unit = f"× {style.label(to, 16)}" if to else metric.unit
     ax.set_title(style.label(spec.label or column, 24) + (f" ({unit})" if unit else ""))
     if dots:
@@ -174,7 +174,7 @@ def _curves(report: TableReport) -> Figure | None:
         _lines(figure.add_subplot(down, across, i + 1), column, bands, looks, key, last=i + across >= len(panels))
     from matplotlib.lines import Line2D
 
-    labels = [style.label(report.table.name_of(row)) for row in rows]
+    labels = [style.label(report.table.row(row).name) for row in rows]
     handles = [Line2D([], [], label=label, **looks[row]) for row, label in zip(rows, labels)]
     figure.legend(handles=handles, loc="outside lower left", ncols=max(1, min(len(handles), 2 * across)))
     seeds = max(b.seeds for _, bands, _ in panels for b in bands.values())
@@ -227,9 +227,9 @@ def _trained(report: TableReport, key: str) -> Iterator[tuple[str, dict[str, cur
 
 def _where(report: TableReport, column: str) -> str:
     """What the trainings of a column are on: the column's name, or the dataset where several columns show one training."""
-    name = report.table.recipe_of(column)
-    same = [c for c in report.columns if report.table.recipe_of(c) == name]
-    trained = [c for c in same if report.table.metric_of(c).kind in ("train", "evaluate")]
+    name = report.table.column(column).recipe
+    same = [c for c in report.columns if report.table.column(c).recipe == name]
+    trained = [c for c in same if report.table.column(c).metric.trains]
     if len(trained) > 1 and name in report.recipes:
         return report.recipes[name].dataset
     return report.table.columns[column].label or column

@@ -73,13 +73,13 @@ def figure(rows: Mapping[str, Sequence[Features]], where: str) -> tuple[Any, str
         _panel(ax, seeds[0], classes, looks)
         ax.set_title(f"{style.label(label, 36)}\n{_numbers(seeds)}", fontsize=8.5)
     _legend(made, first, classes, looks, 3 * across if across > 1 else 4)
-    told = first.settings
+    settings = first.settings
     method = (
         f"UMAP ({SETTINGS['n_neighbors']} neighbours, minimal distance {SETTINGS['min_dist']}, {SETTINGS['metric']}, seed "
         f"{SETTINGS['random_state']}) of the inputs of the final classifier at {len(first.labels)} pixels of "
-        f"{len(first.images)} images ({told.get('split', 'test')}), at most {told.get('per_class', '?')} a class"
+        f"{len(first.images)} images ({settings.get('split', 'test')}), at most {settings.get('per_class', '?')} a class"
     )
-    absent = [str(first.classes[k]) for k in told.get("asked", []) if k not in classes]
+    absent = [str(first.classes[k]) for k in settings.get("asked", []) if k not in classes]
     tail = f"; no pixel of: {', '.join(absent)}" if absent else ""
     tail += f"; not drawn, as they look at other pixels: {', '.join(others)}" if others else ""
     made.supxlabel(

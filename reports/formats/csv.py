@@ -79,14 +79,13 @@ def _origin(report: TableReport, shown: CellReport) -> tuple[str, ...]:
     commits = (f"{e.get('commit') or 'unknown'}{' with uncommitted changes' if e.get('dirty') else ''}" for e in told)
     devices = (", driver ".join(str(e[k]) for k in ("device", "driver") if e.get(k)) for e in told)
     packages = (f"{name} {version}" for e in told for name, version in (e.get("packages") or {}).items())
-    data = (f"{name} {digest}" for r in results for name, digest in (r.job.parts.get("data") or {}).items())
-    name = report.table.recipe_of(shown.column, shown.row)
-    recipe = report.recipes.get(name or "") if shown.jobs and shown.metric.kind in ("train", "evaluate") else None
+    data = (f"{name} {digest}" for r in results for name, digest in r.job.data_digests.items())
+    recipe = report.recipes.get(shown.cell.recipe or "") if shown.jobs and shown.metric.trains else None
     differs = "".join(f"; {key}: {why}" for key, why in recipe.differs.items()) if recipe is not None else ""
     return (
         *("; ".join(map(str, dict.fromkeys(values))) for values in (shown.seeds, (r.job.key for r in results))),
         *("; ".join(dict.fromkeys(values)) for values in (commits, devices, packages, data)),
-        f"{name}{differs}" if recipe is not None else "",
+        f"{shown.cell.recipe}{differs}" if recipe is not None else "",
     )
 
 

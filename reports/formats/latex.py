@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from harness.text import line, sentence, shorten
 from reports import reproduce, row_headers, verdict
+from reports.formats.templates import latex_templates
+from reports.status import CellStatus
 from reports.table_report import CellReport, TableReport
 
 LABEL = 120  # characters of a label; a longer one is cut
@@ -28,16 +30,6 @@ _MEANINGS = {
     r"\ddagger": "inconclusive",
     r"\S": "prints the published digits, but the module was inferred or fitted",
 }
-
-_PREAMBLE = r"""\documentclass{article}
-\usepackage[T1]{fontenc}
-\usepackage[utf8]{inputenc}
-\usepackage{lmodern}
-\usepackage{amssymb}
-\usepackage{booktabs}
-\usepackage{graphicx}
-\usepackage[margin=20mm]{geometry}
-"""
 
 _PLAIN = {
     "\\": r"\textbackslash{}",
@@ -92,41 +84,32 @@ _ACCENTS = {
 }  # fmt: skip
 
 
-def document(sheets: Iterable[TableReport]) -> str:
+def document(reports: Iterable[TableReport]) -> str:
     """A whole document with a table per report."""
-    body = "\n\\clearpage\n".join(render(report) for report in sheets)
-    return f"{_PREAMBLE}\\begin{{document}}\n{body}\\end{{document}}\n"
+    template = latex_templates(escape).get_template("document.tex.jinja")
+    return template.render(tables=[render(report) for report in reports])
 
 
 def render(report: TableReport) -> str:
     """One `table` environment, to be copied into a paper that loads booktabs, graphicx and amssymb."""
     heads = row_headers.heads(report.table)
-    columns = len(heads) + len(report.columns)
-    names = [escape(shorten(heading, LABEL)) for heading in heads.values()]
-    tabular = [
-        f"\\begin{{tabular}}{{{'l' * len(heads)}{'r' * len(report.columns)}}}",
-        r"\toprule",
-        " & ".join([*names, *(_heading(report, column) for column in report.columns)]) + r" \\",
-        r"\midrule",
-        *_body(report, list(heads), columns),
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-    inner = "\n".join(tabular)
-    scaled = f"\\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%\n{inner}}}"
-    parts = [
-        r"\begin{table}[tp]",
-        r"\centering",
-        f"\\caption{{{_caption(report)}}}",
-        f"\\label{{tab:{_key(report.table.id)}}}",
-        scaled,
-        *_legend(report),
-        r"\end{table}",
-    ]
-    told = reproduce.record(report)
-    about = [line(text) for text in reproduce.summary(told, report.others)]
-    comments = [f"% {text.encode('ascii', 'backslashreplace').decode()}" for text in (*about, reproduce.embed(told))]
-    return "\n".join([*comments, *parts]) + "\n"
+    headings = [shorten(heading, LABEL) for heading in heads.values()]
+    headings += [_heading(report, column) for column in report.columns]
+    record = reproduce.record(report)
+    comments = [*(line(text) for text in reproduce.summary(record, report.others)), reproduce.embed(record)]
+    return (
+        latex_templates(escape)
+        .get_template("table.tex.jinja")
+        .render(
+            comments=[text.encode("ascii", "backslashreplace").decode() for text in comments],
+            caption=_caption(report),
+            label=_key(report.table.id),
+            headings=headings,
+            row_headings=len(heads),
+            lines=list(_lines(report, list(heads))),
+            legend=_legend(report),
+        )
+    )
 
 
 def escape(text: str) -> str:
@@ -158,36 +141,28 @@ def _key(text: str) -> str:
 
 
 def _heading(report: TableReport, column: str) -> str:
-    spec, metric = report.table.columns[column], report.table.metric_of(column)
+    spec, metric = report.table.columns[column], report.table.column(column).metric
     unit = f" ({metric.unit})" if metric.unit else ""
-    return escape(shorten(spec.label or column, LABEL) + unit)
+    return shorten(spec.label or column, LABEL) + unit
 
 
-def _body(report: TableReport, heads: Sequence[str], columns: int) -> Iterator[str]:
-    group, extra = "", False
-    for key in report.rows:
-        row = report.table.rows[key]
-        if row.extra and not extra:
-            extra = True
-            yield r"\midrule"
-            yield f"\\multicolumn{{{columns}}}{{l}}{{\\textit{{Not in the paper's table, ours}}}} \\\\"
-        elif row.group and row.group != group:
-            yield r"\addlinespace"
-            yield f"\\multicolumn{{{columns}}}{{l}}{{\\textit{{{escape(shorten(row.group, LABEL))}}}}} \\\\"
-        group = row.group
-        names = [escape(shorten(name, LABEL)) for name in row_headers.names(report.table, key, heads)]
-        cells = [_cell(report.cells.get((key, column))) for column in report.columns]
-        yield " & ".join([*names, *cells]) + r" \\"
+def _lines(report: TableReport, heads: Sequence[str]) -> Iterator[dict[str, object]]:
+    """The table's rows, each with the heading above it."""
+    for entry in row_headers.lines(report.table, report.rows):
+        heading = entry.heading if entry.ours else escape(shorten(entry.heading, LABEL))
+        names = [escape(shorten(name, LABEL)) for name in row_headers.names(report.table, entry.row, heads)]
+        cells = [_cell(report.cells.get((entry.row, column))) for column in report.columns]
+        yield {"heading": heading, "ours": entry.ours, "cells": [*names, *cells]}
 
 
-def _cell(shown: CellReport | None) -> str:
-    if shown is None:
+def _cell(cell: CellReport | None) -> str:
+    if cell is None:
         return ""
-    paper = escape(shown.published.printed) if shown.published is not None else ""
-    if not shown.measured:
-        return f"\\textit{{{paper}}}" if shown.state == "cited" else f"-- ({paper})" if paper else "--"
-    mark = MARKS.get(shown.verdict.word, "")
-    value = escape(shown.text) + (f"$^{{{mark}}}$" if mark else "")
+    paper = escape(cell.published.printed) if cell.published is not None else ""
+    if not cell.measured:
+        return f"\\textit{{{paper}}}" if cell.status == CellStatus.CITED else f"-- ({paper})" if paper else "--"
+    mark = MARKS.get(cell.verdict.word, "")
+    value = escape(cell.text) + (f"$^{{{mark}}}$" if mark else "")
     return f"{value} ({paper})" if paper else value
 
 
@@ -198,12 +173,11 @@ def _caption(report: TableReport) -> str:
         "" if report.profile.name == "paper" else f" Profile {report.profile.name}: not comparable with the paper."
     )
     brackets = " Published values in brackets." if table.published.values else ""
-    return escape(f"{table.name}{where}: {sentence(shorten(table.title, 300))}{brackets}{profile}")
+    return f"{table.name}{where}: {sentence(shorten(table.title, 300))}{brackets}{profile}"
 
 
-def _legend(report: TableReport) -> Iterator[str]:
-    used = dict.fromkeys(MARKS.get(s.verdict.word, "") for s in report if s.measured)
-    told = [f"$^{{{mark}}}$ {escape(_MEANINGS[mark])}" for mark in used if mark]
-    told += [r"\textit{italic}: quoted, never run"] if any(s.state == "cited" for s in report) else []
-    if told:
-        yield r"\par\smallskip\footnotesize " + "; ".join(told) + "."
+def _legend(report: TableReport) -> list[str]:
+    marks = dict.fromkeys(MARKS.get(cell.verdict.word, "") for cell in report if cell.measured)
+    texts = [f"$^{{{mark}}}$ {escape(_MEANINGS[mark])}" for mark in marks if mark]
+    cited = any(cell.status == CellStatus.CITED for cell in report)
+    return texts + ([r"\textit{italic}: quoted, never run"] if cited else [])

@@ -1,329 +1,236 @@
-"""The report as Markdown that renders on a code host: the published table with the measured numbers in it, and their grounds."""
+"""The report as Markdown that renders on a code host: the published table with the measured numbers in it, and their grounds.
+
+The document itself is templates/report.md.jinja; here are the texts that stand in it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 from urllib.parse import quote
 
 from harness.table.schema import Table
-from harness.text import duration, markdown, number, plural, printed, sentence, shorten, signed
-from reports import advice, claims, reproduce, row_headers, verdict
+from harness.text import duration, markdown, number, plural, printed, shorten, signed
+from reports import advice, claims, commands, reproduce, row_headers, verdict
 from reports.formats import details
+from reports.formats.templates import markdown_templates
+from reports.meanings import MEANINGS
+from reports.status import CellStatus
 from reports.table_report import CellReport, TableReport
 
 LABEL = 120  # characters of a label shown in the table; the whole of it stands under "Rows"
-
-MEANINGS = {
-    verdict.REPRODUCED: "prints the published digits (counts), or its 90 % interval lies within the margin",
-    verdict.INFERRED: "prints the published digits, but part of the module is inferred and stated by no source",
-    verdict.FITTED: "prints the published digits because the module was reconstructed to do so: no evidence",
-    verdict.NOT_REPRODUCED: "other digits (counts), or its 90 % interval lies wholly outside the margin",
-    verdict.INCONCLUSIVE: "one seed, or a 90 % interval across the edge of the margin; how many more seeds would decide, if any",
-    verdict.NOT_COMPARABLE: "measured under a profile whose numbers mean something else",
-    verdict.OTHER_MACHINE: "depends on the machine: only the ratio between rows compares",
-    verdict.INVALID: "the measurement is NaN or infinite",
-    verdict.UNPUBLISHED: "measured; the paper prints no value",
-    "stale": "measured before the code, the data or the weights changed",
-    "failed": "its job ended without a result",
-    "blocked": "cannot run here: data or weights are missing",
-    "absent": "its job does not measure this here",
-    "unreadable": "a result is there that this version cannot read",
-    "not run": "not measured yet",
-    "on request": "runs only when its column is named",
-    "cited": "the paper quotes it from elsewhere; never run",
-    "awaits": "no method for this row yet",
-}
 
 
 def render(report: TableReport, *, figures: Mapping[str, str] | None = None) -> str:
     """The report. `figures` maps a text alternative to the figure's path relative to the report."""
     notes = _Footnotes()
-    table = list(_table(report, notes))
-    parts = [
-        *_head(report),
-        *table,
-        *notes.lines(),
-        *_verdicts(report),
-        *_claims(report),
-        *_decide(report),
-        *_gains(report),
-        *_rankings(report),
-        *_figures(figures or {}),
-        *_notes(report.table),
-        *details.render(report),
-        *_repeat(report),
-    ]
-    return "\n".join(parts).rstrip("\n") + "\n"
+    headings, lines = _headings(report, notes), list(_lines(report, notes))
+    environments = [result.environment for result in report.results().values()]
+    document = markdown_templates().get_template("report.md.jinja")
+    text = document.render(
+        report=report,
+        table=report.table,
+        profile=report.profile,
+        places=_places(report.table),
+        measured=sum(cell.measured for cell in report),
+        total=len(list(report)),
+        counts=report.counts(),
+        unnamed=reproduce.unnamed(report.others) if report.others else "",
+        headings=headings,
+        lines=lines,
+        footnotes=notes.texts,
+        meanings=MEANINGS,
+        medians=any(cell.quartiles is not None for cell in report),
+        claims=list(_claims(report)),
+        steps=list(_steps(report)),
+        gains=_gains(report),
+        rankings=list(_rankings(report)),
+        figures=figures or {},
+        uncommitted=any(environment.get("dirty") for environment in environments),
+        commits=list({str(environment["commit"]) for environment in environments if environment.get("commit")}),
+        command=commands.run_command(report),
+        record=reproduce.embed(reproduce.record(report)),
+        **details.sections(report),
+    )
+    return text.rstrip("\n") + "\n"
 
 
 class _Footnotes:
     """Numbers footnotes in the order in which cells first need them."""
 
     def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
+        self.texts: dict[str, int] = {}
 
     def mark(self, texts: Sequence[str]) -> str:
-        numbers = [str(self._numbers.setdefault(text, len(self._numbers) + 1)) for text in texts]
+        numbers = [str(self.texts.setdefault(text, len(self.texts) + 1)) for text in texts]
         return f"<sup>{', '.join(numbers)}</sup>" if numbers else ""
 
-    def lines(self) -> list[str]:
-        return [*(f"{i}. {markdown(sentence(text))}" for text, i in self._numbers.items()), ""] if self._numbers else []
 
-
-# ------------------------------------------------------------------------------------------------------ the head
-
-
-def _head(report: TableReport) -> Iterator[str]:
-    table, source = report.table, report.table.published.source
-    yield f"# {markdown(table.name)}: {markdown(table.title)}\n"
-    if table.published.values:
-        places = []
-        if source.arxiv:
-            places.append(f"[arXiv {markdown(source.arxiv)}](https://arxiv.org/abs/{quote(source.arxiv)})")
-        places += [f"doi {markdown(source.doi)}"] if source.doi else []
-        places += [markdown(source.venue)] if source.venue else []
-        places += [f"Table {markdown(str(source.table))}"] if source.table is not None else []
-        yield "Published: " + (" · ".join(places) or "source not stated") + "\n"
-    else:
-        yield "A table of our own: nothing is published to compare with.\n"
-    if table.about:
-        yield markdown(table.about) + "\n"
-    if report.comparable:
-        yield f"Profile **{markdown(report.profile.name)}**: {markdown(report.profile.about)}.\n"
-    else:
-        told = (
-            "Only the claims are judged"
-            if report.profile.claims_only
-            else "No number here says anything about the paper's"
-        )
-        yield (
-            f"> **Profile {markdown(report.profile.name)}, not comparable with the paper**: {markdown(report.profile.about)}. "
-            f"{told}.\n"
-        )
-    cells = list(report)
-    measured = sum(shown.measured for shown in cells)
-    counts = " · ".join(f"{count} {outcome}" for outcome, count in report.counts().items())
-    yield f"{measured} of {len(cells)} cells measured" + (f": {counts}.\n" if counts else ".\n")
-    if report.others:
-        yield f"{reproduce.unnamed(report.others)}; `python -m harness site` lists them.\n"
+def _places(table: Table) -> list[str]:
+    """Where the table is published."""
+    source = table.published.source
+    places = []
+    if source.arxiv:
+        places.append(f"[arXiv {markdown(source.arxiv)}](https://arxiv.org/abs/{quote(source.arxiv)})")
+    places += [f"doi {markdown(source.doi)}"] if source.doi else []
+    places += [markdown(source.venue)] if source.venue else []
+    places += [f"Table {markdown(str(source.table))}"] if source.table is not None else []
+    return places
 
 
 # ----------------------------------------------------------------------------------------------------- the table
 
 
-def _table(report: TableReport, notes: _Footnotes) -> Iterator[str]:
-    table = report.table
-    if not report.rows:
-        yield "*No cell is selected.*\n"
-        return
-    heads = row_headers.heads(table)
-    titles = [markdown(shorten(title, LABEL)) for title in heads.values()]
-    yield "| " + " | ".join([*titles, *(_heading(report, column, notes) for column in report.columns)]) + " |"
-    empty = " |" * (len(heads) - 1 + len(report.columns))
-    yield "|---|" + "---|" * (len(heads) - 1 + len(report.columns))
-    group, extra = "", False
-    for key in report.rows:
-        row = table.rows[key]
-        if row.extra and not extra:
-            extra = True
-            yield "| *Not in the paper's table, ours* |" + empty
-        elif row.group and row.group != group:
-            yield f"| **{markdown(shorten(row.group, LABEL))}** |" + empty
-        group = row.group
-        names = [markdown(shorten(name, LABEL)) for name in row_headers.names(table, key, list(heads))]
-        shown = (report.cells.get((key, column)) for column in report.columns)
-        yield "| " + " | ".join([*names, *(_cell(report, c, notes) if c is not None else "" for c in shown)]) + " |"
-    yield ""
+def _headings(report: TableReport, notes: _Footnotes) -> list[str]:
+    titles = [markdown(shorten(title, LABEL)) for title in row_headers.heads(report.table).values()]
+    return [*titles, *(_heading(report, column, notes) for column in report.columns)] if report.rows else []
+
+
+def _lines(report: TableReport, notes: _Footnotes) -> Iterator[dict[str, Any]]:
+    """The table's rows, each with the heading above it."""
+    heads = list(row_headers.heads(report.table))
+    for line in row_headers.lines(report.table, report.rows):
+        heading = markdown(shorten(line.heading, LABEL)) if not line.ours else f"*{line.heading}*"
+        names = [markdown(shorten(name, LABEL)) for name in row_headers.names(report.table, line.row, heads)]
+        reports = (report.cells.get((line.row, column)) for column in report.columns)
+        cells = [_cell(cell, notes) if cell is not None else "" for cell in reports]
+        bold = f"**{heading}**" if heading and not line.ours else heading
+        yield {"heading": bold, "cells": [*names, *cells]}
 
 
 def _heading(report: TableReport, column: str, notes: _Footnotes) -> str:
-    spec, metric = report.table.columns[column], report.table.metric_of(column)
-    about = [metric.unit] if metric.unit else []
-    about += [markdown(report.table.convention_of(column))] if metric.name == "flops" else []
+    spec, resolved = report.table.columns[column], report.table.column(column)
+    about = [resolved.metric.unit] if resolved.metric.unit else []
+    about += [markdown(resolved.convention)] if resolved.metric.name == "flops" else []
     about += [f"ratio to {_label(report.table, spec.relative_to)}"] if spec.relative_to else []
     head = markdown(shorten(spec.label or column, LABEL)) + (f" ({'; '.join(about)})" if about else "")
-    told = {s.convention for s in report if s.column == column and s.measured} - {
-        "",
-        report.table.convention_of(column),
-    }
+    others = {cell.convention for cell in report if cell.column == column and cell.measured}
+    others -= {"", resolved.convention}
     texts = [spec.note] if spec.note else []
-    return head + notes.mark(texts + ([f"measured: {'; '.join(sorted(told))}"] if told else []))
+    return head + notes.mark(texts + ([f"measured: {'; '.join(sorted(others))}"] if others else []))
 
 
 def _label(table: Table, row: str) -> str:
-    return markdown(shorten(table.name_of(row), 40))
+    return markdown(shorten(table.row(row).name, 40))
 
 
-def _cell(report: TableReport, shown: CellReport, notes: _Footnotes) -> str:
+def _column_label(report: TableReport, column: str, length: int = 40) -> str:
+    return markdown(shorten(report.table.columns[column].label or column, length))
+
+
+def _cell(cell: CellReport, notes: _Footnotes) -> str:
     """`42.21 · paper 42.21 · **reproduced**`, or what stands in the place of a value, with its footnotes."""
-    mark = notes.mark(shown.footnotes)
-    paper = f"paper {markdown(shown.published.printed)}" if shown.published is not None else ""
-    ratio = shown.ratio
-    if not shown.measured:
+    mark = notes.mark(cell.footnotes)
+    paper = f"paper {markdown(cell.published.printed)}" if cell.published is not None else ""
+    ratio = cell.ratio
+    if not cell.measured:
         paper += f", {ratio.published:.2f} ×" if paper and ratio is not None and ratio.published is not None else ""
-        state = "" if shown.state == "not run" else f"*{shown.state}*{mark}"
-        return " · ".join(part for part in ("–", paper, state) if part)
-    parts = [_value(shown)]
+        word = "" if cell.status == CellStatus.NOT_RUN else f"*{cell.status}*{mark}"
+        return " · ".join(part for part in ("–", paper, word) if part)
+    parts = [_value(cell)]
     if ratio is not None and ratio.measured is not None:
         parts.append(f"{ratio.measured:.2f} ×")
     if paper:
         paper += f", {ratio.published:.2f} ×" if ratio is not None and ratio.published is not None else ""
-        parts.append(paper + _difference(shown))
-    word = "" if shown.verdict.word in (verdict.UNPUBLISHED, verdict.OTHER_MACHINE) else shown.verdict.word
-    if word == verdict.NOT_COMPARABLE:
-        word = ""  # said once, above the table
-    if word == verdict.INCONCLUSIVE and shown.verdict.more is not None:
-        word += f" ({plural(shown.verdict.more, 'more seed')})"
-    if word:
-        weak = shown.verdict.word in (verdict.FITTED, verdict.INFERRED, verdict.INCONCLUSIVE)
-        parts.append(f"*{word}*" if weak else f"**{word}**")
+        parts.append(paper + _difference(cell))
+    parts += [word] if (word := _verdict(cell)) else []
     return " · ".join(parts) + mark
 
 
-def _value(shown: CellReport) -> str:
-    if len(shown.values) > 1:
-        return f"{shown.text} ± {number(shown.deviation, 2)} (n = {len(shown.values)})"
-    if shown.quartiles is not None:
-        low, high = (printed(q, shown.decimals) for q in shown.quartiles)
-        return f"{shown.text} ({low} … {high})"
-    return shown.text
+def _verdict(cell: CellReport) -> str:
+    """The verdict's word, bold where it is certain; "" for what is said once, above the table or in a heading."""
+    word = cell.verdict.word
+    if not word or word in (verdict.UNPUBLISHED, verdict.OTHER_MACHINE, verdict.NOT_COMPARABLE):
+        return ""
+    weak = word in (verdict.FITTED, verdict.INFERRED, verdict.INCONCLUSIVE)
+    if word == verdict.INCONCLUSIVE and cell.verdict.more is not None:
+        word += f" ({plural(cell.verdict.more, 'more seed')})"
+    return f"*{word}*" if weak else f"**{word}**"
 
 
-def _difference(shown: CellReport) -> str:
+def _value(cell: CellReport) -> str:
+    if len(cell.values) > 1:
+        return f"{cell.text} ± {number(cell.deviation, 2)} (n = {len(cell.values)})"
+    if cell.quartiles is not None:
+        low, high = (printed(q, cell.decimals) for q in cell.quartiles)
+        return f"{cell.text} ({low} … {high})"
+    return cell.text
+
+
+def _difference(cell: CellReport) -> str:
     """The difference where it says something: not for equal digits, nor between machines or profiles."""
     silent = (verdict.OTHER_MACHINE, verdict.NOT_COMPARABLE, verdict.INVALID)
-    if shown.difference is None or shown.verdict.word in silent:
+    if cell.difference is None or cell.verdict.word in silent:
         return ""
-    text = signed(shown.difference, shown.decimals)
+    text = signed(cell.difference, cell.decimals)
     return "" if text.startswith("±") else f" ({text})"
 
 
 # ---------------------------------------------------------------------------------------------- below the table
 
 
-def _verdicts(report: TableReport) -> Iterator[str]:
-    yield "## Verdicts\n"
-    yield "| Cells | Outcome | Meaning |\n|---:|---|---|"
-    for outcome, count in report.counts().items():
-        yield f"| {count} | {outcome} | {markdown(MEANINGS.get(outcome, ''))} |"
-    yield ""
-    if any(shown.quartiles is not None for shown in report):
-        yield "Times and memory are medians, with their quartiles in brackets where there are several passes.\n"
-
-
-def _claims(report: TableReport) -> Iterator[str]:
-    judgements = claims.judge_claims(report)
-    if not judgements:
-        return
-    yield "## Claims\n"
-    yield "| Claim | Outcome | Per column |\n|---|---|---|"
-    for judgement in judgements:
-        text = claims.claim_text(judgement.claim, lambda row: _label(report.table, row))
-        told = judgement.outcome != claims.UNMEASURED
+def _claims(report: TableReport) -> Iterator[dict[str, Any]]:
+    for judgement in claims.judge_claims(report):
+        measured = judgement.outcome != claims.UNMEASURED
         several = len(judgement.claim.steps) > 1
-        parts = (
-            "<br>".join(_part(report, part, told=told, named=several) for part in judgement.parts)
-            or "no column selected"
-        )
-        yield f"| {text} | **{judgement.outcome}** | {parts} |"
-    yield "\nDifferences are in favour of the claim; brackets are 90 % intervals. A claim holds when each of its"
-    yield "comparisons does, and does not when one is refuted at 5 % shared among them.\n"
+        yield {
+            "text": claims.claim_text(judgement.claim, lambda row: _label(report.table, row)),
+            "outcome": judgement.outcome,
+            "parts": [_part(report, part, measured=measured, named=several) for part in judgement.parts],
+        }
 
 
-def _part(report: TableReport, part: claims.Part, *, told: bool, named: bool) -> str:
+def _part(report: TableReport, part: claims.Part, *, measured: bool, named: bool) -> str:
     """`ADE20K: holds, +6.40 [+5.91, +6.89], paper +6.65 (3 seeds, paired)`; `named`: with the row of the step."""
-    texts = [part.outcome] if told else []
+    texts = [part.outcome] if measured else []
     if part.difference is not None:
         texts.append(_signed(report, part.column, part.difference))
     if part.interval is not None:
-        texts[-1] += (
-            f" [{_signed(report, part.column, part.interval[0])}, {_signed(report, part.column, part.interval[1])}]"
-        )
+        low, high = (_signed(report, part.column, end) for end in part.interval)
+        texts[-1] += f" [{low}, {high}]"
     if part.published is not None:
         texts.append(f"paper {_signed(report, part.column, part.published)}")
-    label = markdown(shorten(report.table.columns[part.column].label or part.column, 40))
+    label = _column_label(report, part.column)
     label += f" · {_label(report.table, part.better)}" if named else ""
-    return f"{label}: {', '.join(texts)}" + (f" ({markdown(part.reason)})" if part.reason and told else "")
+    return f"{label}: {', '.join(texts)}" + (f" ({markdown(part.reason)})" if part.reason and measured else "")
 
 
 def _signed(report: TableReport, column: str, value: float) -> str:
-    return signed(value, report.table.metric_of(column).decimals)
+    return signed(value, report.table.column(column).metric.decimals)
 
 
-def _decide(report: TableReport) -> Iterator[str]:
-    steps = advice.steps(report)
-    if not steps:
-        return
-    yield "## What would decide\n"
-    yield "If mean and spread stay as they are, cheapest first; a claim or a cell may still turn out either way.\n"
-    yield "| Cell | More seeds | Time, as measured here |\n|---|---:|---:|"
-    for step in steps:
-        column = markdown(shorten(report.table.columns[step.column].label or step.column, 40))
-        yield f"| {_label(report.table, step.row)}, {column} | {step.seeds} | {duration(step.seconds)} |"
-    yield ""
+def _steps(report: TableReport) -> Iterator[dict[str, Any]]:
+    """What would decide a cell or a claim."""
+    for step in advice.steps(report):
+        cell = f"{_label(report.table, step.row)}, {_column_label(report, step.column)}"
+        yield {"cell": cell, "seeds": step.seeds, "time": duration(step.seconds)}
 
 
-def _gains(report: TableReport) -> Iterator[str]:
-    found = claims.gains(report)
-    measured = [gain for gain in found if gain.measured is not None]
-    open_ = [gain for gain in found if gain.base is None]
-    if not measured and not open_:
-        return
-    yield "## Printed gains\n"
-    if measured:
-        same = sum((gain.measured or 0.0) * gain.printed > 0 for gain in measured)
-        yield f"{same} of {len(measured)} measured gains have the sign that the paper prints.\n"
-        yield "| Cell | Over | Paper | Here |\n|---|---|---:|---:|"
-        for gain in measured:
-            column = markdown(shorten(report.table.columns[gain.column].label or gain.column, 40))
-            pair = (_signed(report, gain.column, v) for v in (gain.printed, gain.measured or 0.0))
-            yield f"| {_label(report.table, gain.row)}, {column} | {_label(report.table, gain.base or '')} | {' | '.join(pair)} |"
-        yield ""
-    for gain in open_:
-        column = markdown(shorten(report.table.columns[gain.column].label or gain.column, 40))
-        printed = _signed(report, gain.column, gain.printed)
-        yield f"- {_label(report.table, gain.row)}, {column}: no row of the table is {printed} away, as the paper prints.\n"
+def _gains(report: TableReport) -> dict[str, Any]:
+    """The gains that the paper prints beside its values: measured ones, and those that start from no row of the table."""
+    printed_gains = claims.gains(report)
+    measured = [gain for gain in printed_gains if gain.measured is not None]
+    return {
+        "measured": [_gain(report, gain) for gain in measured],
+        "without_base": [_gain(report, gain) for gain in printed_gains if gain.base is None],
+        "same_sign": sum((gain.measured or 0.0) * gain.printed > 0 for gain in measured),
+    }
 
 
-def _rankings(report: TableReport) -> Iterator[str]:
-    found = claims.rankings(report)
-    if not found:
-        return
-    yield "## Order of the rows\n"
-    yield "| Column | Rows | Kendall's τ with the paper's order |\n|---|---:|---|"
-    for ranking in found:
-        label = markdown(shorten(report.table.columns[ranking.column].label or ranking.column, LABEL))
-        low_high = f" [{ranking.interval[0]:.2f}, {ranking.interval[1]:.2f}]" if ranking.interval is not None else ""
-        yield f"| {label} | {ranking.rows} | {ranking.tau:.2f}{low_high} |"
-    yield ""
+def _gain(report: TableReport, gain: claims.Gain) -> dict[str, str]:
+    return {
+        "cell": f"{_label(report.table, gain.row)}, {_column_label(report, gain.column)}",
+        "base": _label(report.table, gain.base) if gain.base is not None else "",
+        "paper": _signed(report, gain.column, gain.printed),
+        "here": _signed(report, gain.column, gain.measured or 0.0),
+    }
 
 
-def _figures(figures: Mapping[str, str]) -> Iterator[str]:
-    if figures:
-        yield "## Figures\n"
-    for alternative, path in figures.items():
-        yield f"![{markdown(alternative)}]({path})\n"
-
-
-def _notes(table: Table) -> Iterator[str]:
-    if table.notes:
-        yield "## Notes\n"
-        yield from (f"- {markdown(note)}" for note in table.notes)
-        yield ""
-
-
-def _repeat(report: TableReport) -> Iterator[str]:
-    yield "## Repeat\n"
-    environments = [r.environment for r in report.results().values()]
-    commits = {str(e["commit"]) for e in environments if e.get("commit")}
-    if any(e.get("dirty") for e in environments):
-        yield "Part of this was measured with uncommitted changes, so the commit alone may not give the same keys.\n"
-    elif len(commits) > 1:
-        yield "The measurements are of several commits (see Environments).\n"
-    yield "```"
-    if len(commits) == 1:
-        yield f"git checkout {commits.pop()}"
-    yield f"python -m harness run {details.place(report.table)}{details.options(report)}"
-    yield "```"
-    yield ""
-    yield reproduce.embed(reproduce.record(report))
+def _rankings(report: TableReport) -> Iterator[dict[str, Any]]:
+    for ranking in claims.rankings(report):
+        interval = f" [{ranking.interval[0]:.2f}, {ranking.interval[1]:.2f}]" if ranking.interval is not None else ""
+        yield {
+            "column": _column_label(report, ranking.column, LABEL),
+            "rows": ranking.rows,
+            "tau": f"{ranking.tau:.2f}{interval}",
+        }

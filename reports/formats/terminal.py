@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from harness.text import duration, line, pad, plural, shorten, width
-from reports import advice, claims, reproduce, verdict
+from harness.text import duration, line, plural, shorten
+from reports import advice, claims, reproduce, row_headers, verdict
+from reports.status import CellStatus
 from reports.table_report import CellReport, TableReport
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 COLUMNS = 160
+GAP = "   "  # between two columns of the table
+OURS = "not in the paper's table:"
 _LABEL, _TITLE = 36, 24  # a row's label is cut to this, a column's where the column is no wider
 
 MARKS = {
@@ -19,16 +27,21 @@ MARKS = {
     verdict.INCONCLUSIVE: "?",
     verdict.NOT_COMPARABLE: "~",
     verdict.INVALID: "!",
-    "failed": "!",
-    "stale": "s",
-    "blocked": "b",
-    "unreadable": "!",
-    "absent": "–",
-    "not run": "–",
-    "on request": "–",
-    "cited": "c",
-    "awaits": "w",
+    CellStatus.RUNNING: "▸",
+    CellStatus.SUBMITTED: "q",
+    CellStatus.FAILED: "!",
+    CellStatus.STALE: "s",
+    CellStatus.BLOCKED: "b",
+    CellStatus.UNREADABLE: "!",
+    CellStatus.INTERRUPTED: "‖",
+    CellStatus.ABSENT: "–",
+    CellStatus.NOT_RUN: "–",
+    CellStatus.ON_REQUEST: "–",
+    CellStatus.CITED: "c",
+    CellStatus.AWAITS: "w",
 }
+_EXPLAINED = (CellStatus.FAILED, CellStatus.BLOCKED, CellStatus.STALE, CellStatus.UNREADABLE)
+"""What the legend gives the reasons of: something went wrong, or something is missing."""
 
 
 def render(report: TableReport) -> str:
@@ -37,61 +50,107 @@ def render(report: TableReport) -> str:
     lines = ["", shorten(line(f"{table.name}: {table.title}"), COLUMNS)]
     if not report.comparable:
         lines.append(shorten(f"profile {report.profile.name}: {line(report.profile.about)}", COLUMNS))
-    labels = [shorten(line(table.name_of(row)), _LABEL) for row in report.rows]
-    label_width = max((width(label) for label in labels), default=0)
-    blocks = [_block(report, column) for column in report.columns]
-    for group in _groups(blocks, COLUMNS - label_width):
-        lines.append("")
-        for i, label in enumerate(("", "", *labels)):
-            lines.append((pad(label, label_width) + "".join(block[i] for block in group)).rstrip())
-            if i == 1 + sum(not table.rows[row].extra for row in report.rows) and i < len(labels) + 1:
-                lines.append("not in the paper's table:")
-    return "\n".join([*lines, "", *_legend(report), *_claims(report), *_decide(report), *_origin(report)]) + "\n"
+    return (
+        "\n".join([*lines, *_blocks(report), *_legend(report), *_claims(report), *_steps(report), *_origin(report)])
+        + "\n"
+    )
 
 
-def _block(report: TableReport, column: str) -> list[str]:
-    """The lines of one column: its label, its sub-headings, then its cells, all of one width."""
-    spec, metric = report.table.columns[column], report.table.metric_of(column)
-    related = spec.relative_to is not None
-    heads = ("measured", "paper") + (("ratio", "paper") if related else ()) + ("",)
-    rows = [heads, *(_fields(report.cells.get((row, column)), related) for row in report.rows)]
-    if not any(row[1] for row in rows[1:]):  # nothing published in this column
-        rows = [(row[0], *row[2:]) for row in rows]
-    widths = [max(width(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "   " + " ".join(pad(text, widths[i], right=i < len(widths) - 1) for i, text in enumerate(row)) for row in rows
-    ]
-    unit = f" ({metric.unit})" if metric.unit else ""
-    title = shorten(line(spec.label or column) + unit, max(_TITLE, width(lines[0]) - 3))
-    full = max(width(title) + 3, width(lines[0]))
-    return [pad(text, full) for text in ("   " + title, *lines)]
+def _blocks(report: TableReport) -> Iterator[str]:
+    """The table as lines: as many columns side by side as there is room for, then the others below."""
+    from rich.console import Console
+    from rich.measure import Measurement
 
-
-def _fields(shown: CellReport | None, related: bool) -> tuple[str, ...]:
-    if shown is None:
-        return ("", "") + (("", "") if related else ()) + ("",)
-    published = shown.published.printed if shown.published is not None else ""
-    value = shown.text if shown.values else ""
-    if len(shown.values) > 1:
-        value += f" ±{shown.deviation:.{shown.decimals}f}"
-    ratios: tuple[str, ...] = ()
-    if related:
-        pair = (shown.ratio.measured, shown.ratio.published) if shown.ratio is not None else (None, None)
-        ratios = tuple(f"×{ratio:.2f}" if ratio is not None else "" for ratio in pair)
-    return (value, published, *ratios, MARKS.get(shown.outcome, ""))
-
-
-def _groups(blocks: Sequence[list[str]], room: int) -> list[list[list[str]]]:
-    groups: list[list[list[str]]] = [[]]
+    console = Console(width=COLUMNS, file=io.StringIO(), color_system=None)
+    labels = _labels(report)
+    room = COLUMNS - Measurement.get(console, console.options, labels).maximum
+    groups: list[list[Table]] = [[]]
     used = 0
-    for block in blocks:
-        needed = max(width(text) for text in block)
+    for column in report.columns:
+        block = _block(report, column)
+        needed = Measurement.get(console, console.options, block).maximum + len(GAP)
         if groups[-1] and used + needed > room:
             groups.append([])
             used = 0
         groups[-1].append(block)
         used += needed
-    return groups
+    for group in groups:
+        with console.capture() as capture:
+            console.print(_side_by_side([labels, *group]), highlight=False)
+        yield ""
+        yield from (text.rstrip() for text in capture.get().splitlines())
+    yield ""
+
+
+def _side_by_side(blocks: Sequence[Table]) -> Table:
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, len(GAP), 0, 0))
+    for _ in blocks:
+        grid.add_column(no_wrap=True)
+    grid.add_row(*blocks)
+    return grid
+
+
+def _labels(report: TableReport) -> Table:
+    """The column of the rows' labels."""
+    texts = [shorten(line(report.table.row(row).name), _LABEL) for row in report.rows]
+    return _table(report, "", ("",), [(text,) for text in texts], between=OURS)
+
+
+def _block(report: TableReport, column: str) -> Table:
+    """One column: its label, its sub-headings, then its cells."""
+    spec, metric = report.table.columns[column], report.table.column(column).metric
+    related = spec.relative_to is not None
+    heads = ("measured", "paper") + (("ratio", "paper") if related else ()) + ("",)
+    rows = [_fields(report.cells.get((row, column)), related) for row in report.rows]
+    if not any(row[1] for row in rows):  # nothing published in this column
+        heads, rows = (heads[0], *heads[2:]), [(row[0], *row[2:]) for row in rows]
+    unit = f" ({metric.unit})" if metric.unit else ""
+    title = line(spec.label or column) + unit
+    return _table(report, title, heads, rows)
+
+
+def _table(
+    report: TableReport, title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], between: str = ""
+) -> Table:
+    """Lines under their heads and a title; `between` stands above the first row that is not the paper's."""
+    from rich.table import Table
+    from rich.text import Text
+
+    inner = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, show_header=True, header_style="")
+    for i, head in enumerate(heads):
+        inner.add_column(Text(head), justify="right" if i < len(heads) - 1 else "left", no_wrap=True)
+    for entry, texts in zip(row_headers.lines(report.table, report.rows), rows):
+        if entry.ours:
+            inner.add_row(Text(between))
+        inner.add_row(*map(Text, texts))
+    outer = Table.grid()
+    outer.add_column(no_wrap=True)
+    outer.add_row(Text(shorten(title, max(_TITLE, _width(heads, rows)))))
+    outer.add_row(inner)
+    return outer
+
+
+def _width(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Terminal columns of these fields, a blank between two."""
+    from rich.cells import cell_len
+
+    return sum(max(cell_len(row[i]) for row in (heads, *rows)) for i in range(len(heads))) + len(heads) - 1
+
+
+def _fields(cell: CellReport | None, related: bool) -> tuple[str, ...]:
+    if cell is None:
+        return ("", "") + (("", "") if related else ()) + ("",)
+    published = cell.published.printed if cell.published is not None else ""
+    value = cell.text if cell.values else ""
+    if len(cell.values) > 1:
+        value += f" ±{cell.deviation:.{cell.decimals}f}"
+    ratios: tuple[str, ...] = ()
+    if related:
+        pair = (cell.ratio.measured, cell.ratio.published) if cell.ratio is not None else (None, None)
+        ratios = tuple(f"×{ratio:.2f}" if ratio is not None else "" for ratio in pair)
+    return (value, published, *ratios, MARKS.get(cell.outcome, ""))
 
 
 def _legend(report: TableReport) -> list[str]:
@@ -100,9 +159,7 @@ def _legend(report: TableReport) -> list[str]:
         mark = MARKS.get(outcome, "")
         parts.append(f"{mark} {outcome} {count}".strip())
     lines = ["cells: " + " · ".join(parts)] if parts else ["no cell is selected"]
-    reasons = dict.fromkeys(
-        shown.reason for shown in report if shown.state in ("failed", "blocked", "stale", "unreadable")
-    )
+    reasons = dict.fromkeys(cell.reason for cell in report if cell.status in _EXPLAINED)
     lines += [f"  {shorten(line(reason), COLUMNS - 2)}" for reason in list(reasons)[:5]]
     return lines + ([f"  and {plural(len(reasons) - 5, 'reason')} more"] if len(reasons) > 5 else [])
 
@@ -122,7 +179,7 @@ def _claims(report: TableReport) -> list[str]:
     return lines
 
 
-def _decide(report: TableReport) -> list[str]:
+def _steps(report: TableReport) -> list[str]:
     steps = advice.steps(report)
     if not steps:
         return []

@@ -1,8 +1,7 @@
-"""Builds the site: one report at a time, so that memory does not grow with the store; aside, then renamed."""
+"""Builds the site: one report at a time, so that memory does not grow with the store."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections import Counter
@@ -11,24 +10,33 @@ from pathlib import Path
 from typing import Any
 
 from harness import environment
-from harness.errors import OutputError, UserError
-from harness.files import read_json
+from harness.errors import UserError
+from harness.files import atomic_folder, read_json
 from harness.plan.planner import Plan
 from harness.store.nights import History
 from harness.store.store import SCHEMA, Store
 from harness.text import line
 from reports.audit.corpus import Finding
 from reports.audit.findings import RULES
-from reports.formats.markdown import MEANINGS
+from reports.meanings import MEANINGS
 from reports.site import views
 from reports.table_report import build as build_report
 
 _HERE = Path(__file__).parent
 
 
-def build(plan: Plan, store: Store, folder: Path, findings: Sequence[Finding] = (), *, figures: bool = True) -> Path:
+def build(
+    plan: Plan,
+    store: Store,
+    folder: Path,
+    findings: Sequence[Finding] = (),
+    *,
+    figures: bool = True,
+    queued: Mapping[str, str] | None = None,
+) -> Path:
     """Writes the site of the plan's tables to `folder` and returns its first page; OutputError where the disk refuses.
 
+    `queued`: how jobs stand that some cluster has, by key.
     An older site in `folder` is replaced only when the new one is whole. UserError where `folder` holds anything else.
     """
     if (
@@ -37,31 +45,29 @@ def build(plan: Plan, store: Store, folder: Path, findings: Sequence[Finding] = 
         and (folder.is_file() or any(folder.iterdir()))
     ):
         raise UserError(f"{folder} holds something that is no site and would be replaced; choose a new or empty folder")
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    try:
-        shutil.rmtree(aside, ignore_errors=True)
-        (aside / "cells").mkdir(parents=True)
+    with atomic_folder(folder, replace=True, advice="make room or choose another folder with --out DIR") as aside:
+        (aside / "cells").mkdir()
         (aside / "tables").mkdir()
         shutil.copytree(_HERE / "assets", aside / "assets")
-        _Site(plan, store, aside, findings, figures=figures).write()
-        if folder.exists():
-            folder.rename(old)
-        aside.rename(folder)
-    except OSError as error:
-        raise OutputError(f"the site cannot be written to {folder}: {error.strerror}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        _Site(plan, store, aside, findings, figures=figures, queued=queued or {}).write()
     return folder / "index.html"
 
 
 class _Site:
-    def __init__(self, plan: Plan, store: Store, folder: Path, findings: Sequence[Finding], *, figures: bool) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        folder: Path,
+        findings: Sequence[Finding],
+        *,
+        figures: bool,
+        queued: Mapping[str, str],
+    ) -> None:
         import jinja2  # loads slowly: only for a site
 
         self.plan, self.store, self.folder = plan, store, folder
-        self.findings, self.figures = findings, figures
+        self.findings, self.figures, self.queued = findings, figures, queued
         loader = jinja2.FileSystemLoader(_HERE / "templates")
         self.templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
         self.templates.filters |= {"tone": views.tone, "brief": views.brief}
@@ -78,7 +84,7 @@ class _Site:
     def write(self) -> None:
         summaries, cells = [], []
         for table in self.plan.tables:
-            report = build_report(self.plan, table, self.store)
+            report = build_report(self.plan, table, self.store, self.queued)
             about = [finding for finding in self.findings if table.id in finding.tables]
             own = sum(len(finding.tables) <= 2 for finding in about)  # the others are about whole papers
             about.sort(key=lambda finding: len(finding.tables) > 2)

@@ -15,12 +15,12 @@ from harness.plan.durations import work
 from harness.store.store import Result, Store
 from harness.table.metrics import scale
 from harness.text import line, number, shorten, signed
-from reports import claims, row_headers, verdict
+from reports import claims, commands, row_headers, verdict
 from reports.audit.corpus import Finding
 from reports.figures import curves
-from reports.formats import details
-from reports.formats.markdown import MEANINGS
+from reports.meanings import MEANINGS
 from reports.site import drawings
+from reports.status import CellStatus
 from reports.table_report import CellReport, TableReport
 
 LABEL = 120
@@ -28,8 +28,15 @@ OUTCOMES = tuple(MEANINGS)
 
 _TONES = {
     "good": (verdict.REPRODUCED, claims.HOLDS),
-    "weak": (verdict.INFERRED, verdict.FITTED, verdict.INCONCLUSIVE, claims.UNDECIDED, "stale", "partly"),
-    "bad": (verdict.NOT_REPRODUCED, verdict.INVALID, "failed", "unreadable", claims.FAILS),
+    "weak": (
+        verdict.INFERRED,
+        verdict.FITTED,
+        verdict.INCONCLUSIVE,
+        claims.UNDECIDED,
+        CellStatus.STALE,
+        CellStatus.PARTLY,
+    ),
+    "bad": (verdict.NOT_REPRODUCED, verdict.INVALID, CellStatus.FAILED, CellStatus.UNREADABLE, claims.FAILS),
 }
 
 
@@ -115,7 +122,7 @@ def listed(report: TableReport, shown: CellReport) -> dict[str, Any]:
     gap = shown.difference
     return {
         "table": report.table.id,
-        "row": short(report.table.name_of(shown.row), 60),
+        "row": short(report.table.row(shown.row).name, 60),
         "column": short(report.table.columns[shown.column].label or shown.column, 40),
         "href": cell_page(report, shown),
         "value": repr(value) if math.isfinite(value) else "",
@@ -158,29 +165,24 @@ def table(report: TableReport, findings: Sequence[Finding], figures: Sequence[Ma
         "figures": figures,
         "findings": findings,
         "notes": [line(note) for note in spec.notes],
-        "command": f"python -m harness run {details.place(spec)}{details.options(report)}",
+        "command": commands.run_command(report),
     }
 
 
 def _column(report: TableReport, column: str) -> dict[str, str]:
-    spec, metric = report.table.columns[column], report.table.metric_of(column)
+    spec, metric = report.table.columns[column], report.table.column(column).metric
     unit = [metric.unit] if metric.unit else []
-    unit += [report.table.convention_of(column)] if metric.name == "flops" else []
+    unit += [report.table.column(column).convention] if metric.name == "flops" else []
     return {"label": short(spec.label or column, 60), "unit": "; ".join(unit), "note": line(spec.note or metric.title)}
 
 
 def _rows(report: TableReport, heads: Sequence[str]) -> Iterator[dict[str, Any]]:
-    group, extra = "", False
-    for key in report.rows:
-        row = report.table.rows[key]
-        heading = "Not in the paper's table, ours" if row.extra and not extra else ""
-        heading = heading or (row.group if row.group != group else "")
-        group, extra = row.group, extra or row.extra
-        cells = [report.cells.get((key, column)) for column in report.columns]
+    for entry in row_headers.lines(report.table, report.rows):
+        cells = [report.cells.get((entry.row, column)) for column in report.columns]
         yield {
-            "heading": short(heading),
-            "stub": [short(name) for name in row_headers.names(report.table, key, heads)],
-            "cells": [_cell(report, shown) if shown is not None else None for shown in cells],
+            "heading": short(entry.heading),
+            "stub": [short(name) for name in row_headers.names(report.table, entry.row, heads)],
+            "cells": [_cell(report, cell) if cell is not None else None for cell in cells],
         }
 
 
@@ -201,13 +203,13 @@ def _cell(report: TableReport, shown: CellReport) -> dict[str, Any]:
 
 
 def _claims(report: TableReport) -> Iterator[dict[str, Any]]:
-    labels = {key: short(report.table.name_of(key), 60) for key in report.table.rows}
+    labels = {key: short(report.table.row(key).name, 60) for key in report.table.rows}
     for judgement in claims.judge_claims(report):
         parts = []
         for part in judgement.parts:
             name = short(report.table.columns[part.column].label or part.column, 40)
             name += f" · {labels[part.better]}" if len(judgement.claim.steps) > 1 else ""
-            decimals = report.table.metric_of(part.column).decimals
+            decimals = report.table.column(part.column).metric.decimals
             said = [part.outcome] + ([signed(part.difference, decimals)] if part.difference is not None else [])
             said += [f"paper {signed(part.published, decimals)}"] if part.published is not None else []
             parts.append(f"{name}: {', '.join(said)}" + (f" ({line(part.reason)})" if part.reason else ""))
@@ -232,7 +234,7 @@ def cell(report: TableReport, shown: CellReport, store: Store) -> dict[str, Any]
     return {
         "table_name": table_name(report),
         "table_page": table_page(report),
-        "row": short(report.table.name_of(shown.row)),
+        "row": short(report.table.row(shown.row).name),
         "column": short(report.table.columns[shown.column].label or shown.column),
         "outcome": shown.outcome,
         "reason": line("; ".join(part for part in (reason, *(f for f in shown.footnotes if f not in reason)) if part)),
@@ -258,7 +260,7 @@ def cell(report: TableReport, shown: CellReport, store: Store) -> dict[str, Any]
         "class_measures": measures,
         "confusion": made[0] if made is not None else "",
         "confusion_words": made[1] if made is not None else "",
-        "history": _history(report, shown, store),
+        "history": _history(shown, store),
         "command": _command(report, shown),
     }
 
@@ -270,12 +272,16 @@ def _about(report: TableReport, shown: CellReport) -> Iterator[tuple[str, str]]:
     for name, text in spec.descriptors.items():
         yield line(table.descriptors.get(name, name)), line(text)
     if spec.method is not None:
-        given = ", ".join(f"{k} {v}" for k, v in table.options_of(shown.row, shown.column).items())
+        given = ", ".join(f"{k} {v}" for k, v in shown.cell.options.items())
         yield "method", line(spec.method.name + (f" ({given})" if given else ""))
     if spec.module is not None:
         yield "module", line(f"{spec.module.name}, {spec.module.evidence}. {spec.module.note}".strip())
-    recipe = table.recipe_of(shown.column, shown.row)
-    told = {"recipe": recipe, "quoted from": spec.cited, "awaits": spec.awaits, "compared with": spec.compared_with}
+    told = {
+        "recipe": shown.cell.recipe,
+        "quoted from": spec.cited,
+        "awaits": spec.awaits,
+        "compared with": spec.compared_with,
+    }
     yield from ((name, line(text)) for name, text in told.items() if text)
     if shown.jobs:
         built = shown.jobs[0].config.get("model") or {}
@@ -328,10 +334,10 @@ def _classes(results: Sequence[Result]) -> tuple[list[tuple[str, list[str]]], li
     return lines, [short(m, 30) for m in metrics]
 
 
-def _history(report: TableReport, shown: CellReport, store: Store) -> list[dict[str, Any]]:
+def _history(shown: CellReport, store: Store) -> list[dict[str, Any]]:
     """Every result of the cell's jobs under whatever key, oldest first; a move beyond the margin is an alarm."""
     lines = []
-    name, convention = shown.metric.name, report.table.convention_of(shown.column, shown.row)
+    name, convention = shown.metric.name, shown.cell.convention
     for job in shown.jobs:
         versions = store.versions(job)
         before: Result | None = None
@@ -365,4 +371,4 @@ def _command(report: TableReport, shown: CellReport) -> str:
     only = ["--rows", shown.row, "--columns", shown.column]
     options = " ".join(shlex.quote(line(part)) for part in (*given, *only))
     checkout = [f"git checkout {commits.pop()}"] if len(commits) == 1 else []
-    return "\n".join([*checkout, f"python -m harness run {details.place(report.table)} {options}"])
+    return "\n".join([*checkout, f"python -m harness run {commands.table_path(report.table)} {options}"])

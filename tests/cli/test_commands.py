@@ -9,9 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from harness import ROOT
+from harness.cli.group import COMMANDS
+from harness.cli.main import GROUP, main
 from tests.support.checkout import PATIENCE, Checkout
 
 TABLE = "tables/idrnet_table2.yaml"
@@ -51,11 +54,12 @@ def test_a_second_run_measures_nothing_again(smoked: tuple[Checkout, str]):
 def test_status_and_plan_and_report_agree(smoked: tuple[Checkout, str]):
     checkout, _ = smoked
     assert "2 measured" in checkout("status", TABLE, *PART)
-    assert "30 to be measured" in checkout("status", TABLE, "--profile", "smoke", code=1)
+    assert "30 not run" in checkout("status", TABLE, "--profile", "smoke", code=1)
     plan = checkout("plan", TABLE, "--profile", "smoke")
     assert "4 already measured, 60 to run" in plan
     assert re.search(r"estimated time: \d.* on \d+ slots?, from stored durations", plan)
-    assert "4 to run" in checkout("plan", TABLE, *PART, "--seeds", "2")
+    assert "4 to run" in checkout("plan", TABLE, *PART, "--repetitions", "2")
+    assert "4 to run" in checkout("plan", TABLE, *PART, "--seeds", "2")  # the same by its other name
     rows = {
         (r["row"], r["column"]): r
         for r in csv.DictReader(checkout("report", TABLE, *PART, "--format", "csv").splitlines())
@@ -70,7 +74,7 @@ def test_status_and_plan_and_report_agree(smoked: tuple[Checkout, str]):
 def test_smoke_numbers_are_no_numbers_of_the_paper_profile(smoked: tuple[Checkout, str]):
     checkout, _ = smoked
     said = checkout("status", TABLE, "--columns", "cityscapes", code=1)
-    assert "8 cannot run here" in said
+    assert "8 blocked" in said
     assert "nothing" in checkout("run", TABLE, *PART[2:], code=3)
 
 
@@ -87,9 +91,11 @@ def test_why_names_what_changed_and_nothing_else_is_lost(smoked: tuple[Checkout,
         said = checkout("why", cell, "--profile", "smoke")
         assert "not measured: its key differs from the newest measurement" in said
         assert re.search(r"code +methods/idrnet/relations\.py changed", said)
-        assert "same    config, data" in said
+        assert "same    config, packages, data" in said
         assert "measured on" in checkout("why", "idrnet_table2/fcn/cityscapes", "--profile", "smoke")
-        assert "measured under another key" in checkout("status", TABLE, *PART, code=1)
+        assert "stale: measured before a change: code methods/idrnet/relations.py changed" in checkout(
+            "status", TABLE, *PART, code=1
+        )
         assert "2 already measured, 2 to run" in checkout("plan", TABLE, *PART)
     finally:
         changed.write_text(text)
@@ -119,26 +125,64 @@ def test_looking_never_imports_torch(smoked: tuple[Checkout, str], tmp_path: Pat
 # ----------------------------------------------------------------------------------------------------- looking around
 
 
-@pytest.mark.parametrize("command", ["", "run", "plan", "status", "cancel", "report", "why", "list", "doctor", "audit"])
-def test_every_help_has_an_example_that_parses(checkout: Checkout, command: str):
-    from harness.cli.main import parser
+def help_pages() -> list[tuple[str, ...]]:
+    """The words of every command, those of groups included, and none for the top."""
+    context = click.Context(GROUP)
+    pages: list[tuple[str, ...]] = [()]
+    for name in GROUP.list_commands(context):
+        command = GROUP.get_command(context, name)
+        inner = command.list_commands(context) if isinstance(command, click.Group) else ()
+        pages += [(name,), *((name, action) for action in inner)]
+    return pages
 
-    said = checkout(*[command] if command else [], "--help")
-    example = re.search(r"example:\n  python -m harness (.*)", said)[1]
-    options = parser().parse_args([word.strip("'") for word in example.split()])
-    assert options.command == command or not command
-    for path in getattr(options, "tables", []):
+
+@pytest.mark.parametrize("words", help_pages(), ids=" ".join)
+def test_every_help_has_an_example_that_parses(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]):
+    assert main([*words, "--help"]) == 0
+    page = capsys.readouterr().out
+    example = re.search(r"example:\n  python -m harness (.*)", page)[1]
+    context = GROUP.make_context("python -m harness", [word.strip("'") for word in example.split()])
+    called = []
+    while isinstance(context.command, click.Group):
+        name, command, arguments = context.command.resolve_command(context, [*context._protected_args, *context.args])
+        called.append(name)
+        if arguments == ["--help"]:
+            break
+        context = command.make_context(name, arguments, parent=context)
+    assert tuple(called[: len(words)]) == words
+    for path in context.params.get("tables", ()):
         assert (ROOT / path).is_file()
-    if not command:
-        assert "exit codes:" in said
+    if not words:
+        assert "exit codes:" in page
+        assert all(f"\n  {name} " in page for name in COMMANDS)
+
+
+def test_h_is_help_and_nothing_at_all_is_help_with_exit_2(capsys: pytest.CaptureFixture[str]):
+    assert main(["plan", "-h"]) == 0
+    assert "--decide" in capsys.readouterr().out
+    assert main([]) == 2
+    assert main(["data"]) == 2
+    pages = capsys.readouterr()
+    assert pages.out == ""
+    assert "measure tables and report them" in pages.err
+    assert "read every file and list everything that is wrong" in pages.err
+
+
+def test_help_loads_no_command():
+    code = (
+        "import sys\nfrom harness.cli.main import main\nassert main(['--help']) == 0\n"
+        "light = {'harness', 'harness.cli', 'harness.errors', *(f'harness.cli.{n}' for n in ('main', 'group', 'streams'))}\n"
+        "sys.exit(' '.join(m for m in sys.modules if m.split('.')[0] in ('harness', 'pydantic', 'yaml', 'rich')"
+        " and m not in light) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
     "what", ["tables", "methods", "contexts", "datasets", "recipes", "profiles", "metrics", "conventions"]
 )
 def test_list_names_things_line_by_line(what: str, capsys: pytest.CaptureFixture):
-    from harness.cli.main import main
-
     assert main(["list", what]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) >= 3

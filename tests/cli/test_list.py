@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness import ROOT
-from harness.cli.inspection import cell_state
 from harness.errors import Exit
 from harness.plan.planner import Planner, Selection
 from harness.store.store import Failure, Store
 from harness.table import recipes
 from harness.table.load import load
+from reports.status import ResultReader, cell_status
 
 
 def test_a_cell_whose_training_failed_is_failed_whatever_its_cluster_says_of_the_test(tmp_path: Path):
@@ -18,8 +18,11 @@ def test_a_cell_whose_training_failed_is_failed_whatever_its_cluster_says_of_the
     plan = planner.plan([load(ROOT / "tables" / "idrnet_table2.yaml")], Selection(("fcn",), ("ade20k",)))
     store, (cell,), (train, test) = Store(tmp_path), plan.cells, plan.jobs.values()
     submitted = {test.key: "its job 16_3 ended (cancelled)"}
-    assert cell_state(plan, store, cell, submitted) == ("submitted", "evaluate its job 16_3 ended (cancelled)")
+    assert cell_status(cell, ResultReader(plan, store, submitted)) == (
+        "submitted",
+        "evaluate its job 16_3 ended (cancelled)",
+    )
     store.fail(train, Failure("cancelled", "by hand", Exit.FAILED))
-    assert cell_state(plan, store, cell, submitted) == ("failed", "cancelled: by hand")
+    assert cell_status(cell, ResultReader(plan, store, submitted)) == ("failed", "cancelled: by hand")
     repeated = {**submitted, train.key: "running in Slurm as 17_0"}
-    assert cell_state(plan, store, cell, repeated) == ("submitted", "train running in Slurm as 17_0")
+    assert cell_status(cell, ResultReader(plan, store, repeated)) == ("submitted", "train running in Slurm as 17_0")

@@ -141,18 +141,34 @@ def test_a_truncated_checkpoint_is_said_and_can_be_mended_as_told(checkout: Chec
         (["run", "tables"], "cannot be read"),
         (["plan", TABLE, "--rows", "fnc"], "Did you mean 'fcn'?"),
         (["plan", TABLE, "--profile", "smok"], "Did you mean 'smoke'?"),
-        (["plan", TABLE, "--seeds", "0"], "not a whole number above 0"),
+        (["plan", TABLE, "--repetitions", "0"], "'0' is not a whole number above 0"),
+        (["plan", TABLE, "--seeds", "many"], "'many' is not a whole number above 0"),
+        (["plan", TABLE, "--budget", "-1"], "'-1' is not a number of hours"),
+        (["plan", TABLE, "--row", "fcn"], "'--rows'"),
+        (["plan", TABLE, "--device", "gpu"], "Did you mean 'cpu'?"),
+        (["run", TABLE, "--detach"], "say which cluster with --on"),
+        (["run"], "TABLE"),
         (["why", "idrnet_table2"], "write TABLE/ROW/COLUMN"),
         (["why", "idrnet_tabel2/fcn/lip"], "Did you mean 'idrnet_table2'?"),
         (["why", "idrnet_table2/fnc/lip"], "Did you mean 'fcn'?"),
         (["why", "idrnet_table2/fcn/lpi"], "Did you mean 'lip'?"),
-        (["list", "method"], "invalid choice"),
-        (["pln"], "invalid choice"),
-        ([], "required"),
+        (["list", "method"], "invalid choice 'method'. Did you mean 'methods'?"),
+        (["pln"], "unknown command 'pln'. Did you mean 'plan'?"),
+        (["data", "verfy", "camvid"], "unknown command 'verfy'. Did you mean 'verify'?"),
+        ([], "COMMAND"),
     ],
 )
 def test_bad_arguments_are_exit_2(checkout: Checkout, arguments: list[str], message: str):
     assert message in checkout(*arguments, code=2)
+
+
+def test_folders_come_from_the_environment_unless_an_option_names_them(checkout: Checkout, tmp_path: Path):
+    environ = {"HARNESS_DATA": str(tmp_path / "ours")}
+    assert f"looked at {tmp_path / 'ours' / 'camvid'}" in checkout("data", "verify", "camvid", code=3, environ=environ)
+    option = ("--data", tmp_path / "mine")
+    assert f"looked at {tmp_path / 'mine' / 'camvid'}" in checkout(
+        "data", "verify", "camvid", *option, code=3, environ=environ
+    )
 
 
 def test_all_errors_of_all_tables_at_once(checkout: Checkout, tiny, tmp_path: Path):

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from harness.data import catalog
+from harness.data import catalogue
 from harness.data.annotations import coco
 from harness.data.files import digest, locate, pairs
 from harness.data.layout import Root
@@ -26,13 +26,13 @@ from harness.recipes.profile import Synthetic
 from harness.table import recipes
 
 SCENES = Synthetic(train_images=3, test_images=2, size=(48, 64))
-COCO = catalog.find("coco_detection")
+COCO = catalogue.find("coco_detection")
 
 
 @pytest.fixture
 def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data folder with a small MS COCO whose published sizes are those of the copy."""
-    monkeypatch.setitem(catalog._DATASETS, COCO.name, replace(COCO, splits={"train": 3, "val": 2}))
+    monkeypatch.setattr("harness.data.catalogue.coco_detection.DATASET", replace(COCO, splits={"train": 3, "val": 2}))
     synthesize(COCO.name, tmp_path / "data", scenes=SCENES)
     return tmp_path / "data"
 

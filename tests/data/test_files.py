@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.data import catalog
+from harness.data import catalogue
 from harness.data.files import digest, locate, manifest, manifest_path, pairs, scan
 from harness.data.layout import Root
 from harness.data.synthetic import write
@@ -21,7 +21,7 @@ SCENES = Synthetic(train_images=3, test_images=2, size=(24, 32))
 
 def as_dataset(name: str, data_dir: Path, layout: int = 0, top: bool = False) -> Path:
     """Writes scenes where the dataset itself would be; returns the folder the layout's paths start from."""
-    dataset = catalog.find(name)
+    dataset = catalogue.find(name)
     folder = data_dir / dataset.folder / (dataset.layouts[layout].top if top else "")
     write(dataset, SCENES, folder, dataset.layouts[layout])
     return folder
@@ -29,7 +29,7 @@ def as_dataset(name: str, data_dir: Path, layout: int = 0, top: bool = False) ->
 
 def every_layout() -> list[tuple[str, int]]:
     return [
-        (name, i) for name in catalog.names() for i in range(len(catalog.find(name).layouts)) if name != "synthetic"
+        (name, i) for name in catalogue.names() for i in range(len(catalogue.find(name).layouts)) if name != "synthetic"
     ]
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data import catalog
+from harness.data import catalogue
 from harness.data.annotations.label_maps import LabelReader, read_image, read_pair, read_raw_label
 from harness.data.annotations.matlab import read_matrix, write_matrix
 from harness.data.files import pairs
@@ -21,9 +21,9 @@ from harness.data.layout import IGNORE, Root
 from harness.errors import DataError
 
 
-@pytest.mark.parametrize("name", catalog.names())
+@pytest.mark.parametrize("name", catalogue.names())
 def test_every_raw_value_is_mapped_as_declared(name: str) -> None:
-    for layout in catalog.find(name).layouts:
+    for layout in catalogue.find(name).layouts:
         raw = np.array([sorted(layout.labels)], np.uint16)
         expected = [layout.labels[int(v)] for v in raw[0]]
         reader = LabelReader(layout)
@@ -33,7 +33,7 @@ def test_every_raw_value_is_mapped_as_declared(name: str) -> None:
 
 
 def test_label_outside_the_classes_is_named() -> None:
-    reader = LabelReader(catalog.find("lip").layouts[0])
+    reader = LabelReader(catalogue.find("lip").layouts[0])
     raw = np.zeros((4, 4), np.uint8)
     raw[1, 2] = 21
     with pytest.raises(DataError, match=r"here.png: label 21 outside the allowed values 0\.\.19"):
@@ -105,7 +105,7 @@ def test_matrix_round_trip(height: int, width: int, dtype: type, random: object)
 @pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize("name", ["S", "LabelMap"])
 def test_matrices_of_scipy_are_read(name: str, compress: bool) -> None:
-    scipy_io = pytest.importorskip("scipy.io", reason="scipy is not installed")
+    scipy_io = pytest.importorskip("scipy.io")
     matrix = np.random.default_rng(0).integers(0, 460, (7, 11)).astype(np.uint16)
     others = {"captions": np.array(["a", "bb"], dtype=object), "regionLabelsStuff": np.zeros((3, 1))}
     for stored in (matrix, matrix.astype(np.float64)):
@@ -123,6 +123,26 @@ def test_damaged_matrices_raise_data_errors_only(junk: bytes, at: int, cut: bool
     with contextlib.suppress(DataError):  # anything else that is raised fails the test
         matrix = read_matrix("bad.mat", bad, ("S",))
     assert matrix is None or matrix.ndim == 2
+
+
+def test_a_matrix_that_claims_to_be_huge_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zeros compress a thousandfold: a small file may ask for more memory than there is."""
+    import scipy.io
+
+    monkeypatch.setattr(scipy.io, "loadmat", lambda *arguments, **options: pytest.fail("the numbers were read"))
+    bomb = write_matrix("S", np.zeros((8192, 8192), np.uint8))
+    assert len(bomb) < 100_000
+    with pytest.raises(DataError, match=r"bomb\.mat: .*'S' of 8192 × 8192 is no label map"):
+        read_matrix("bomb.mat", bomb)
+
+
+def test_the_same_matrix_gives_the_same_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    matrix = np.arange(6, dtype=np.uint16).reshape(2, 3)
+    first = write_matrix("S", matrix)
+    monkeypatch.setattr(time, "asctime", lambda *moment: "another day")
+    assert write_matrix("S", matrix) == first
 
 
 def test_void_is_one_value() -> None:

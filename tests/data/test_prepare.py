@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from harness.data import catalog
+from harness.data import catalogue
 from harness.data.annotations.label_maps import LabelReader, read_pair
 from harness.data.archives import unpack
 from harness.data.files import pairs
@@ -76,7 +76,7 @@ def test_any_form_of_download(name: str, form: str, tmp_path: Path) -> None:
 def test_matlab_labels_mean_the_same_after_conversion(name: str, tmp_path: Path) -> None:
     from harness.data.layout import Root
 
-    dataset = catalog.find(name)
+    dataset = catalogue.find(name)
     raw = next(layout for layout in dataset.layouts if layout.label.endswith(".mat"))
     folder = download(name, tmp_path / "download", raw.name)
     before = training_ids(Root(dataset, raw, folder))
@@ -144,8 +144,8 @@ def test_cityscapes_polygons_become_label_ids(tmp_path: Path) -> None:
     expected[10:13, 10:13] = 24
     np.testing.assert_array_equal(label_ids(file), expected)
     assert CITYSCAPES_LABELS.index("bicycle") == 33
-    classes = catalog.find("cityscapes").classes
-    labels = catalog.find("cityscapes").layouts[0].labels
+    classes = catalogue.find("cityscapes").classes
+    labels = catalogue.find("cityscapes").layouts[0].labels
     for id, name in enumerate(CITYSCAPES_LABELS):
         assert labels[id] == (classes.index(name) if name in classes else 255)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data import catalog
+from harness.data import catalogue
 from harness.data.annotations.label_maps import LabelReader, read_pair
 from harness.data.files import locate, pairs
 from harness.data.layout import IGNORE, Root
@@ -21,7 +21,7 @@ from harness.jobs.kinds import Data
 from harness.recipes.profile import Synthetic
 
 
-@pytest.mark.parametrize("name", [name for name in catalog.names() if catalog.find(name).task == "segmentation"])
+@pytest.mark.parametrize("name", [name for name in catalogue.names() if catalogue.find(name).task == "segmentation"])
 def test_labels_survive_the_way_through_raw_values(name: str, synthetic_root: Callable[[str], Root]) -> None:
     root = synthetic_root(name)
     reader = LabelReader(root.layout)
@@ -65,7 +65,7 @@ def test_companions_stand_on_their_ground_and_low_classes_are_frequent() -> None
 
 
 def test_writing_twice_gives_the_same_files(tmp_path: Path) -> None:
-    dataset = catalog.find("cityscapes")
+    dataset = catalogue.find("cityscapes")
     for place in ("a", "b"):
         write(dataset, Synthetic(train_images=2, test_images=1, size=(24, 32)), tmp_path / place, dataset.layouts[0])
     files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.png"))
@@ -89,7 +89,7 @@ def test_two_processes_may_write_at_once(tmp_path: Path) -> None:
 
 def test_a_cache_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
-    with pytest.raises(OutputError, match="cannot write scenes to"):
+    with pytest.raises(OutputError, match="cannot be written"):
         _locate(tmp_path / "cache")
 
 
@@ -106,7 +106,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
         save(path, pixels)
 
     monkeypatch.setattr(synthetic, "save", full)
-    with pytest.raises(OutputError, match="No space left on device"):
+    with pytest.raises(OutputError, match="the disk is full"):
         _locate(tmp_path)
     assert list((tmp_path / "synthetic").iterdir()) == []
     monkeypatch.undo()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import timm
 import torch
 
+from harness import ROOT
 from harness.errors import MissingError, UserError
-from methods import pretrained
+from methods import backbones, pretrained
 from methods.backbones import build_backbone, names
 from methods.weights import read, write
 
@@ -191,6 +194,35 @@ def test_pretrained_weights_without_a_network_say_where_to_put_them(monkeypatch)
 def test_errors(name, options, message):
     with pytest.raises(UserError, match=message):
         build_backbone(name, **options)
+
+
+def test_names_are_found_without_importing_a_family():
+    """`plan` asks for the module of every backbone, and must not load torch."""
+    code = (
+        "import sys; from methods.backbones import module_of, names; "
+        "assert module_of('timm/convnext_tiny') == 'methods.backbones.timm_models', module_of('timm/x'); "
+        "assert [module_of(name) for name in names()].count('methods.backbones.resnet') == 6; "
+        "assert (module_of('timm/'), module_of('resnet'), module_of('')) == (module_of('timm/x'), None, None); "
+        "sys.exit(bool({'torch', 'timm', 'methods.backbones.resnet'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def build(): pass\n", r"moon\.py declares no NAMES"),
+        ("NAMES = (one(),)\n", r"moon\.py: NAMES cannot be read"),
+        ("NAMES = (\n", r"moon\.py: NAMES cannot be read"),
+        ("NAMES = ('resnet18',)\n", "'resnet18' is declared twice: in .*moon and in .*resnet"),
+    ],
+)
+def test_a_family_that_says_no_names(text, message, tmp_path, monkeypatch):
+    (tmp_path / "moon.py").write_text(text)
+    (tmp_path / "resnet.py").write_text("NAMES = ('resnet18',)\n")
+    monkeypatch.setattr(backbones, "_HERE", tmp_path)
+    with pytest.raises(UserError, match=message):
+        backbones._families.__wrapped__()
 
 
 def test_any_timm_model_by_its_name():

@@ -7,7 +7,7 @@ import torch
 
 from harness import ROOT
 from methods import registry
-from methods.idrnet.released import from_released, translate
+from methods.released.sssegmentation.idrnet import from_released, translate
 from methods.segmentor import IGNORE, GivenFeatures
 
 FIXTURE = torch.load(ROOT / "tests/fixtures/idrnet_head.pt", weights_only=True)

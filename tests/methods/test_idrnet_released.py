@@ -7,7 +7,7 @@ import torch
 
 from harness.tasks.complexity import mmcv_hooks
 from methods import registry
-from methods.idrnet.released import from_released
+from methods.released.sssegmentation.idrnet import from_released
 from methods.segmentor import GivenFeatures
 
 RESNET, SWIN = (256, 512, 1024, 2048), (192, 384, 768, 1536)

@@ -18,7 +18,8 @@ from harness.jobs.kinds import Model
 from harness.plan.planner import Planner
 from harness.table import recipes
 from harness.table.load import load
-from methods.backbones import PaddedSwinBlock, build_backbone
+from methods.backbones import build_backbone
+from methods.backbones._padded_swin import PaddedSwinBlock
 from methods.build import build_model
 from methods.released import sssegmentation
 from methods.weights import misfits

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from harness.cli import main
 from harness.errors import MissingError, UserError
-from methods.weights import import_foreign, misfits, read, to_fit, write
+from methods.released.importer import import_foreign
+from methods.weights import misfits, read, to_fit, write
 from tests.support.weights_bench import fcn18, fill
 
 

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import datetime
-import http.server
 import itertools
 import math
 import random
 import shutil
-import threading
 import time
-from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import ROOT
-from harness.cli import nightly
 from harness.environment import Device
-from harness.errors import Exit, OutputError, Problems, UserError
+from harness.errors import Exit, UserError
 from harness.jobs.job import Job, Measurement
-from harness.nightly import night
+from harness.nightly.checks import Check, Night
+from harness.nightly.config import Checkpoints, Nightly, Slice
+from harness.nightly.report import markdown
 from harness.scheduler.transport import Event
 from harness.stats.control_charts import ENOUGH, Chart, Limits, alarms, last_drop, rejected, steps, suspects
 from harness.stats.small_samples import deviation, mean
@@ -155,19 +152,19 @@ class Nights:
         self.store = Store(root)
         self.store.prepare()
         tables = (str(ROOT / "tables/idrnet_table2.yaml"),)
-        given = {"slice": night.Slice(tables=tables, profile="smoke", gpu_hours=1000), **layers}
-        self.config = night.Nightly(**given)
+        given = {"slice": Slice(tables=tables, profile="smoke", gpu_hours=1000), **layers}
+        self.config = Nightly(**given)
         self.level, self.draw, self.commit = 45.0, random.Random(0), "a" * 40
         self.day = datetime.date(2026, 1, 1)
 
     def miou(self, job: Job) -> float:
         return self.draw.gauss(self.level if job.config["model"]["name"] == "fcn" else 45.0, 0.2)
 
-    def night(self) -> tuple[list[night.Check], Exit]:
+    def night(self) -> tuple[list[Check], Exit]:
         def transport(store: Store) -> Instead:
             return Instead(store, self.miou, {"torch": "2.15", "commit": self.commit})
 
-        work = night.Night(self.config, self.store, None, Device("cpu", "x", 2), transport, today=self.day)
+        work = Night(self.config, self.store, None, Device("cpu", "x", 2), transport, today=self.day)
         self.day += datetime.timedelta(days=1)
         return work.run()
 
@@ -183,9 +180,9 @@ class Nights:
 
 
 def test_a_night_without_anything_to_measure_says_so(tmp_path: Path):
-    layers, verdict = Nights(tmp_path, slice=night.Slice()).night()
+    layers, verdict = Nights(tmp_path, slice=Slice()).night()
     assert verdict == Exit.NOTHING
-    assert "nothing was measured" in night.markdown(layers, verdict, datetime.date(2026, 1, 1))
+    assert "nothing was measured" in markdown(layers, verdict, datetime.date(2026, 1, 1))
 
 
 def test_a_drop_is_named_with_its_commits_and_stays_until_it_is_mended(tmp_path: Path):
@@ -199,7 +196,7 @@ def test_a_drop_is_named_with_its_commits_and_stays_until_it_is_mended(tmp_path:
     for _ in range(2):  # what was part of a drop does not become what is expected
         layers, verdict = nights.night()
         assert verdict == Exit.FAILED
-        page = night.markdown(layers, verdict, nights.day)
+        page = markdown(layers, verdict, nights.day)
         assert "idrnet_table2/fcn/lip: 1." in page
         assert "aaaaaaaaaaaa..bbbbbbbbbbbb" in page
         assert "pspnet" not in "\n".join(layers[-1].regressions)
@@ -223,23 +220,10 @@ def test_a_layer_whose_jobs_are_refused_costs_the_others_nothing(tmp_path: Path)
             raise UserError("Slurm refused the jobs: no such account")
 
     nights = Nights(tmp_path)
-    work = night.Night(nights.config, nights.store, None, Device("cpu", "x", 2), lambda s: Refusing(s, None, {}))
+    work = Night(nights.config, nights.store, None, Device("cpu", "x", 2), lambda s: Refusing(s, None, {}))
     layers, verdict = work.run()
     assert verdict == Exit.NOTHING
     assert [layer.failed for layer in layers] == [[], [], ["Slurm refused the jobs: no such account"]]
-
-
-def test_a_page_that_cannot_be_written_is_printed_and_sent_all_the_same(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    (tmp_path / "results/nightly/2026-01-01.md").mkdir(parents=True)
-    sent, file = tmp_path / "sent", tmp_path / "nightly.yaml"
-    file.write_text(yaml.safe_dump({"notify": ["sh", "-c", f"cat > {sent}"]}))
-    options = Namespace(file=str(file), results=str(tmp_path / "results"), device="cpu", date="2026-01-01")
-    with pytest.raises(OutputError, match=r"2026-01-01\.md cannot be written"):
-        nightly.run(options, None)
-    assert "nothing was measured" in sent.read_text()
-    assert "nothing was measured" in capsys.readouterr().out
 
 
 def test_an_accepted_level_starts_a_new_history(tmp_path: Path):
@@ -306,9 +290,9 @@ def test_keys_that_are_gone_are_said_to_be(tmp_path: Path):
 
 def test_kept_checkpoints_are_tested_again_and_compared(tmp_path: Path):
     tables = (str(ROOT / "tables/idrnet_table2.yaml"),)
-    nights = Nights(tmp_path, slice=night.Slice(), checkpoints=night.Checkpoints(tables=tables, profile="smoke"))
+    nights = Nights(tmp_path, slice=Slice(), checkpoints=Checkpoints(tables=tables, profile="smoke"))
     assert nights.night()[1] == Exit.NOTHING  # nothing is kept yet
-    work = night.Night(nights.config, nights.store, None, Device("cpu", "x", 2), lambda store: None)
+    work = Night(nights.config, nights.store, None, Device("cpu", "x", 2), lambda store: None)
     plan = work._plan(tables, "smoke", 0)
     trained = [cell for cell in plan.wanted() if cell.row == "fcn"]
     for cell in trained:
@@ -335,60 +319,3 @@ def test_the_budget_bounds_a_night_and_the_longest_unmeasured_come_first(tmp_pat
     layers, verdict = nights.night()
     assert verdict == Exit.NOTHING
     assert layers[-1].lines == ["0 of 32 cells tonight, 0.00 of 1e-12 GPU-hours"]
-
-
-def test_the_shipped_file_is_right():
-    assert night.load(ROOT / "slurm/nightly.yaml").slice.gpu_hours > 0
-
-
-def test_every_error_of_a_nightly_file_at_once(write):
-    with pytest.raises(Problems) as caught:
-        night.load(write("n.yaml", "slice: {gpu_hours: 0}\nsuspekts: 1\nnotify: mail\n"))
-    assert {p.key for p in caught.value.problems} == {"slice.gpu_hours", "suspekts", "notify"}
-
-
-def test_an_accepted_level_names_a_cell_and_a_date(write):
-    """A mistyped one would silence its cell for ever."""
-    text = f"slice:\n  tables: ['{ROOT / 'tables/idrnet_table2.yaml'}']\n  accepted:\n    {{}}: {{}}\n"
-    made = night.load(write("n.yaml", text.format("idrnet_table2/fcn/lip", "2026-01-08")))
-    assert made.slice.accepted == {"idrnet_table2/fcn/lip": "2026-01-08"}
-    with pytest.raises(Problems, match=r"n.yaml:4: .*no.* this cell. Did you mean 'idrnet_table2/fcn/lip'"):
-        night.load(write("n.yaml", text.format("idrnet_table2/fnc/lip", "2026-01-08")))
-    with pytest.raises(Problems, match=r"n.yaml:4: .*'soon' is not a date; write YYYY-MM-DD"):
-        night.load(write("n.yaml", text.format("idrnet_table2/fcn/lip", "soon")))
-
-
-def test_a_failing_notification_is_said_and_costs_nothing():
-    config = night.Nightly(notify=("false",))
-    assert "not sent" in night.notify(config, "page", Exit.FAILED)
-    assert night.notify(config, "page", Exit.OK) is None
-    assert night.notify(night.Nightly(notify=("cat",)), "page", Exit.FAILED) is None
-
-
-def test_the_shipped_example_of_a_webhook_sends_the_page(tmp_path: Path):
-    """The commented line of nightly.yaml, its address replaced by a server of this test."""
-    if shutil.which("curl") is None:
-        pytest.skip("no curl here")
-    line = next(s for s in (ROOT / "slurm/nightly.yaml").read_text().splitlines() if s.startswith("# notify: [curl"))
-    (*command, address) = yaml.safe_load(line.removeprefix("# "))["notify"]
-    assert address.startswith("https://")
-    got: list[str] = []
-
-    class Hook(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            got.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
-            self.send_response(200 if len(got) == 1 else 500)
-            self.end_headers()
-
-        def log_message(self, *about: object) -> None: ...
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Hook) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        config = night.Nightly(notify=(*command, "--noproxy", "*", f"http://127.0.0.1:{server.server_port}"))
-        page = "# Nightly: look at this\n\n- fcn ± 0.2\n"
-        assert night.notify(config, page, Exit.FAILED) is None
-        assert "not sent" in night.notify(config, page, Exit.NOTHING)
-        server.shutdown()
-        thread.join()
-    assert got == [page, page]

@@ -313,10 +313,10 @@ def test_a_selection_is_what_the_globs_match(rows: list[str], columns: list[str]
 
     found = {(c.row, c.column) for c in planned(TABLE2, rows=rows, columns=columns).cells}
     assert found == {
-        (row, column)
-        for row, column in TABLE2.cells()
-        if (not rows or any(fnmatchcase(row, glob) for glob in rows))
-        and (not columns or any(fnmatchcase(column, glob) for glob in columns))
+        (cell.row, cell.column)
+        for cell in TABLE2.cells()
+        if (not rows or any(fnmatchcase(cell.row, glob) for glob in rows))
+        and (not columns or any(fnmatchcase(cell.column, glob) for glob in columns))
     }
 
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from harness.errors import Problems
 from harness.recipes.profile import Profile, Synthetic
-from harness.table.metrics import METRICS
 from harness.table.schema import Table
 from reports import claims
 from reports.formats import markdown, terminal
 from reports.site import views
+from reports.status import CellStatus
 from reports.table_report import CellReport, TableReport
 from reports.verdict import ALPHA
 from tests.support.report_bench import PAPER, TABLE, Make
@@ -139,7 +139,7 @@ def test_wrong_claims_are_accepted_one_time_in_twenty(make: Make) -> None:
         for row in ("ppm", "aspp"):
             values = tuple(40 + draw.gauss(0, 0.3) for _ in range(3))
             old = report.cells[row, "score"]
-            cells[row, "score"] = type(old)(row, "score", old.metric, "measured", values=values, seeds=(1, 2, 3))
+            cells[row, "score"] = CellReport(old.cell, CellStatus.MEASURED, values=values, seeds=(1, 2, 3))
         made = type(report)(
             report.table, report.profile, report.repetitions, cells, ("ppm", "aspp"), ("score",), report.recipes
         )
@@ -223,15 +223,15 @@ def test_ablations_are_judged_wrongly_as_rarely_as_stated(gaps: list[float], see
 def outcome(gaps: list[float], seeds: int, draw: random.Random) -> str:
     """Of a monotone claim over rows that lie `gaps` apart in truth and 0.3 apart between seeds."""
     level, cells, names = 40.0, {}, [f"r{i}" for i in range(len(gaps) + 1)]
+    spec = {"rows": {name: {"method": "fcn"} for name in names}, "columns": {"score": {"metric": "miou"}}}
+    claim = {"monotone": names, "on": "all"}
+    made = Table.model_validate({**spec, "id": "t", "path": "t", "paper": "p", "title": "t", "claims": [claim]})
     for name, gap in zip(names, [0.0, *gaps]):
         level += gap
         values = tuple(level + draw.gauss(0, 0.3) for _ in range(seeds))
         cells[name, "score"] = CellReport(
-            name, "score", METRICS["miou"], "measured", values=values, seeds=tuple(range(seeds))
+            made.cell(name, "score"), CellStatus.MEASURED, values=values, seeds=tuple(range(seeds))
         )
-    spec = {"rows": {name: {"method": "fcn"} for name in names}, "columns": {"score": {"metric": "miou"}}}
-    claim = {"monotone": names, "on": "all"}
-    made = Table.model_validate({**spec, "id": "t", "path": "t", "paper": "p", "title": "t", "claims": [claim]})
     return claims.judge_claims(TableReport(made, PAPER, (), cells, tuple(names), ("score",), {}))[0].outcome
 
 
@@ -248,10 +248,8 @@ def test_a_true_claim_over_many_columns_is_not_refused_more_often(make: Make) ->
     for _ in range(300):
         cells = {
             (r, c): CellReport(
-                r,
-                c,
-                METRICS["miou"],
-                "measured",
+                made.cell(r, c),
+                CellStatus.MEASURED,
                 values=tuple(draw.gauss(40, 0.3) for _ in range(4)),
                 seeds=(0, 1, 2, 3),
             )

@@ -66,3 +66,15 @@ def test_reproduce_of_a_fresh_report_and_of_something_else(tmp_path: Path, capsy
 def test_plan_decide_says_so_where_nothing_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", TABLE, "--decide", "--results", str(tmp_path)]) == 0
     assert "no inconclusive cell" in capsys.readouterr().out
+
+
+def test_a_contact_sheet_of_a_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "synthesize", "camvid", "--out", str(tmp_path / "data")]) == 0
+    place = ["--data", str(tmp_path / "data"), "--results", str(tmp_path / "r")]
+    assert main(["data", "show", "camvid", "--split", "val", "--images", "3", *place]) == 0
+    file = tmp_path / "r/camvid_val.png"
+    assert f"written: {file}" in capsys.readouterr().out
+    assert file.read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "file").touch()
+    assert main(["data", "show", "camvid", "--split", "val", *place, "--out", str(tmp_path / "file/x.png")]) == 4
+    assert "--out" in capsys.readouterr().err

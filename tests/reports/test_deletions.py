@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 import pytest
 
-from harness.data import catalog
+from harness.data import catalogue
 from harness.jobs.job import Measurement
 from reports.figures import deletions, table
 from tests.support.report_bench import ENVIRONMENT, Make, ReportBench
 
-CLASSES = catalog.find("camvid").classes
+CLASSES = catalogue.find("camvid").classes
 COLUMNS = {"score": {"label": "CamVid", "metric": "miou", "recipe": "mini/scenes", "split": "val"}}
 ROWS = {
     "balanced": {"label": "BD", "method": {"name": "idrnet", "channels": 8}},
@@ -83,7 +83,7 @@ def test_nothing_is_drawn_of_one_row_or_of_counts_that_do_not_compare(make: Make
 def test_many_classes_are_drawn_as_lines_without_names(make: Make):
     recipe = {"score": {"metric": "miou", "recipe": "idrnet/ade20k", "split": "val"}}
     made = make(columns=recipe, rows=ROWS, published={}, claims=[])
-    names = catalog.find("ade20k").classes
+    names = catalogue.find("ade20k").classes
     picked(made, "balanced", dict.fromkeys(names, 1.0))
     picked(made, "random", {n: k + 1.0 for k, n in enumerate(names)})
     (drawn,) = [f for f in table.draw(made.report()) if f.name == "frequency.svg"]

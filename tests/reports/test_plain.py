@@ -8,10 +8,11 @@ import math
 from dataclasses import replace
 
 import pytest
+from rich.cells import cell_len
 
 from harness.jobs.job import Measurement
 from harness.store.store import Failure
-from harness.text import duration, pad, width
+from harness.text import duration
 from reports.formats import csv as csv_format
 from reports.formats import latex, markdown, terminal
 from reports.table_report import table_reports
@@ -139,7 +140,7 @@ def test_terminal_lines_are_aligned_and_at_most_160_wide(make: Make) -> None:
     rows = {**TABLE["rows"], "ppm": {**TABLE["rows"]["ppm"], "label": "变换" * 100}}
     bench = make(columns=columns, rows=rows, published={"values": {"aspp": {"c1": 1.5}}}, claims=[], title="t" * 500)
     text = terminal.render(bench.report())
-    assert max(map(width, text.splitlines())) <= terminal.COLUMNS
+    assert max(map(cell_len, text.splitlines())) <= terminal.COLUMNS
     heads = [line for line in text.splitlines() if "measured" in line]
     assert len(heads) > 1  # the columns go on below
     assert sum(line.count("measured") for line in heads) == 30
@@ -163,11 +164,6 @@ def test_an_empty_store_renders_everywhere(make: Make) -> None:
     report = make().report()
     assert "not run" in terminal.render(report)
     assert len(csv_format.render(report).splitlines()) == 25
-
-
-def test_width_counts_what_a_terminal_shows() -> None:
-    assert (width("ab"), width("变换"), width("e\u0301")) == (2, 4, 1)
-    assert width(pad("变", 5)) == width(pad("ab", 5, right=True)) == 5
 
 
 @pytest.mark.parametrize(

@@ -101,3 +101,19 @@ def test_many_rows_make_a_wider_figure_and_many_classes_are_counted():
         figure = predictions.draw([scene], {r: r for r in rows}, [f"c{k}" for k in range(60)], [(0, 0, 0)] * 60)
     assert figure.get_size_inches()[0] > 25
     assert "and 24 more" in [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_a_contact_sheet_lays_labels_over_images_and_names_what_occurs(count: int):
+    image, truth = np.full((2, 3, 3), 100, np.uint8), TRUTH
+    with style.styled():
+        sheet = predictions.contact_sheet(
+            [Scene(f"s{i}", image, truth, {}) for i in range(count)], "abcd", [(0, 0, 200)] * 4
+        )
+        sheet.draw_without_rendering()
+    pictures = [ax for ax in sheet.axes if ax.get_images()]
+    assert [ax.get_title(loc="left") for ax in pictures] == [t for i in range(count) for t in (f"s{i}", "labels")]
+    laid_over = pictures[1].get_images()[0].get_array()
+    assert laid_over[0, 0].tolist() == [40, 40, 160]
+    assert laid_over[1, 2].tolist() == [193, 193, 193]
+    assert [text.get_text() for text in sheet.legends[0].get_texts()] == ["a", "b", "c", "ignored"]

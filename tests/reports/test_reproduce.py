@@ -46,7 +46,7 @@ def test_every_report_says_all_that_its_numbers_depend_on(make: Make) -> None:
     bench = make(seeds=2)
     bench.measure("ppm", "score", 42.1, 42.9)
     document = markdown.render(bench.report())
-    digest = bench.jobs("ppm", "score")[0].parts["data"]["camvid"]
+    digest = bench.jobs("ppm", "score")[0].data_digests["camvid"]
     seeds = [str(job.config["seed"]) for job in bench.jobs("ppm", "score")]
     wanted = ("commit 4e1c2aa0", "torch 2.15.0", "Test GPU", "driver NVIDIA 580.1", "Profile **paper**", digest[:16])
     for text in (*wanted, *seeds, "the text says 1.0"):

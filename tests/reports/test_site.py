@@ -243,7 +243,7 @@ def test_a_site_is_replaced_whole_or_not_at_all(make: Make, monkeypatch: pytest.
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "write_text", full)
-        with pytest.raises(OutputError, match="No space"):
+        with pytest.raises(OutputError, match="the disk is full"):
             made(bench)
     assert (folder / "index.html").read_text(encoding="utf-8") == before
     assert [p.name for p in folder.parent.iterdir()] == ["site"]

@@ -16,7 +16,7 @@ def test_a_measured_count_stands_in_the_printed_unit_with_its_provenance(make: M
     bench = make()
     bench.measure("ppm", "params", 23.073792)
     shown = bench.report().cells["ppm", "params"]
-    assert (shown.state, shown.text, shown.values) == ("measured", "23.07", (23.073792,))
+    assert (shown.status, shown.text, shown.values) == ("measured", "23.07", (23.073792,))
     assert shown.difference == pytest.approx(0.003792)
     assert shown.verdict.word == verdict.REPRODUCED
     assert shown.provenance["arxiv"] == "1612.01105"
@@ -88,7 +88,7 @@ def test_a_stale_result_is_never_shown_as_measured(make: Make) -> None:
     bench.measure("ppm", "flops", 309.4495)
     bench.outdate("ppm", "flops")
     shown = bench.report().cells["ppm", "flops"]
-    assert (shown.state, shown.values, shown.difference, shown.verdict.word) == ("stale", (), None, "")
+    assert (shown.status, shown.values, shown.difference, shown.verdict.word) == ("stale", (), None, "")
     assert shown.old == (pytest.approx(309.4495),)
     assert "methods/layers.py" in shown.reason
 
@@ -108,9 +108,9 @@ def test_failures_are_told_also_those_of_the_training_that_a_cell_needs(make: Ma
     training = bench.plan.jobs[bench.jobs("ppm", "score")[0].needs[0]]
     bench.store.fail(training, Failure("error", "label 21 is outside 0..10"))
     cells = bench.report().cells
-    assert cells["ppm", "flops"].state == "failed"
+    assert cells["ppm", "flops"].status == "failed"
     assert "needed 9 GB" in cells["ppm", "flops"].reason
-    assert cells["ppm", "score"].state == "failed"
+    assert cells["ppm", "score"].status == "failed"
     assert "label 21" in cells["ppm", "score"].reason
 
 
@@ -119,7 +119,7 @@ def test_some_of_the_repetitions_are_partly_measured(make: Make) -> None:
     bench.measure("ppm", "score", 42.0, 43.0)
     bench.fail("ppm", "score", Failure("killed", "signal 9"), which=2)
     shown = bench.report().cells["ppm", "score"]
-    assert (shown.state, len(shown.values), shown.mean) == ("partly", 2, 42.5)
+    assert (shown.status, len(shown.values), shown.mean) == ("partly", 2, 42.5)
     assert "2 of 3" in shown.reason
     assert "signal 9" in shown.reason
     assert len(set(shown.seeds)) == 2
@@ -133,18 +133,18 @@ def test_cited_awaiting_and_unasked_cells_say_so(make: Make) -> None:
     }
     bench = make(columns=columns)
     cells = bench.report().cells
-    assert (cells["ppm", "extra"].state, cells["ppm", "extra"].reason) == ("on request", "run with --columns extra")
+    assert (cells["ppm", "extra"].status, cells["ppm", "extra"].reason) == ("on request", "run with --columns extra")
     bench.measure("ppm", "extra", 50.0)
-    assert bench.report().cells["ppm", "extra"].state == "measured"
-    assert (cells["quoted", "score"].state, cells["quoted", "score"].reason) == ("cited", "another paper")
-    assert cells["later", "score"].state == "awaits"
-    assert cells["ppm", "score"].state == "not run"
+    assert bench.report().cells["ppm", "extra"].status == "measured"
+    assert (cells["quoted", "score"].status, cells["quoted", "score"].reason) == ("cited", "another paper")
+    assert cells["later", "score"].status == "awaits"
+    assert cells["ppm", "score"].status == "not run"
 
 
 def test_a_job_that_finished_without_the_measure_is_absent(make: Make) -> None:
     bench = make()
     bench.store.finish(bench.jobs("ppm", "flops")[0], [], {}, started=0.0)
-    assert bench.report().cells["ppm", "flops"].state == "absent"
+    assert bench.report().cells["ppm", "flops"].status == "absent"
 
 
 def test_smoke_numbers_are_not_comparable_and_short_ones_only_judge_claims(make: Make) -> None:
@@ -195,5 +195,5 @@ def test_a_result_that_cannot_be_read_is_not_dropped_in_silence(make: Make, text
     bench.measure("ppm", "params", 23.07)
     (bench.store.folder(bench.jobs("ppm", "params")[0]) / "result.json").write_text(text, encoding="utf-8")
     shown = bench.report().cells["ppm", "params"]
-    assert (shown.state, shown.values) == ("unreadable", ())
+    assert (shown.status, shown.values) == ("unreadable", ())
     assert any("another version" in note for note in shown.footnotes)

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from harness import ROOT
+from harness.errors import OutputError
 from harness.jobs.job import Measurement
 from harness.recipes.profile import Profile, Synthetic
+from harness.store import curve
 from reports.figures import curves, per_class, style
 from reports.figures.table import draw
 from reports.write import write
@@ -61,11 +63,11 @@ def test_a_refused_write_leaves_the_old_report_whole(make: Make, monkeypatch: py
     before = path.read_text(encoding="utf-8")
     bench.measure("ppm", "params", 23.07)
 
-    def full(self: Path, *_: object, **__: object) -> int:
+    def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="the disk is full"):
         write(bench.report(), bench.store.reports, figures=False)
     assert path.read_text(encoding="utf-8") == before
     assert not [p for p in bench.store.reports.iterdir() if p.name.startswith(".")]
@@ -92,7 +94,7 @@ def test_scores_of_trainings_that_tested_themselves_are_drawn_beside_their_losse
     bench = filled(make)
     (plain,) = [f for f in draw(bench.report()) if f.name == "curves.svg"]
     assert "mIoU, %" not in words(plain.svg)
-    for file in bench.store.root.rglob(curves.FILE):
+    for file in bench.store.root.rglob(curve.FILE):
         tests = "".join(json.dumps({"iteration": i, "miou": 10.0 + i}) + "\n" for i in (3, 6))
         file.write_text(file.read_text(encoding="utf-8") + tests, encoding="utf-8")
     (tested,) = [f for f in draw(bench.report()) if f.name == "curves.svg"]
@@ -126,9 +128,9 @@ def test_hostile_labels_and_values_are_drawn(make: Make) -> None:
 
 def test_a_curve_is_read_as_far_as_it_is_whole(tmp_path: Path) -> None:
     lines = [json.dumps({"iteration": i, "loss": 1 / i}) for i in range(1, 4)]
-    (tmp_path / curves.FILE).write_text("\n".join([*lines, "[]", '{"iteration": 4, "lo']), encoding="utf-8")
-    assert curves.read(tmp_path) == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
-    assert curves.read(tmp_path / "nowhere") == []
+    (tmp_path / curve.FILE).write_text("\n".join([*lines, "[]", '{"iteration": 4, "lo']), encoding="utf-8")
+    assert curves.points(tmp_path) == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+    assert curves.points(tmp_path / "nowhere") == []
 
 
 def test_a_band_is_mean_and_range_over_seeds(tmp_path: Path) -> None:
@@ -137,7 +139,7 @@ def test_a_band_is_mean_and_range_over_seeds(tmp_path: Path) -> None:
         folders.append(tmp_path / str(seed))
         folders[-1].mkdir()
         text = "".join(json.dumps({"iteration": i, "loss": factor * i}) + "\n" for i in range(1, 6 - seed))
-        (folders[-1] / curves.FILE).write_text(text, encoding="utf-8")
+        (folders[-1] / curve.FILE).write_text(text, encoding="utf-8")
     band = curves.band(folders)
     assert band is not None
     assert band.iterations == (1, 2, 3, 4)  # as far as both go

@@ -21,7 +21,7 @@ from harness.jobs.key import digest
 from harness.jobs.kinds import KINDS
 from harness.scheduler.local import Local
 from harness.scheduler.transport import Event
-from harness.scheduler.worker import Request, explain, failed, main
+from harness.scheduler.worker import Request, explain, main, report_failure
 from harness.store.store import Store
 
 MISBEHAVING = ROOT / "tests/support/misbehaving_methods.py"
@@ -335,7 +335,7 @@ def test_a_log_that_takes_no_more_costs_no_cause(store: Store, monkeypatch: pyte
     request = Request(made, str(store.root), None, "cpu", 1)
     request.write(store.folder(made))
     monkeypatch.setattr(sys, "stderr", Full())
-    assert failed(request, store.folder(made), OSError(errno.ENOSPC, "No space left on device")) == Exit.OUTPUT
+    assert report_failure(request, store.folder(made), OSError(errno.ENOSPC, "No space left on device")) == Exit.OUTPUT
     assert store.failure(made).exit == Exit.OUTPUT
 
 
@@ -354,7 +354,7 @@ def test_of_several_processes_the_first_to_fail_says_why(store: Store):
     request = Request(made, str(store.root), None, "cpu", 1)
     folder = store.folder(made)
     request.write(folder)
-    assert failed(request, folder, MemoryError()) == Exit.FAILED
-    assert failed(request, folder, RuntimeError("connection closed by peer")) == Exit.FAILED
+    assert report_failure(request, folder, MemoryError()) == Exit.FAILED
+    assert report_failure(request, folder, RuntimeError("connection closed by peer")) == Exit.FAILED
     assert store.failure(made).cause == "out of memory"
     assert "connection closed by peer" in (folder / "log.txt").read_text()

@@ -1,24 +1,20 @@
-"""The results folder: nothing half written, nothing lost, and a frame that keeps up with the JSON files."""
+"""The results folder: nothing half written, nothing lost, and a torn file counts as none."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import harness.store.store
-from harness import ROOT
 from harness.errors import OutputError
 from harness.files import append_jsonl, read_json, write_json
 from harness.jobs.job import Job, Measurement
 from harness.jobs.key import digest
+from harness.store.export import frame
 from harness.store.store import Failure, Store
 
 ENVIRONMENT = {"commit": "abc", "device": "cpu: test"}
@@ -111,9 +107,9 @@ def test_a_torn_or_foreign_result_counts_as_none(store: Store, text: str):
     (store.folder(job()) / "result.json").write_text(text)
     assert store.result(job()) is None
     assert [r.job for r in store.results()] == [job(1)]
-    assert list(store.frame()["value"]) == [1.0]
+    assert list(frame(store)["value"]) == [1.0]
     finish(store, job(), 3.0)
-    assert sorted(store.frame()["value"]) == [1.0, 3.0]
+    assert sorted(frame(store)["value"]) == [1.0, 3.0]
 
 
 @pytest.mark.parametrize("text", [*TORN, '{"cause": "x"}', '{"other": 1}'])
@@ -167,22 +163,7 @@ def test_a_full_disk_is_said_and_what_was_there_stays(store: Store, monkeypatch:
     assert store.result(job(2)) is None
     assert store.failure(job(1)).message == "no"
     assert not list(store.root.rglob(".*"))
-    assert len(store.frame()) == 1
-
-
-def test_a_full_disk_does_not_cost_the_frame(store: Store, monkeypatch: pytest.MonkeyPatch):
-    import pandas as pd
-
-    finish(store, job(), 1.0)
-
-    def full(frame, path, **options):
-        Path(path).write_text("half")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
-    assert list(store.frame()["value"]) == [1.0]
-    assert not list(store.root.glob("*parquet*"))
-    assert not list(store.root.glob(".*parquet*"))
+    assert len(frame(store)) == 1
 
 
 @pytest.mark.parametrize("where", ["/dev/null/results", "file/results", "file"])
@@ -195,7 +176,7 @@ def test_a_folder_that_cannot_be_is_said(tmp_path: Path, where: str):
         finish(store, job(), 1.0)
     assert store.result(job()) is None
     assert list(store.results()) == []
-    assert store.frame().empty
+    assert frame(store).empty
 
 
 def test_prepare_leaves_only_the_folder(store: Store):
@@ -208,108 +189,3 @@ def test_json_that_cannot_be_made_leaves_the_old_file(store: Store):
     with pytest.raises(TypeError):
         write_json(path, {"a": object()})
     assert read_json(path) == {"a": 1}
-
-
-# ------------------------------------------------------------------------------------------------------------- frame
-
-
-def test_the_frame_is_tidy(store: Store):
-    finish(store, job(3, method="pspnet"), 31.5, 40.0, started=5.0)
-    frame = store.frame()
-    assert list(frame["name"]) == ["miou", "macc"]
-    row = frame.iloc[0]
-    expected = {
-        "kind": "train",
-        "method": "pspnet",
-        "dataset": "camvid",
-        "profile": "smoke",
-        "seed": 3,
-        "value": 31.5,
-        "unit": "%",
-        "device": "cpu: test",
-        "commit": "abc",
-        "started": 5.0,
-        "key": job(3, method="pspnet").key,
-    }
-    assert {name: row[name] for name in expected} == expected
-    assert (frame["value"].dtype, frame["seed"].dtype) == ("float64", "int64")
-    assert not frame.isna().to_numpy().any()
-
-
-def test_an_empty_store_has_a_frame_with_all_columns(store: Store):
-    frame = store.frame()
-    assert frame.empty
-    assert {"key", "name", "value", "unit", "convention", "method"} <= set(frame.columns)
-
-
-def test_the_frame_reads_only_what_is_new(store: Store, monkeypatch: pytest.MonkeyPatch):
-    for number in range(5):
-        finish(store, job(number), float(number))
-    assert len(store.frame()) == 5
-    finish(store, job(9), 9.0)
-    read: list[Path] = []
-
-    def counting(path: Path):
-        read.append(path)
-        return read_json(path)
-
-    monkeypatch.setattr(harness.store.store, "read_json", counting)
-    assert sorted(store.frame()["value"]) == [0.0, 1.0, 2.0, 3.0, 4.0, 9.0]
-    assert [p.parent for p in read] == [store.folder(job(9))]
-    read.clear()
-    store.frame()
-    assert read == []
-
-
-def test_the_frame_forgets_what_was_deleted_and_sees_what_ran_again(store: Store):
-    finish(store, job(0), 1.0)
-    finish(store, job(1), 2.0)
-    store.frame()
-    (store.folder(job(0)) / "result.json").unlink()
-    assert list(store.frame()["value"]) == [2.0]
-    path = store.folder(job(1)) / "result.json"
-    path.unlink()
-    finish(store, job(1), 7.0)
-    os.utime(path, ns=(1, 1))
-    assert list(store.frame()["value"]) == [7.0]
-
-
-@pytest.mark.parametrize("damage", [b"", b"PAR1", b"no parquet", None])
-def test_a_damaged_compaction_is_made_anew(store: Store, damage: bytes | None):
-    finish(store, job(), 1.0)
-    store.frame()
-    path = store.root / "measurements.parquet"
-    if damage is None:
-        import pandas as pd
-
-        pd.DataFrame({"other": [1]}).to_parquet(path)
-    else:
-        path.write_bytes(damage)
-    assert list(store.frame()["value"]) == [1.0]
-
-
-WRITER = """
-import sys
-from pathlib import Path
-from tests.store.test_store import Store, finish, job
-store, own = Store(Path(sys.argv[1])), int(sys.argv[2])
-for i in range(40):
-    finish(store, job(1000 * own + i), float(i))
-    finish(store, job(7), float(own))
-    if i % 10 == 0:
-        assert not store.frame().empty
-"""
-
-
-def test_two_processes_at_once_lose_nothing(store: Store):
-    """Both write forty results of their own and fight over one more and over the Parquet file."""
-    arguments = [sys.executable, "-c", WRITER, str(store.root)]
-    writers = [subprocess.Popen([*arguments, str(own)], cwd=ROOT, stderr=subprocess.PIPE) for own in (1, 2)]
-    for writer in writers:
-        _, errors = writer.communicate(timeout=120)
-        assert writer.returncode == 0, errors.decode()
-    frame = store.frame()
-    assert set(frame["seed"]) == {7} | {1000 * own + i for own in (1, 2) for i in range(40)}
-    assert len(frame) == 81
-    assert not [p for p in store.root.rglob(".*") if p.is_file()]
-    assert all(json.loads(p.read_text())["schema"] == 1 for p in store.root.rglob("result.json"))

@@ -92,7 +92,7 @@ class ReportBench:
 
     def measure(self, row: str, column: str, *values: float, **more: float) -> None:
         """Stores one printed value per repetition, as finished jobs with the trainings they need."""
-        name = self.table.metric_of(column).name
+        name = self.table.column(column).metric.name
         by = {"parameters": 1e6, "flops": 1e9}.get(name, 1.0)
         for job, value in zip(self.jobs(row, column), values):
             for key in job.needs:

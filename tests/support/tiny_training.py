@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from harness import files
 from harness.recipes.common import Optimizer, Schedule
 from harness.training import checkpoint, optim
 from harness.training.loop import Training
@@ -137,7 +138,7 @@ def kill_at(event: int) -> None:
 
         return wrapped
 
-    checkpoint.os.replace = ticking(os.replace)  # curve and checkpoint alike
+    files.os.replace = ticking(os.replace)  # curve and checkpoint alike
     checkpoint._HashingWriter.write = ticking(checkpoint._HashingWriter.write)
     TinySegmentor.losses = ticking(TinySegmentor.losses)
     torch.optim.SGD.step = ticking(torch.optim.SGD.step)

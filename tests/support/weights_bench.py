@@ -9,7 +9,7 @@ from torch import nn
 
 from harness.environment import Device
 from harness.jobs.kinds import Model
-from harness.plan.planner import Cell, Plan, Planner
+from harness.plan.planner import Plan, PlannedCell, Planner
 from harness.table import recipes
 from harness.table.load import load
 from methods.build import build_model
@@ -67,6 +67,6 @@ def planned(folder: Path, profile: str = "own", repetitions: tuple[int, ...] = (
     return planner.plan([load(folder / "table.yaml")])
 
 
-def cell(plan: Plan, row: str, column: str) -> Cell:
+def cell(plan: Plan, row: str, column: str) -> PlannedCell:
     (found,) = [c for c in plan.cells if (c.row, c.column) == (row, column)]
     return found

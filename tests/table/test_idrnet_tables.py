@@ -15,7 +15,7 @@ import yaml
 from harness import ROOT
 from harness.cli import main
 from harness.environment import Device
-from harness.plan.planner import Cell, Plan, Planner
+from harness.plan.planner import Plan, PlannedCell, Planner
 from harness.store.store import Store
 from harness.table import recipes
 from harness.table.load import load
@@ -59,7 +59,7 @@ def plan(planner: Planner) -> Plan:
     return planner.plan([table(n) for n in NUMBERS])
 
 
-def cell(plan: Plan, number: int, row: str, column: str) -> Cell:
+def cell(plan: Plan, number: int, row: str, column: str) -> PlannedCell:
     (found,) = [c for c in plan.cells if c.name == f"idrnet_table{number}/{row}/{column}"]
     return found
 
@@ -108,7 +108,7 @@ def test_provenance_is_stated(number: int):
     assert (made.published.source.arxiv, made.published.source.table) == ("2310.10755", number)
     assert made.published.protocol
     for column, spec in made.columns.items():
-        if made.metric_of(column).kind == "evaluate" and number != 8:
+        if made.column(column).metric.kind == "evaluate" and number != 8:
             assert spec.split, column
 
 
@@ -203,7 +203,7 @@ def test_rows_that_quote_are_cited_and_rows_without_a_method_say_so(plan: Plan):
 def test_every_number_of_table_7_is_run_cited_or_awaited_and_nothing_else_is_run(plan: Plan):
     for c in plan.of(table(7)):
         if c.state == "run":
-            assert table(7).value_of(c.row, c.column) is not None, c.name
+            assert table(7).cell(c.row, c.column).published is not None, c.name
 
 
 def test_the_swin_rows_are_tested_in_windows_at_several_scales(tmp_path: Path):
@@ -274,7 +274,7 @@ def test_table_6_tests_elsewhere_and_trains_nothing_of_its_own(plan: Plan):
 def test_cells_with_one_published_number_are_one_job(plan: Plan, first: str, second: str):
     one, two = (cell(plan, int(n), row, column) for n, row, column in (name.split("/") for name in (first, second)))
     assert [j.key for j in one.jobs] == [j.key for j in two.jobs]
-    values = [c.table.value_of(c.row, c.column) for c in (one, two)]
+    values = [c.cell.published for c in (one, two)]
     assert values[1] is None or values[0].text == values[1].text
 
 
@@ -328,7 +328,7 @@ def test_released_checkpoints_are_of_the_models_that_the_tables_train(tmp_path: 
     of_paper = {(renamed.get(c.row, "12"), c.row, c.column): c for t in others for c in paper.of(t)}
     compared: dict[str, int] = {}
     for given in paper.of(own):
-        value = own.value_of(given.row, given.column)
+        value = own.cell(given.row, given.column).published
         if given.state == "awaits":
             assert value is None
             continue
@@ -343,7 +343,7 @@ def test_released_checkpoints_are_of_the_models_that_the_tables_train(tmp_path: 
         for part in ("data", "protocol"):
             assert job.config[part] == other.config[part], given.name
         assert job.config["model"] == other.config["model"] | {"pretrained": False}, given.name
-        assert value.text == theirs.table.value_of(theirs.row, theirs.column).text
+        assert value.text == theirs.cell.published.text
         net = "swinlarge" if where == "7" else "resnet50os8"
         assert job.config["checkpoint"].endswith(f"{net}_{given.column}.pth")
         compared[where] = compared.get(where, 0) + 1

@@ -112,21 +112,22 @@ def test_bounds_gains_and_rounding_are_kept_as_printed() -> None:
     a, b = (made.published.values[row]["flops"] for row in "ab")
     assert (a.printed, a.text, a.gain_text) == (">150", "150", "1.80")
     assert (b.printed, b.gain_text) == ("12.50", "")
-    assert (made.rounding_of("a"), made.rounding_of("b")) == ("round", "truncate")
-    assert made.provenance("a", "flops")["printed"] == ">150"
+    assert (made.row("a").rounding, made.row("b").rounding) == ("round", "truncate")
+    assert made.cell("a", "flops").provenance["printed"] == ">150"
 
 
 def test_a_row_may_count_at_its_own_input_and_by_its_own_convention() -> None:
     own = "rounding: truncate, input: [[1, 3, 96, 96]], convention: mmcv-hooks"
     made = check(parse(TEXT.replace("rounding: truncate", own), "ours.yaml"))
-    assert [made.input_of("flops", row) for row in (None, "a", "b")] == [((1, 3, s, s),) for s in (64, 64, 96)]
-    assert [made.convention_of("flops", row) for row in (None, "a", "b")] == ["fvcore", "fvcore", "mmcv-hooks"]
-    assert made.provenance("b", "flops")["convention"] == "mmcv-hooks"
+    cells = [made.cell(row, "flops") for row in "ab"]
+    assert [cell.shapes for cell in cells] == [((1, 3, 64, 64),), ((1, 3, 96, 96),)]
+    assert [cell.convention for cell in cells] == ["fvcore", "mmcv-hooks"]
+    assert [cell.provenance["convention"] for cell in cells] == ["fvcore", "mmcv-hooks"]
 
 
 def test_a_fitted_method_is_fitted_where_it_is_counted() -> None:
     made = table("ecenet_table4")
-    assert [made.provenance("tokens", c)["evidence"] for c in ("gflops", "ss")] == ["fitted", ""]
+    assert [made.cell("tokens", c).provenance["evidence"] for c in ("gflops", "ss")] == ["fitted", ""]
     both = "cited: another paper, evidence: fitted, module: {name: ppm}"
     with pytest.raises(Problems, match=r"rows\.b\.evidence: the row's module says it"):
         check(parse(TEXT.replace("cited: another paper", both), "ours.yaml"))
@@ -135,7 +136,7 @@ def test_a_fitted_method_is_fitted_where_it_is_counted() -> None:
 def test_only_counts_are_cut() -> None:
     """A paper that cuts its GFLOPs rounds its scores."""
     made = table("ecenet_table1")
-    said = {c: made.provenance("ecenet_swin_l", c)["rounding"] for c in made.columns}
+    said = {c: made.cell("ecenet_swin_l", c).provenance["rounding"] for c in made.columns}
     assert said == {"gflops": "truncate", "params": "truncate", "ss": "round", "ms": "round"}
 
 
@@ -159,8 +160,8 @@ def test_what_is_wrong_in_them_is_said_with_its_line(old: str, new: str, said: s
 
 def test_rows_with_one_label_are_told_apart() -> None:
     made = table("ecenet_table1")
-    names = [made.name_of(row) for row in made.rows]
+    names = [made.row(row).name for row in made.rows]
     assert len(set(names)) == len(names)
-    assert made.name_of("ecenet_swin_l") == "ECENet (Ours) · SwinT-Large† · 640×640"
-    assert made.name_of("dpt_vit_b") == "DPT [36]"
-    assert table("idrnet_table7").name_of("ocrnet_hrnet") == "OCRNet · HRNetV2-W48, stride 4"
+    assert made.row("ecenet_swin_l").name == "ECENet (Ours) · SwinT-Large† · 640×640"
+    assert made.row("dpt_vit_b").name == "DPT [36]"
+    assert table("idrnet_table7").row("ocrnet_hrnet").name == "OCRNet · HRNetV2-W48, stride 4"

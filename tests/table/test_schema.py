@@ -85,7 +85,7 @@ def test_table_2_names_the_audited_datasets_and_splits():
     loaded = load(ROOT / "tables/idrnet_table2.yaml")
     assert list(loaded.columns) == [column["key"] for column in AUDITED[2]["columns"]]
     assert [c.split for c in loaded.columns.values()] == [c["eval_split"] for c in AUDITED[2]["columns"]]
-    assert [recipes.recipe(loaded.recipe_of(c)).test.split for c in loaded.columns] == [
+    assert [recipes.recipe(loaded.column(c).recipe).test.split for c in loaded.columns] == [
         column["eval_split"] for column in AUDITED[2]["columns"]
     ]
     assert len(list(loaded.cells())) == 32
@@ -94,16 +94,15 @@ def test_table_2_names_the_audited_datasets_and_splits():
 @pytest.mark.parametrize("number", [2, 5])
 def test_every_published_cell_has_its_provenance(number: int):
     loaded = load(ROOT / f"tables/idrnet_table{number}.yaml")
-    for row, column in loaded.cells():
-        found = loaded.provenance(row, column)
-        metric = loaded.metric_of(column)
+    for cell in loaded.cells():
+        found, row, column = cell.provenance, cell.row, cell.column
         for name in ("paper", "arxiv", "table", "venue", "row", "column", "printed", "unit", "statistic", "protocol"):
             assert found[name], (row, column, name)
         assert found["decimals"] == 2
         assert found["rounding"] in ("round", "truncate")
-        assert bool(found["split"]) == (metric.kind == "evaluate")
+        assert bool(found["split"]) == (cell.metric.kind == "evaluate")
         assert (found["convention"] in CONVENTIONS) == (column in ("params", "flops"))
-        counted = metric.kind in ("complexity", "latency") and not loaded.rows[row].extra
+        counted = cell.metric.kind in ("complexity", "latency") and not loaded.rows[row].extra
         assert (found["evidence"] in ("confirmed", "inferred", "fitted")) == counted, (row, column)
 
 
@@ -148,8 +147,8 @@ def test_printed_digits_and_gains_are_kept():
 def test_options_of_a_cell_lie_on_those_of_its_row():
     text = GOOD.replace("channels: 256}}", "channels: 256, bins: [1]}, cells: {city: {options: {channels: 64}}}}")
     loaded = table(text)
-    assert loaded.options_of("psp", "ade") == {"channels": 256, "bins": [1]}
-    assert loaded.options_of("psp", "city") == {"channels": 64, "bins": [1]}
+    assert loaded.cell("psp", "ade").options == {"channels": 256, "bins": [1]}
+    assert loaded.cell("psp", "city").options == {"channels": 64, "bins": [1]}
 
 
 def test_a_column_falls_back_to_the_tables_defaults():
@@ -157,7 +156,7 @@ def test_a_column_falls_back_to_the_tables_defaults():
         ", recipe: idrnet/ade20k", ""
     )
     loaded = table(text)
-    assert (loaded.recipe_of("ade"), loaded.metric_of("ade").name) == ("idrnet/lip", "macc")
+    assert (loaded.column("ade").recipe, loaded.column("ade").metric.name) == ("idrnet/lip", "macc")
 
 
 # ------------------------------------------------------------------------------------------------------- what is wrong
@@ -344,7 +343,7 @@ mine:
 def test_a_recipe_beside_the_table_is_found_and_extends_its_base(write):
     write("recipes/own.yaml", RECIPE)
     path = write("t.yaml", GOOD.replace("idrnet/ade20k", "own/mine"))
-    assert load(path).recipe_of("ade") == "own/mine"
+    assert load(path).column("ade").recipe == "own/mine"
     found = recipes.recipe("own/mine", near=path.parent)
     assert (found.dataset, found.batch_size, found.augmentation.crop) == ("camvid", 2, (32, 32))
 

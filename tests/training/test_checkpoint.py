@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness import files
 from harness.errors import DataError, Exit, Interrupted, OutputError, UserError
 from harness.store import curve
 from harness.training import checkpoint, random_state
@@ -96,7 +97,7 @@ def test_full_disk_keeps_the_last_good_one(tmp_path, monkeypatch, room):
             tiny_training.training(tmp_path).run()
     assert caught.value.exit == Exit.OUTPUT
     assert [saved.iteration for saved in checkpoint.listing(tmp_path)] == [3, 6]
-    assert not list(tmp_path.glob("*.aside*"))
+    assert not list(tmp_path.glob("*.tmp"))
     tiny_training.training(tmp_path, seed=3).run()
     tiny_training.training(tmp_path / "whole").run()
     for name, weight in checkpoint.load_weights(tmp_path / "whole").items():
@@ -128,16 +129,17 @@ def fill_disk(patch, after: int) -> None:
 
     def opened(path, mode="r", *arguments, **options):
         file = real(path, mode, *arguments, **options)
-        return Full(file) if mode == "wb" else file
+        return Full(file) if "checkpoint" in Path(path).name else file
 
-    patch.setattr(checkpoint, "open", opened, raising=False)
+    patch.setattr(files, "open", opened, raising=False)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_device_that_is_full(tmp_path):
+def test_a_device_that_is_full(tmp_path, monkeypatch):
     """The same with the kernel's own error, not an imitation: the temporary file is a link to /dev/full."""
     checkpoint.save(tmp_path, {"x": torch.zeros(10)}, 1)
-    (tmp_path / "checkpoint-00000002.aside.pt").symlink_to("/dev/full")
+    (tmp_path / "full").symlink_to("/dev/full")
+    monkeypatch.setattr(files, "temporary_path", lambda path: tmp_path / "full")
     with pytest.raises(OutputError, match=r"disk is full.*iteration 1 is kept"):
         checkpoint.save(tmp_path, {"x": torch.zeros(1_000_000)}, 2)
     assert checkpoint.load(tmp_path)["x"].shape == (10,)
@@ -152,7 +154,7 @@ def test_unwritable_folder(tmp_path):
 
 def test_a_file_in_the_way_of_the_folder(tmp_path):
     (tmp_path / "job").write_text("")
-    with pytest.raises(OutputError, match="cannot write to"):
+    with pytest.raises(OutputError, match="cannot be written"):
         tiny_training.training(tmp_path / "job").run()
 
 

@@ -16,7 +16,8 @@ FORBIDDEN = 254
 _PALETTE = 3  # PNG colour type: indices into a palette
 
 
-def _read(path: str) -> bytes:
+def read_bytes(path: str) -> bytes:
+    """A file's content; DataError where it cannot be read."""
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -47,16 +48,12 @@ def _decode(path: str, data: bytes, flags: int) -> np.ndarray:
 
 def read_image(path: str) -> np.ndarray:
     """The image as uint8 [H, W, 3] in OpenCV's order (blue, green, red)."""
-    return _decode(path, _read(path), cv2.IMREAD_COLOR)
+    return _decode(path, read_bytes(path), cv2.IMREAD_COLOR)
 
 
 def read_raw_label(path: str) -> np.ndarray:
-    """The label map as it is stored: [H, W], uint8 or uint16, raw values of the dataset."""
-    data = _read(path)
-    if path.endswith(".mat"):
-        from harness.data.annotations.matlab import read_matrix
-
-        return read_matrix(path, data, names=("S", "LabelMap"))
+    """The label map of a picture as it is stored: [H, W], uint8 or uint16, raw values of the dataset."""
+    data = read_bytes(path)
     if data[:4] == b"\x89PNG" and len(data) > 25 and data[25] == _PALETTE:
         _check_end(path, data)
         return _palette_indices(path, data)
@@ -84,10 +81,11 @@ class LabelReader:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.table = _table(tuple(layout.labels.items()))
+        self.read_raw = layout.annotation_module().read if layout.annotations else read_raw_label
 
     def read(self, path: str) -> np.ndarray:
         """The label map as uint8 [H, W] of training ids and IGNORE; DataError on a value outside the declaration."""
-        return self.map(path, read_raw_label(path))
+        return self.map(path, self.read_raw(path))
 
     def map(self, path: str, raw: np.ndarray) -> np.ndarray:
         """Raw values [H, W] -> training ids; `path` is named in errors."""

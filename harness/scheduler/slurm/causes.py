@@ -38,12 +38,12 @@ class Retries(Spec):
     """How often a job is run again after each cause. A job's own error is never repeated by itself."""
 
     out_of_memory: int = Field(1, ge=0)  # of the host, with twice the memory; a GPU's is the job's own error
-    killed: int = Field(1, ge=0)
-    timeout: int = Field(10, ge=0)
-    preempted: int = Field(100, ge=0)
-    node_failure: int = Field(5, ge=0)
-    never_started: int = Field(2, ge=0)
-    lost: int = Field(1, ge=0)
+    killed: int = Field(1, ge=0)  # by a signal
+    timeout: int = Field(10, ge=0)  # from its checkpoint
+    preempted: int = Field(100, ge=0)  # from its checkpoint
+    node_failure: int = Field(5, ge=0)  # from its checkpoint
+    never_started: int = Field(2, ge=0)  # Slurm ended it before it began
+    lost: int = Field(1, ge=0)  # Slurm forgot it and it never reported
 
     def left(self, cause: str, tried: Mapping[str, int]) -> bool:
         """Whether a job that has met `cause` `tried[cause]` times before may run once more."""

@@ -34,21 +34,21 @@ class ArrayLimits(Spec):
     """How many jobs go to the controller as one array, and how many of an array's jobs run at once."""
 
     size: Positive = 1000  # never above the cluster's MaxArraySize
-    parallel: Positive = 64
+    parallel: Positive = 64  # at once
 
 
 class Cluster(Spec):
     """One place to run. Times in minutes, memory in MiB per node."""
 
-    title: str
-    partition: Word
-    account: Word | None = None
-    qos: Word | None = None
-    constraint: Annotated[str, Field(pattern=r"^[ -~]+\z")] | None = None
+    title: str  # what people call it
+    partition: Word  # of Slurm
+    account: Word | None = None  # of Slurm
+    qos: Word | None = None  # of Slurm
+    constraint: Annotated[str, Field(pattern=r"^[ -~]+\z")] | None = None  # features that a node must have
     nodes: Positive = 1  # of one training or evaluation
     gpus: int = Field(0, ge=0)  # per node of a job; with several, or several nodes, a training is distributed
     cpus: Positive = 1  # per process: per GPU, or per node without GPUs
-    memory: Positive = 4000
+    memory: Positive = 4000  # MiB per node
     minutes: Positive = 60  # asked for where no stored duration says better
     minutes_limit: Positive = 1440  # never asked for more
     array: ArrayLimits = ArrayLimits()
@@ -57,7 +57,7 @@ class Cluster(Spec):
     python: str | None = None  # default: the Python of the front end, on a folder that nodes share
     container: str | None = None  # put before Python, e.g. apptainer exec --nv /images/torch.sif
     setup: tuple[str, ...] = ()  # shell lines before Python, run as written
-    environment: dict[Annotated[str, Field(pattern=_VARIABLE)], str] = {}
+    environment: dict[Annotated[str, Field(pattern=_VARIABLE)], str] = {}  # {variable: value} of every job
     options: dict[Annotated[str, Field(pattern=_OPTION)], str | bool] = {}  # further options of sbatch
     warning: int = Field(120, ge=10)  # seconds before the limit at which a job saves and goes back into the queue
     poll: float = Field(10, ge=0.2)  # at least so many seconds between two questions to the controller

@@ -7,26 +7,24 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
 from pathlib import Path
 
 from harness import ROOT, environment
-from harness.files import output_error
+from harness.files import atomic_folder
 
-ROOMS = ("harness", "methods")
+PACKAGES = ("harness", "methods")
 
 
-def snapshot(shelf: Path, root: Path = ROOT) -> Path:
-    """The folder below `shelf` that holds this code; made unless it is there already. OutputError where it cannot be."""
-    files = sorted(f for room in ROOMS for f in (root / room).rglob("*.py"))
+def snapshot(folder: Path, root: Path = ROOT) -> Path:
+    """The folder below `folder` that holds this code; written unless it is there already. OutputError where it cannot be."""
+    files = sorted(f for room in PACKAGES for f in (root / room).rglob("*.py"))
     hasher = hashlib.sha256()
     for file in files:
         hasher.update(f"{file.relative_to(root)}\0".encode() + file.read_bytes() + b"\0")
-    place = shelf / hasher.hexdigest()[:16]
+    place = folder / hasher.hexdigest()[:16]
     if place.is_dir():
         return place
-    aside = shelf / f".{place.name}.{uuid.uuid4().hex[:8]}"
-    try:
+    with atomic_folder(place) as aside:
         for file in files:
             target = aside / file.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -34,17 +32,11 @@ def snapshot(shelf: Path, root: Path = ROOT) -> Path:
         commit, dirty = environment.commit()
         (aside / "commit.json").write_text(json.dumps({"commit": commit, "dirty": dirty}), encoding="utf-8")
         compileall.compile_dir(aside, quiet=2, stripdir=str(aside), prependdir=str(place))
-        aside.rename(place)
-    except OSError as error:
-        shutil.rmtree(aside, ignore_errors=True)
-        if place.is_dir():  # another front end was faster
-            return place
-        raise output_error(place, error) from error
-    _read_only(place)
+        _make_read_only(aside)
     return place
 
 
-def _read_only(place: Path) -> None:
-    for folder, _, names in os.walk(place):
+def _make_read_only(root: Path) -> None:
+    for folder, _, names in os.walk(root):
         for name in names:
             (Path(folder) / name).chmod(0o444)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.errors import Exit, OutputError
 from harness.files import write_json
-from harness.scheduler.worker import STOPPING, Request, execute, run_other_rank, say
+from harness.scheduler.worker import STOP_SIGNALS, Request, execute, run_other_rank, say
 from harness.store.store import Store
 
 
@@ -65,7 +65,7 @@ def _task() -> str:
 
 def _requeue() -> bool:
     """Whether Slurm takes this job back into its queue; some nodes have no scontrol, and then the front end submits it."""
-    for number in STOPPING:  # scontrol inherits this: what ends the whole job must not end it before the answer
+    for number in STOP_SIGNALS:  # scontrol inherits this: what ends the whole job must not end it before the answer
         signal.signal(number, signal.SIG_IGN)
     try:
         done = subprocess.run(["scontrol", "requeue", _task()], capture_output=True, text=True, timeout=60)

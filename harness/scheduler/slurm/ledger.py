@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.files import append_jsonl, output_error, read_json, write_json
+from harness.files import append_jsonl, output_errors, read_json, write_json
 from harness.store.store import Store
 
 
@@ -125,11 +125,9 @@ class Ledger:
         if earlier:  # clocks are set back, and those of two front ends differ: what comes later is called later
             now = max(now, max(earlier) + datetime.timedelta(microseconds=1))
         folder = self.root / f"{now.strftime(_TOKEN)}-{uuid.uuid4().hex[:4]}"
-        try:
+        with output_errors(folder):
             for part in ("arrays", "notes", "slurm"):
                 (folder / part).mkdir(parents=True)
-        except OSError as error:
-            raise output_error(folder, error) from error
         return folder
 
     def submissions(self) -> list[Path]:
@@ -160,11 +158,9 @@ class Ledger:
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """One front end at a time decides what is submitted."""
-        try:
+        with output_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             file = (self.root / "lock").open("w")
-        except OSError as error:
-            raise output_error(self.root, error) from error
         with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield

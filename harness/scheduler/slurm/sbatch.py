@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import MissingError, UserError
-from harness.files import output_error
+from harness.files import output_errors
 from harness.jobs.job import Job
 from harness.scheduler.slurm.cluster_file import Cluster
 from harness.scheduler.slurm.controller import Refused, may_help_to_wait
@@ -161,7 +161,8 @@ def hand_over(
     if any(c in str(where) for c in "%\\\n\r"):
         raise UserError(f"{where}: Slurm cannot write to a path with %, backslash or line breaks; choose --results")
     python = " ".join(filter(None, (cluster.container, shlex.quote(cluster.python or sys.executable))))
-    with _outside_of_slurm(), contextlib.redirect_stderr(io.StringIO()):  # submitit prints what is in its error, too
+    # submitit prints what is in its error, too, and writes its payloads to the folder
+    with _outside_of_slurm(), contextlib.redirect_stderr(io.StringIO()), output_errors(where):
         try:
             executor = submitit.SlurmExecutor(folder=where, python=python)
             executor.update_parameters(**given)
@@ -171,8 +172,6 @@ def hand_over(
             raise Refused(message, later=may_help_to_wait(message)) from None
         except submitit.core.utils.FailedSubmissionError as error:
             raise Refused(str(error), later=False) from None
-        except OSError as error:  # submitit writes its payloads there
-            raise output_error(where, error) from error
     return jobs[0].job_id.partition("_")[0]
 
 

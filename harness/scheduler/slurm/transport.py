@@ -18,7 +18,7 @@ from harness.scheduler.slurm.code_snapshot import snapshot
 from harness.scheduler.slurm.controller import Controller, Refused
 from harness.scheduler.slurm.ledger import Array, Attempt, Ledger
 from harness.scheduler.slurm.sbatch import ArrayBatch, Shape
-from harness.scheduler.transport import Event
+from harness.scheduler.transport import SKIPPED, Event
 from harness.scheduler.worker import Request
 from harness.store.store import Failure, Store
 from harness.text import plural
@@ -131,8 +131,7 @@ class Slurm:
         for key in [key for key in self._held if any(need in self._failed for need in self._jobs[key].needs)]:
             del self._held[key]
             self._failed.add(key)
-            failure = Failure("skipped", "a job that it needs did not finish")
-            self._events.append(Event(self._jobs[key], "skipped", failure))
+            self._events.append(Event(self._jobs[key], "skipped", SKIPPED))
         jobs = [job for key, job in self._jobs.items() if key in self._held]
         if not jobs:
             return
@@ -195,7 +194,7 @@ class Slurm:
         minutes = minutes_for(self._cluster, self._seconds.get(job.key))
         rounded = min(self._cluster.minutes_limit, 1 << (minutes - 1).bit_length())  # few sizes, hence few arrays
         memory = self._cluster.memory << tried.get("out of memory", 0)
-        return Shape(job.kind in ("train", "evaluate"), kind.exclusive, rounded, memory)
+        return Shape(kind.trains, kind.exclusive, rounded, memory)
 
     # -------------------------------------------------------------------------------------------------------- following
 

@@ -15,6 +15,7 @@ from harness.data.files import locate, pairs
 from harness.data.layout import Root
 from harness.data.verify import ensure_sound
 from harness.errors import Interrupted, UserError
+from harness.files import atomic_file
 from harness.jobs.context import Context, Progress
 from harness.jobs.job import Measurement
 from harness.jobs.kinds import EvaluateConfig, TrainConfig
@@ -47,7 +48,8 @@ def evaluate(config: EvaluateConfig, context: Context) -> list[Measurement]:
         model = trained_model(config, context.needs.get("train"), context.device)
         matrix, images = confusion_of(model, root, config.protocol, context, config.normalisation)
     if place().rank == 0:
-        _save(context.folder / "confusion.npy", matrix)
+        with atomic_file(context.folder / "confusion.npy") as file:
+            np.save(file, matrix, allow_pickle=False)
     return [*measurements(matrix, classes), Measurement("images", images)]
 
 
@@ -119,11 +121,3 @@ def confusion_of(
         raise Interrupted(f"stopped after {done} of {own} images; an evaluation starts over when it is run again")
     confusion.add_ranks()
     return confusion.matrix(), total
-
-
-def _save(path: Path, matrix: np.ndarray) -> None:
-    """Writes aside, then renames: the file is there in full or not at all."""
-    aside = path.with_suffix(".tmp")
-    with open(aside, "wb") as file:
-        np.save(file, matrix, allow_pickle=False)
-    aside.replace(path)

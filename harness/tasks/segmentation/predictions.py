@@ -2,44 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from harness.data.annotations.label_maps import LabelReader, read_pair
 from harness.data.files import locate, pairs
-from harness.data.layout import Pair, Root
-from harness.errors import UserError, nearest
+from harness.data.layout import Root
+from harness.data.selection import Scene, choose, read_scenes
+from harness.errors import UserError
 from harness.jobs.job import Job
 from harness.jobs.kinds import EvaluateConfig
 from harness.tasks.segmentation.evaluate import trained_model
 from harness.tasks.segmentation.loader import images_for_testing
 from harness.tasks.segmentation.protocols import predict
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One image uint8 [H, W, 3] (RGB) with its truth and the rows' predictions, training ids uint8 [H, W] (255: ignored)."""
-
-    id: str
-    image: np.ndarray
-    truth: np.ndarray
-    predictions: dict[str, np.ndarray]
-
-
-def choose(everything: Sequence[Pair], count: int, ids: Iterable[str]) -> list[Pair]:
-    """The images called `ids` where some are, else `count` evenly spread ones: none is picked for what is seen on it."""
-    by_id = {pair.id: pair for pair in everything}
-    wanted = list(ids)
-    for name in wanted:
-        if name not in by_id:
-            raise UserError(f"--image {name}: the split has no such image.{nearest(name, by_id, what='images are')}")
-    if wanted:
-        return [by_id[name] for name in wanted]
-    return [everything[i] for i in np.linspace(0, len(everything) - 1, min(count, len(everything))).astype(int)]
 
 
 @torch.inference_mode()
@@ -63,9 +39,7 @@ def scenes(
     ((source, split),) = data
     root = locate(source, data_dir=data_dir, cache=cache)
     chosen = choose(pairs(root, split), count, ids)
-    reader = LabelReader(root.layout)
-    files = [read_pair(pair, reader) for pair in chosen]  # OpenCV's order of colours
-    found = [Scene(pair.id, image[:, :, ::-1], truth, {}) for pair, (image, truth) in zip(chosen, files)]
+    found = read_scenes(root, chosen)
     for row, config in configs.items():
         model = trained_model(config, jobs[row][1], device)
         how = {"normalisation": config.normalisation, "mirror_pairs": root.dataset.mirror_pairs, "device": device}

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from harness.data.catalog import find as find_dataset
+from harness.data import catalogue
 from harness.data.files import locate
 from harness.data.verify import ensure_sound
 from harness.errors import UserError
 from harness.jobs.context import Context, Progress
 from harness.jobs.job import Measurement
-from harness.jobs.key import Code
-from harness.jobs.kinds import KINDS, SCORES, TrainConfig, load
+from harness.jobs.kinds import SCORES, TrainConfig, load
 from harness.recipes.segmentation import Loss, Recipe
 from harness.store import curve
 from harness.tasks.segmentation.loader import Batch, TrainingBatches, normalise
@@ -32,7 +30,6 @@ from harness.training.optim import build_optimizer, learning_rate_factor
 from harness.training.precision import Precision, only_repeatable_algorithms
 from harness.training.random_state import seed_everything
 from harness.training.tensorboard import TensorBoard
-from methods import registry
 from methods.build import build_model
 from methods.ranks import rank, world_size
 from methods.segmentor import Segmentor
@@ -57,7 +54,7 @@ def train(config: TrainConfig, context: Context) -> list[Measurement]:
         with explain_out_of_memory(training, config.recipe):
             tally = training.run(context.progress, context.should_stop)
         losses = [record["loss"] for record in curve.losses(context.folder)]
-        classes = find_dataset(config.data.name).classes
+        classes = catalogue.find(config.data.name).classes
         return [*_measurements(tally, losses, context.device), *_counted(training.model, classes)]
 
 
@@ -100,7 +97,7 @@ def build_training(config: TrainConfig, context: Context) -> Training:
         accumulate=recipe.accumulate,
         part_weights=partial(part_weights, mean=recipe.loss.mean),
         clip_norm=recipe.optimizer.clip_norm,
-        identity={**_identity(config, iterations, context.cache), "pretrained": weights},
+        identity={**_identity(config, iterations, context), "pretrained": weights},
         read_every=1 if device.type == "cpu" else READ_EVERY_ON_GPU,
         test_every=recipe.evaluate_every,
         test=partial(_scores, model, config, context),
@@ -169,18 +166,13 @@ def _losses(model: Segmentor, recipe: Recipe) -> distributed.Losses:
     return checked
 
 
-def _identity(config: TrainConfig, iterations: int, cache: Path) -> Mapping[str, Any]:
-    """What a checkpoint must agree in to be gone on from: configuration, length, processes and code."""
-    entries = registry.dependencies(config.model.name, config.model.options, config.model.kind)
-    sources = Code(cache)
-    modules = [*KINDS["train"].modules(config), *(entry.module for entry in entries)]
-    code = sources.closure(modules, {entry.module: entry.file for entry in entries})
-    sources.save()
+def _identity(config: TrainConfig, iterations: int, context: Context) -> Mapping[str, Any]:
+    """What a checkpoint must agree in to be gone on from: configuration, length, processes, and what else the key holds."""
     return {
         "config": config.model_dump(mode="json"),
         "iterations": iterations,
         "processes": world_size(),
-        "code": code,
+        **{part: context.parts.get(part, {}) for part in ("code", "packages", "data")},
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.fake_slurm import FakeSlurm, SlurmFrontEnd
 from tests.support.slurm_machine import Cluster, SlurmBench, bench_in, raised
 
 
@@ -25,3 +26,13 @@ def bench(tmp_path: Path, cluster: Cluster) -> Iterator[SlurmBench]:
     made = bench_in(tmp_path, cluster.environ)
     yield made
     made.close()
+
+
+@pytest.fixture
+def slurm() -> FakeSlurm:
+    return FakeSlurm()
+
+
+@pytest.fixture
+def front(tmp_path: Path, slurm: FakeSlurm) -> SlurmFrontEnd:
+    return SlurmFrontEnd(tmp_path, slurm)

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.inspection import cell_state
+from harness import ROOT
 from harness.files import write_json
-from harness.plan.planner import Cell, Plan
+from harness.plan.planner import Plan, PlannedCell
 from harness.scheduler.slurm.ledger import Ledger
-from harness.scheduler.worker import busy
+from harness.store.lock import busy
 from harness.store.store import Failure, Store
+from harness.table.load import load
 from harness.table.recipes import profile
+from reports.status import ResultReader, cell_status
 from tests.support.fake_slurm import FakeSlurm, SlurmFrontEnd, job
 
 DAY = 86400.0
@@ -95,13 +97,13 @@ def test_a_running_job_is_told_by_its_lock(tmp_path: Path, monkeypatch: pytest.M
     """Whatever the node's clock wrote into its progress."""
     monkeypatch.setattr(time, "time", lambda: NOW)
     store, a = Store(tmp_path), job("a")
-    cell = Cell(None, "row", "column", jobs=(a,))
+    cell = PlannedCell(load(ROOT / "tables/idrnet_table5.yaml").cell("ppm", "flops"), (a,))
     plan = Plan(profile("smoke"), (0,), [cell], {a.key: a})
     write_json(store.folder(a) / "progress.json", {"done": 3, "total": 9, "time": stamp})
-    assert cell_state(plan, store, cell)[0] == "to be measured"
+    assert cell_status(cell, ResultReader(plan, store))[0] == "interrupted"
     with (store.folder(a) / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert cell_state(plan, store, cell) == ("running", "complexity 3/9")
+        assert cell_status(cell, ResultReader(plan, store)) == ("running", "complexity 3/9")
     assert not busy(store.folder(a))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,16 +12,6 @@ from harness.errors import Exit, MissingError, UserError
 from harness.scheduler.slurm import remote
 from harness.scheduler.slurm.controller import Controller, Refused, may_help_to_wait
 from tests.support.fake_slurm import FakeSlurm, SlurmFrontEnd, job
-
-
-@pytest.fixture
-def slurm() -> FakeSlurm:
-    return FakeSlurm()
-
-
-@pytest.fixture
-def front(tmp_path: Path, slurm: FakeSlurm) -> SlurmFrontEnd:
-    return SlurmFrontEnd(tmp_path, slurm)
 
 
 def test_a_good_job_is_told_as_started_and_done(front: SlurmFrontEnd, slurm: FakeSlurm):

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from harness import ROOT
-from harness.data import catalog
+from harness.data import catalogue
 from harness.data.files import locate, pairs
 from harness.data.layout import IGNORE
 from harness.errors import DataError, Interrupted, UserError
@@ -142,7 +142,7 @@ def test_another_dataset_with_the_same_classes(
     trained: str, tested: str, split: str, other: str, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cross-domain: a checkpoint of one dataset on another with as many classes; not on one with others."""
-    classes = catalog.find(trained).num_classes
+    classes = catalogue.find(trained).num_classes
 
     class First(nn.Module):
         def forward(self, images: Tensor) -> Tensor:

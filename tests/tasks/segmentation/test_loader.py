@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from harness import ROOT
-from harness.data import catalog
+from harness.data import catalogue
 from harness.data.annotations.label_maps import read_pair
 from harness.data.files import locate, pairs
 from harness.data.layout import IGNORE, Root
@@ -28,7 +28,7 @@ def same(a: Batch, b: Batch) -> bool:
     return a.ids == b.ids and all(torch.equal(x, y) for x, y in zip(a[:3], b[:3]))
 
 
-@pytest.mark.parametrize("name", [name for name in catalog.names() if catalog.find(name).task == "segmentation"])
+@pytest.mark.parametrize("name", [name for name in catalogue.names() if catalogue.find(name).task == "segmentation"])
 def test_every_dataset_trains_and_tests(name: str, synthetic_root: Callable[[str], Root]) -> None:
     root = synthetic_root(name)
     split = next(iter(root.dataset.splits))

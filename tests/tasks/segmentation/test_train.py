@@ -12,7 +12,6 @@ from harness.data.files import locate, pairs
 from harness.errors import DataError, Interrupted, MissingError, OutOfMemory, UserError
 from harness.jobs.context import Context
 from harness.jobs.job import Measurement
-from harness.jobs.key import Code
 from harness.jobs.kinds import Data, Model, TrainConfig
 from harness.recipes.common import Optimizer
 from harness.recipes.profile import Synthetic
@@ -235,24 +234,6 @@ def test_out_of_memory_in_a_test_is_not_laid_to_the_batch(tmp_path, cache, monke
     assert "batch" not in str(told.value)
 
 
-def test_code_that_an_option_names_is_part_of_a_checkpoints_identity(tmp_path, cache):
-    """It is built by name and imported nowhere, as a method outside the checkout may do."""
-    (tmp_path / "mine.py").write_text(
-        "from methods.registry import build, register\n"
-        "from methods.segmentor import EncoderDecoder\n\n\n"
-        "@register('mine')\n"
-        "def mine(backbone, num_classes, *, context='ppm'):\n"
-        "    return EncoderDecoder(backbone, build(context, backbone.channels, kind='context'), num_classes)\n"
-    )
-
-    def code(**options):
-        job = config(f"{tmp_path}/mine.py:mine", options=options)
-        return {m for m in train_job.build_training(job, context(tmp_path, cache)).identity["code"] if "contexts." in m}
-
-    assert code(context="ppm") == {"methods.contexts.ppm"}
-    assert code(context="ccnet") == {"methods.contexts.bottleneck", "methods.contexts.ccnet"}
-
-
 def test_workers_leave_the_trainings_random_numbers_alone(tmp_path, cache):
     """Data workers start anew after an interruption; a draw of theirs would change every dropout mask that follows."""
     source = train_job.build_training(config(), context(tmp_path, cache)).batches.__self__
@@ -326,21 +307,14 @@ def test_a_checkpoint_of_another_job_is_refused_with_the_difference(tmp_path, ca
     assert "delete the checkpoint to start anew" in str(refused.value)
 
 
-def test_a_checkpoint_of_other_code_is_refused_with_the_files(tmp_path, cache, monkeypatch):
+def test_a_checkpoint_of_other_code_is_refused_with_the_files(tmp_path, cache):
     """As if one module had been edited, one dropped and one added since."""
-    job = config()
+    job, code = config(), {"methods.fcn": "1", "methods.layers": "1"}
     with pytest.raises(Interrupted):
-        train(job, context(tmp_path, cache, should_stop=lambda: True))
-    real = Code.closure
-
-    def edited(self, *arguments):
-        code = real(self, *arguments)
-        del code["methods.layers"]
-        return {**code, "methods.fcn": "0" * 64, "methods.novel": "1" * 64}
-
-    monkeypatch.setattr(Code, "closure", edited)
+        train(job, context(tmp_path, cache, should_stop=lambda: True, parts={"code": code}))
+    edited = {"methods.fcn": "2", "methods.novel": "1"}
     with pytest.raises(UserError) as refused:
-        train(job, context(tmp_path, cache))
+        train(job, context(tmp_path, cache, parts={"code": edited}))
     for line in ("methods/fcn.py changed", "methods/layers.py is gone", "methods/novel.py is new"):
         assert f"\n  {line}\n" in str(refused.value)
     assert "config" not in str(refused.value)

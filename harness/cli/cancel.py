@@ -1,0 +1,23 @@
+"""`cancel`: takes a plan's jobs back from Slurm."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.cli import options
+from harness.cli.group import command as register
+from harness.cli.output import print_lines
+from harness.errors import Exit
+
+if TYPE_CHECKING:
+    from harness.plan.request import PlanRequest
+
+
+@register("cancel", "tables/idrnet_table2.yaml --profile smoke")
+@options.plan_request
+def command(request: PlanRequest) -> Exit:
+    from harness.plan.request import plan_of
+    from harness.scheduler.slurm.remote import cancel
+
+    print_lines(cancel(*plan_of(request)))
+    return Exit.OK

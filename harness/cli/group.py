@@ -1,0 +1,116 @@
+"""Click classes of the command line: a group that imports a command when it is called, help that ends with an example.
+
+A command is one file, `harness/cli/NAME.py`, whose attribute `command` is a `click.Command`, and one line in `COMMANDS`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from harness.errors import nearest
+
+PROGRAM = "python -m harness"
+
+COMMANDS = {
+    "run": "measure tables and report them",
+    "plan": "show what a run would do, without doing it",
+    "status": "show how every cell stands",
+    "cancel": "cancel what was submitted to Slurm",
+    "report": "report what is measured",
+    "export": "write all measurements as one table, for pandas and spreadsheets",
+    "panels": "draw images beside their truth and what rows predict",
+    "features": "draw how trained rows tell classes apart: class tokens, and features of pixels under UMAP",
+    "audit": "check what papers print: tables against themselves, the text and each other",
+    "site": "write all tables as pages that open from a folder",
+    "reproduce": "print the commands that make a report again",
+    "nightly": "measure what the nightly file says, and report what has become worse and since when",
+    "why": "explain why a cell is or is not measured",
+    "list": "list what there is",
+    "schema": "write JSON Schemas and the key reference of the YAML files",
+    "data": "prepare, verify, show and synthesize datasets",
+    "weights": "bring weights that others trained under the harness's names",
+    "doctor": "check this machine: packages, devices, datasets, folders",
+}
+"""{name: one line of help} of every command, in the order of the help."""
+
+
+class _ExampleHelp(click.Command):
+    """Writes the epilog as it is, without wrapping: an example that can be copied."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.epilog:
+            formatter.write_paragraph()
+            formatter.write(f"{self.epilog}\n")
+
+
+class Command(_ExampleHelp):
+    """A command whose help ends with an example."""
+
+
+class Group(_ExampleHelp, click.Group):
+    """A group that lists its commands in the order of the file; an unknown one is answered with the nearest."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*self.commands]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        names = self.list_commands(ctx)
+        if args[0] not in names and not args[0].startswith("-") and not ctx.resilient_parsing:
+            tail = nearest(args[0], names, what="commands are")
+            raise click.UsageError(f"unknown command '{args[0]}'.{tail}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+class LazyGroup(Group):
+    """A group that knows its commands by name and imports `harness.cli.NAME` when NAME is called."""
+
+    def __init__(self, *, summaries: Mapping[str, str], **settings: Any) -> None:
+        super().__init__(**settings)
+        self.summaries = summaries
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*self.summaries]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.summaries:
+            return None
+        return importlib.import_module(f"harness.cli.{cmd_name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([*self.summaries.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        names = [CompletionItem(n, help=text) for n, text in self.summaries.items() if n.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
+
+
+def command(name: str, example: str, *, notes: str = "") -> Callable[[Callable[..., Any]], Command]:
+    """Decorator: the function as the command `name` of `COMMANDS`, with an example and notes at the end of its help."""
+    return click.command(name, cls=Command, **_texts(name, COMMANDS[name], example, notes))
+
+
+def command_group(name: str, example: str) -> Callable[[Callable[..., Any]], Group]:
+    """Decorator: the function as the command `name` of `COMMANDS` that has commands of its own."""
+    return click.group(name, cls=Group, subcommand_metavar="ACTION ...", **_texts(name, COMMANDS[name], example))
+
+
+def action(parent: Group, name: str, summary: str, example: str) -> Callable[[Callable[..., Any]], Command]:
+    """Decorator: the function as the command `name` of the group `parent`."""
+    return parent.command(name, cls=Command, **_texts(f"{parent.name} {name}", summary, example))
+
+
+def _texts(name: str, summary: str, example: str, notes: str = "") -> dict[str, str]:
+    return {
+        "help": f"{summary[0].upper()}{summary[1:]}.",
+        "short_help": summary,
+        "epilog": f"example:\n  {PROGRAM} {name} {example}".rstrip() + (f"\n\n{notes}" if notes else ""),
+    }

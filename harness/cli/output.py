@@ -1,0 +1,38 @@
+"""What several commands print or write: lines, and the reports of a plan's tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.plan.planner import Plan
+    from harness.store.store import Store
+    from reports.table_report import TableReport
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Prints lines and flushes them."""
+    for line in lines:
+        print(line)
+    sys.stdout.flush()
+
+
+def reports_of(plan: Plan, store: Store) -> Iterator[TableReport]:
+    """The report of every table of the plan, its cells' status as the clusters know it."""
+    from harness.scheduler.slurm import remote
+    from reports.table_report import table_reports
+
+    return table_reports(plan, store, remote.queue_states(plan.jobs.values(), store))
+
+
+def write_reports(plan: Plan, store: Store, *, figures: bool, show_tables: bool) -> None:
+    """Writes the report of every table of the plan; `show_tables` prints each as text first. OutputError where it cannot."""
+    from reports import write
+    from reports.formats import terminal
+
+    for report in reports_of(plan, store):
+        if show_tables:
+            sys.stdout.write("\n" + terminal.render(report))
+        print(f"report: {write.write(report, store.reports, figures=figures)}")

@@ -1,0 +1,42 @@
+"""`plan`: what `run` would do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli import options
+from harness.cli.group import command as register
+from harness.cli.output import print_lines, reports_of
+from harness.cli.run import budget, jobs
+from harness.errors import Exit
+
+if TYPE_CHECKING:
+    from harness.plan.request import PlanRequest
+
+
+@register("plan", "tables/idrnet_table2.yaml --repetitions 3")
+@options.plan_request
+@options.cluster
+@jobs
+@budget
+@click.option("--decide", is_flag=True, help="list the repetitions that would decide cells, cheapest first")
+def command(request: PlanRequest, jobs: int | None, budget: float | None, decide: bool) -> Exit:
+    from harness.cli import cluster, progress
+    from harness.plan.durations import estimate
+    from harness.plan.request import plan_of
+    from harness.scheduler.run import queue
+
+    plan, store = plan_of(request)
+    todo = queue(plan, store)
+    slots = jobs or request.resolve_device().slots
+    print_lines(progress.plan_lines(plan, todo, estimate(todo.run, store), slots))
+    print_lines(cluster.cost(request, plan, todo.run, store, slots, budget))
+    job_names = progress.names(plan)
+    print_lines(f"   {job_names[job.key]}" for job in todo.run)
+    if decide:
+        from reports import advice
+
+        print_lines(advice.lines([*reports_of(plan, store)]))
+    return Exit.OK if plan.wanted() else Exit.NOTHING

@@ -1,0 +1,57 @@
+"""`run`: plan, measure, report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli import options
+from harness.cli.group import command as register
+from harness.cli.output import print_lines, write_reports
+from harness.errors import Exit, MissingError, UserError
+
+if TYPE_CHECKING:
+    from harness.plan.request import PlanRequest
+
+jobs = click.option(
+    "--jobs", type=options.PositiveInt(), metavar="N", help="jobs at once (default: one per GPU, or per CPU)"
+)
+budget = click.option("--budget", type=options.Hours(), metavar="HOURS", help="refuse a plan that needs more GPU-hours")
+
+
+@register("run", "tables/idrnet_table5.yaml --rows '*net' --columns flops")
+@options.plan_request
+@options.cluster
+@click.option("--retry-failed", is_flag=True, help="repeat jobs that failed before")
+@click.option("--detach", is_flag=True, help="with --on: submit, and return at once")
+@jobs
+@budget
+@options.no_figures
+def command(
+    request: PlanRequest, retry_failed: bool, detach: bool, jobs: int | None, budget: float | None, no_figures: bool
+) -> Exit:
+    from harness.cli import cluster, progress
+    from harness.plan.durations import estimate
+    from harness.plan.request import plan_of
+    from harness.scheduler import run
+
+    if detach and request.cluster is None:
+        raise UserError("--detach leaves jobs with Slurm: say which cluster with --on")
+    plan, store = plan_of(request)
+    store.prepare()
+    todo = run.queue(plan, store, retry_failed=retry_failed)
+    transport = cluster.transport(request, store, jobs)
+    print_lines(progress.plan_lines(plan, todo, estimate(todo.run, store), transport.slots))
+    print_lines(cluster.cost(request, plan, todo.run, store, transport.slots, budget))
+    if not plan.wanted():
+        return Exit.NOTHING
+    if todo.blocked and not todo.run and len(todo.blocked) == len(plan.pending(store)):
+        raise MissingError("nothing can be measured until the above is there")
+    if detach:
+        return cluster.detach(transport, todo.run, plan.jobs)
+    with progress.Console(plan, store, todo) as listener:
+        outcome = run.run(plan, store, transport, listener, retry_failed=retry_failed)
+    print_lines(["", *progress.closing(plan, store, outcome)])
+    write_reports(plan, store, figures=not no_figures, show_tables=True)
+    return outcome.exit(plan, store)

@@ -1,0 +1,47 @@
+"""`site`: all tables as pages that open from a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.cli import options
+from harness.cli.group import command as register
+from harness.errors import Exit
+
+
+@register("site", "--profile smoke", notes="Without TABLE all tables are written.")
+@options.optional_tables
+@click.option(
+    "--out",
+    type=options.PathType("dir"),
+    metavar="DIR",
+    help="where to (results/reports/site); what is there is replaced",
+)
+@options.no_figures
+@options.profile_and_repetitions
+@options.folders_and_device
+def command(
+    tables: tuple[str, ...],
+    out: Path | None,
+    no_figures: bool,
+    profile: str,
+    repetitions: int,
+    data: Path | None,
+    results: Path,
+    device: str,
+) -> Exit:
+    from harness.cli.audit import audit_findings
+    from harness.plan.request import PlanRequest, plan_of
+    from harness.scheduler.slurm import remote
+    from harness.table import paths
+    from reports.site.build import build
+
+    tables = tables or tuple(str(path) for path in paths.table_files())
+    plan, store = plan_of(PlanRequest(tables, (), (), profile, repetitions, data, results, device))
+    folder = out or store.reports / ("site" if profile == "paper" else f"site.{profile}")
+    findings, _ = audit_findings(plan.tables)
+    queued = remote.queue_states(plan.jobs.values(), store)
+    print(f"site: {build(plan, store, folder, findings, figures=not no_figures, queued=queued)}")
+    return Exit.OK

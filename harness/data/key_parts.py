@@ -1,0 +1,59 @@
+"""What a job uses of a dataset, as JSON for its key: the content of its files, and what its declaration makes of them.
+
+Declarations are data: a job's key holds what is used of one dataset's, and the catalogue is in nobody's code. What moves
+no number (title, colours, licence, source, note, published counts) is not used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.data import catalogue, files
+from harness.data.layout import Dataset, Layout
+from harness.errors import MissingError
+from harness.jobs.key import digest
+from harness.jobs.kinds import Data
+
+_SHORT = 16  # hexadecimal digits of a fact's digest: told apart by eye, and by far enough bits
+
+
+@dataclass(frozen=True)
+class UsedData:
+    """`facts` of a dataset, by what a person calls them; `reader`: the module that reads its label files, or '';
+    `missing`: why the dataset cannot be used here, or ''."""
+
+    facts: dict[str, str]
+    reader: str = ""
+    missing: str = ""
+
+
+def used_of(data: Data, *, data_dir: Path | None, cache: Path) -> UsedData:
+    """What a job on `data` uses. Raises DataError where the dataset is half there; where it is absent, that is a fact."""
+    dataset = catalogue.find(data.name)
+    try:
+        drawn = data.scenes() is not None  # not located: that would write them
+        layout = dataset.layouts[0] if drawn else files.locate(data, data_dir=data_dir, cache=cache).layout
+        content = files.digest(data, data_dir=data_dir, cache=cache)
+    except MissingError as error:
+        return UsedData({"files": "absent", **_of_dataset(dataset)}, missing=str(error))
+    return UsedData({"files": content, **_of_dataset(dataset), **_of_layout(layout)}, layout.annotations)
+
+
+def _of_dataset(dataset: Dataset) -> dict[str, str]:
+    return {
+        "classes": digest(list(dataset.classes))[:_SHORT],
+        "mirror pairs": digest([list(pair) for pair in dataset.mirror_pairs])[:_SHORT],
+        "splits": ", ".join(dataset.splits),  # in their order, from which embedded scenes are drawn
+        "task": dataset.task,
+    }
+
+
+def _of_layout(layout: Layout) -> dict[str, str]:
+    paths = [layout.image, layout.label, layout.listing, layout.ids, sorted(layout.folders.items())]
+    return {
+        "layout": layout.name,
+        "paths": digest(paths)[:_SHORT],
+        "label mapping": digest([list(item) for item in sorted(layout.labels.items())])[:_SHORT],
+        "label reader": layout.annotations,
+    }

@@ -1,0 +1,102 @@
+"""What a job's key is made of: configuration, code, packages, data, weights and the jobs it needs.
+
+The code of a job is the import closure of what runs it, of its method with all that this builds by name, of its backbone's
+family, and of what reads its dataset's labels: everything that is found by name is named here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.errors import MissingError
+from harness.jobs.job import Job
+from harness.jobs.key import Code, digest, package_versions
+from harness.jobs.kinds import KINDS, Data, Model
+from harness.spec import Spec
+from methods import pretrained
+
+_Sources = tuple[dict[str, str], dict[str, str]]  # {module: digest}, {package: version}
+
+
+@dataclass
+class KeyParts:
+    """Makes the parts of keys, and remembers digests of code, data and weights from one job to the next."""
+
+    code: Code
+    data_dir: Path | None
+    cache: Path
+    _used: dict[str, Any] = field(default_factory=dict)
+    _files: dict[Path, str] = field(default_factory=dict)
+    _sources: dict[tuple[str, ...], _Sources] = field(default_factory=dict)
+
+    def of(self, kind: str, config: Spec, needs: Sequence[Job] = ()) -> tuple[dict[str, Any], list[str]]:
+        """(the parts of the job's key, why it cannot run here: a reason per thing that is missing)"""
+        record = config.model_dump(mode="json")
+        checkpoint = record.pop("checkpoint", None)  # its content is in the key, its path is not
+        model: Model = config.model  # type: ignore[attr-defined]
+        data: Data | None = getattr(config, "data", None)
+        parts: dict[str, Any] = {"config": record}
+        blocked: list[str] = []
+        used = self._data(data) if data is not None else None
+        code, packages = self._code(kind, config, used.reader if used is not None else "")
+        parts["code"] = code
+        if packages:
+            parts["packages"] = packages
+        if data is not None and used is not None:
+            parts["data"] = {data.name: used.facts}
+            blocked += [used.missing] if used.missing else []
+        try:
+            if checkpoint is not None:
+                parts["weights"] = {"checkpoint": f"absent: {checkpoint}"}
+                parts["weights"] = {"checkpoint": self._file(Path(checkpoint))}
+            elif model.pretrained and kind == "train":  # a test has the training's, and nothing else needs any
+                parts["weights"] = {"file": "absent"}
+                parts["weights"] = self._pretrained(str(model.backbone), model.pretrained)
+        except MissingError as error:
+            blocked.append(
+                str(error) if checkpoint is not None else f"{error}. {pretrained.advice(str(model.backbone))}"
+            )
+        if needs:
+            parts["needs"] = {job.kind: job.key for job in needs}
+        return parts, blocked
+
+    def _code(self, kind: str, config: Spec, reader: str) -> _Sources:
+        from methods import backbones, registry
+
+        model: Model = config.model  # type: ignore[attr-defined]
+        entries = registry.dependencies(model.name, model.options, model.kind)
+        named = {*KINDS[kind].modules(config), *(entry.module for entry in entries), reader}
+        if model.backbone is not None:  # an unknown one is said where the model is built
+            named.add(backbones.module_of(model.backbone) or "")
+        modules = tuple(sorted(named - {""}))
+        if modules not in self._sources:
+            outside = {entry.module: entry.file for entry in entries if not entry.module.startswith("methods.")}
+            closure = self.code.closure(modules, outside)
+            self._sources[modules] = closure, package_versions(self.code.packages(closure, outside))
+        return self._sources[modules]
+
+    def _data(self, data: Data) -> Any:
+        from harness.data.key_parts import used_of
+
+        name = digest(data.model_dump(mode="json"))
+        if name not in self._used:
+            self._used[name] = used_of(data, data_dir=self.data_dir, cache=self.cache)
+        return self._used[name]
+
+    def _pretrained(self, backbone: str, wanted: bool | str) -> dict[str, str]:
+        """The digest of the file that a backbone's weights come from; only timm's name of what it would download."""
+        file = pretrained.offline(backbone) if wanted is True else Path(str(wanted)).expanduser()
+        return {"timm": backbone} if file is None else {"file": self._file(file)}
+
+    def _file(self, path: Path) -> str:
+        if path not in self._files:
+            try:
+                with path.open("rb") as file:
+                    self._files[path] = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise MissingError(f"weights {path}: {error.strerror}") from error
+        return self._files[path]

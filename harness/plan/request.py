@@ -1,0 +1,67 @@
+"""What is asked of a plan, as one value, and the plan that answers it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from harness import environment
+from harness.environment import Device
+from harness.plan.planner import Plan, Planner, Selection
+from harness.store.store import Store
+from harness.table import recipes
+from harness.table.load import load_all
+
+
+class Target(Protocol):
+    """What a plan needs to know of a cluster that is to run it."""
+
+    def device(self, prefer: str) -> Device:
+        """The device of its nodes; UserError where they lack the preferred one."""
+        ...
+
+    def block(self, plan: Plan) -> None:
+        """Marks the jobs of the plan that it cannot run."""
+        ...
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """Which cells to measure, how often, from what data, and where.
+
+    `tables`: table files; `rows`, `columns`: globs, of which a name must match one, and empty means all;
+    `repetitions`: how often each training is repeated, each time with another seed; `data`: the folder of the datasets;
+    `results`: the folder of the store; `device`: `auto`, `cpu` or `cuda`; `cluster`: None is this machine.
+    """
+
+    tables: tuple[str, ...]
+    rows: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    profile: str = "paper"
+    repetitions: int = 1
+    data: Path | None = None
+    results: Path = Path("results")
+    device: str = "auto"
+    cluster: Target | None = None
+
+    def resolve_device(self) -> Device:
+        """The device of this machine or of the cluster's nodes; UserError where the one asked for is not there."""
+        return environment.device(self.device) if self.cluster is None else self.cluster.device(self.device)
+
+
+def plan_of(request: PlanRequest) -> tuple[Plan, Store]:
+    """The plan of the request, and its store; Problems with the errors of all its tables at once."""
+    tables = load_all(request.tables)
+    store = Store(request.results)
+    planner = Planner(
+        recipes.profile(request.profile, near=Path(request.tables[0]).parent),
+        tuple(range(request.repetitions)),
+        data_dir=request.data,
+        cache=store.cache,
+        device=request.resolve_device(),
+    )
+    plan = planner.plan(tables, Selection(request.rows, request.columns))
+    if request.cluster is not None:
+        request.cluster.block(plan)
+    return plan, store

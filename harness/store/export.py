@@ -1,0 +1,117 @@
+"""All measurements of a store as one tidy table, for pandas and spreadsheets.
+
+results/measurements.parquet     derived from the store's JSON files, so that only new ones are read; may be deleted
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import OutputError
+from harness.files import atomic_file
+from harness.store.store import Result, Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = {
+    "folder": "str",
+    "written": "int64",
+    "key": "str",
+    "identity": "str",
+    "kind": "str",
+    "name": "str",
+    "value": "float64",
+    "unit": "str",
+    "convention": "str",
+    "method": "str",
+    "dataset": "str",
+    "profile": "str",
+    "seed": "int64",
+    "device": "str",
+    "commit": "str",
+    "started": "float64",
+    "seconds": "float64",
+}
+"""{column: dtype}. `folder`: of the job, below the store; `written`: when its result was, in ns since the epoch; `key` and
+`identity`: with and without code, data and weights; `kind`: train, evaluate, complexity or latency; `name`, `value`,
+`unit`, `convention`: of the measurement; `seed`: -1 where a job draws nothing; `started`: seconds since the epoch."""
+
+
+def frame(store: Store) -> pd.DataFrame:
+    """All measurements, one row each, with the columns of `COLUMNS`, oldest first.
+
+    Keeps a copy in the store, where that can be written, so that the next call reads only new results.
+    """
+    import pandas as pd
+
+    path = store.root / "measurements.parquet"
+    known = _kept_frame(path)
+    versions = dict(zip(known["folder"], known["written"]))
+    files = {str(p.parent.relative_to(store.root)): p for p in store.root.glob("jobs/*/*/*/result.json")}
+    changed = {folder for folder, file in files.items() if versions.get(folder) != _time_written(file)}
+    new = [result for folder in changed if (result := store.result_in(files[folder].parent)) is not None]
+    outdated = {folder for folder in versions if folder in changed or folder not in files}
+    if not new and not outdated:
+        return known
+    rows = pd.DataFrame(list(_rows(new, store.root)), columns=list(COLUMNS)).astype(COLUMNS)
+    combined = pd.concat([known[~known["folder"].isin(outdated)], rows])
+    combined = combined.sort_values(["started", "folder"], kind="stable", ignore_index=True)
+    with contextlib.suppress(OutputError):  # the JSON files are the truth; the frame is complete without the copy
+        write(combined, path, "parquet")
+    return combined
+
+
+def write(measurements: pd.DataFrame, file: Path, file_format: str) -> None:
+    """Writes a frame as `csv` or `parquet`; OutputError where the file cannot be written, which leaves the old one."""
+    with atomic_file(file, advice="make room or choose another file with --out") as output:
+        if file_format == "parquet":
+            measurements.to_parquet(output, index=False)
+        else:
+            measurements.to_csv(output, index=False)
+
+
+def _kept_frame(path: Path) -> pd.DataFrame:
+    """The frame as it was kept; empty where there is none or it has other columns."""
+    import pandas as pd
+
+    try:
+        kept = pd.read_parquet(path)
+        if list(kept.columns) == list(COLUMNS):
+            return kept
+    except (OSError, ValueError):
+        pass  # derived data: made anew from the JSON files
+    return pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def _rows(results: Iterable[Result], root: Path) -> Iterator[dict[str, Any]]:
+    for result in results:
+        config = result.job.config
+        common = {
+            "folder": str(result.folder.relative_to(root)),
+            "written": _time_written(result.folder / "result.json"),
+            "key": result.job.key,
+            "identity": result.job.identity,
+            "kind": result.job.kind,
+            "method": config["model"]["name"],
+            "dataset": (config.get("data") or {}).get("name", ""),
+            "profile": config.get("profile", ""),
+            "seed": config.get("seed", -1),
+            "device": result.environment.get("device", ""),
+            "commit": result.environment.get("commit", ""),
+            "started": result.started,
+            "seconds": result.seconds,
+        }
+        for measurement in result.measurements:
+            yield {**common, **measurement._asdict()}
+
+
+def _time_written(path: Path) -> int:
+    """When a result was written, in ns: a job that ran again has the same folder and another time."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return -1

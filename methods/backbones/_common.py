@@ -1,0 +1,75 @@
+"""What every family of backbones needs: the check of an output stride, and weights from a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from timm.models._features import FeatureGetterNet
+from torch import Tensor, nn
+
+from harness.errors import MissingError, UserError
+from methods.pretrained import advice, offline
+
+_STRIDES = (8, 16, 32)
+_FLATTENED = re.compile(r"^(stem|stages|layers)_(\d+)\.")
+_CLASSIFIERS = ("fc.", "head.", "classifier.", "norm.", "final_layer.", "incre_modules.", "downsamp_modules.")
+
+
+def dilated_stride(name: str, output_stride: int | None) -> int:
+    """The output stride of a backbone that takes dilations in place of strides: 8, 16, or 32 where none is given."""
+    stride = 32 if output_stride is None else output_stride
+    if stride not in _STRIDES:
+        raise UserError(f"backbone '{name}': output stride {stride} is not one of 8, 16, 32")
+    return stride
+
+
+def refuse_stride(name: str, output_stride: int | None) -> None:
+    """UserError where a backbone that has one output stride alone is asked for one."""
+    if output_stride is not None:
+        raise UserError(f"backbone '{name}' has no adjustable output stride; leave output_stride out (null)")
+
+
+def weights_file(name: str, pretrained: bool | str) -> Path | None:
+    """The local file that pretrained weights come from; None where there is none, or none are wanted."""
+    if isinstance(pretrained, str):
+        return Path(pretrained).expanduser()
+    return offline(name) if pretrained else None
+
+
+def load_file(body: nn.Module, path: Path, name: str) -> None:
+    """Fills `body` from a file of timm's or torchvision's weights for this model; a classifier in it is left out."""
+    if not path.is_file():
+        raise MissingError(f"backbone '{name}': there are no weights at {path.absolute()}. {advice(name)}")
+    try:
+        if path.suffix == ".safetensors":
+            state = safetensors.torch.load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(f"backbone '{name}': {path} is not a file of weights ({error})") from error
+    for wrapper in ("state_dict", "model"):
+        state = state.get(wrapper, state) if isinstance(state, Mapping) else state
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(
+            f"backbone '{name}': {path} is not a file of weights (it holds no mapping from names to tensors)"
+        )
+    target = body.model if isinstance(body, FeatureGetterNet) else body  # what timm wraps, under the file's names
+    own = target.state_dict()
+    # timm's feature pyramids call stage 1 of `layers` layers_1, where the file says layers.1
+    flat = {_FLATTENED.sub(r"\1.\2.", key): key for key in own}
+    given = {flat.get(key, key): value for key, value in state.items() if not key.startswith(_CLASSIFIERS)}
+    problems = [f"missing {key}" for key in own if key not in given and not key.endswith("num_batches_tracked")]
+    problems += [f"unexpected {key}" for key in given if key not in own]
+    problems += [
+        f"{key} is {tuple(given[key].shape)}, should be {tuple(value.shape)}"
+        for key, value in own.items()
+        if key in given and given[key].shape != value.shape
+    ]
+    if problems:
+        lines = "\n  ".join(problems)
+        raise UserError(f"backbone '{name}': {path} does not fit; nothing was loaded:\n  {lines}")
+    target.load_state_dict(given, strict=False)

@@ -1,0 +1,60 @@
+"""What is asked of a plan, as one value."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from harness import ROOT
+from harness.environment import Device
+from harness.errors import Problems, UserError
+from harness.plan.planner import Plan
+from harness.plan.request import PlanRequest, plan_of
+
+TABLE = str(ROOT / "tables" / "idrnet_table2.yaml")
+
+
+def test_a_request_selects_cells_and_repeats_their_trainings(tmp_path: Path):
+    request = PlanRequest((TABLE,), ("fcn*",), ("lip", "ade*"), "smoke", 3, results=tmp_path, device="cpu")
+    plan, store = plan_of(request)
+    assert store.root == tmp_path
+    assert [cell.name.removeprefix("idrnet_table2/") for cell in plan.cells] == [
+        f"{row}/{column}" for row in ("fcn", "fcn_idrnet") for column in ("ade20k", "lip")
+    ]
+    assert [len(cell.jobs) for cell in plan.cells] == [3] * 4
+    seeds = [plan.jobs[key].config["seed"] for job in plan.cells[0].jobs for key in job.needs]
+    assert len(set(seeds)) == 3
+
+
+def test_a_request_is_never_written_to():
+    request = PlanRequest((TABLE,))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        request.profile = "smoke"  # type: ignore[misc]
+
+
+def test_a_cluster_says_what_its_jobs_run_on_and_which_it_cannot_run(tmp_path: Path):
+    class Cluster:
+        def device(self, prefer: str) -> Device:
+            assert prefer == "cuda"
+            return Device("cuda", "H200", 8)
+
+        def block(self, plan: Plan) -> None:
+            plan.blocked |= dict.fromkeys(plan.jobs, "closed for repairs")
+
+    request = PlanRequest((TABLE,), ("fcn",), profile="smoke", results=tmp_path, device="cuda", cluster=Cluster())
+    assert request.resolve_device().slots == 8
+    plan, _ = plan_of(request)
+    assert {plan.reason(job) for job in plan.jobs.values()} == {"closed for repairs"}
+
+
+def test_what_is_wrong_with_any_of_the_tables_is_said_at_once(tmp_path: Path):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.yaml").write_text("[]")
+    with pytest.raises(Problems) as caught:
+        plan_of(PlanRequest((str(tmp_path / "one.yaml"), str(tmp_path / "two.yaml")), results=tmp_path))
+    assert {Path(problem.file).name for problem in caught.value.problems} == {"one.yaml", "two.yaml"}
+    (tmp_path / "idrnet_table2.yaml").write_text(Path(TABLE).read_text())
+    with pytest.raises(UserError, match="have the same name"):
+        plan_of(PlanRequest((TABLE, str(tmp_path / "idrnet_table2.yaml")), results=tmp_path))
