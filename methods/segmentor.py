@@ -92,12 +92,13 @@ class Segmentor(nn.Module):
     `losses(images, targets [B, H, W] int64, IGNORE = 255) -> {name: scalar}`, whose sum is minimised. A method that computes
     the losses of all its heads as `self.criterion(logits, targets)` leaves the choice of the pixel loss to the recipe.
     A head that only training uses is the attribute `auxiliary` (or None): it is left out of what is counted and timed.
-    Terms that judge features and not logits, so that the recipe's loss has no part in them, are named in `regularisers`.
+    Terms that judge features and not logits, so that the recipe's loss has no part in them, are named in `own_losses`.
     """
 
     backbone: Backbone
     criterion: Criterion = staticmethod(pixel_loss)
-    regularisers: frozenset[str] = frozenset()
+    own_losses: frozenset[str] = frozenset()
+    """Names of losses that the method defines itself: a recipe's choice of the pixel loss leaves them as they are."""
 
     def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         raise AssertionError(f"{type(self).__name__} must define losses()")
@@ -115,6 +116,17 @@ class Segmentor(nn.Module):
     def final_classifier(self) -> nn.Conv2d | None:
         """The 1×1 convolution whose output is the logits: its weight's rows are one token per class, its input what is
         classified. It is called in every forward pass at test time. None: the method's last step is no such layer."""
+        return None
+
+    @property
+    def pixel_classifier(self) -> nn.Conv2d | None:
+        """The 1×1 convolution that classifies pixels, where something is added to its output: what it sees is shown, too."""
+        return self.final_classifier
+
+    @property
+    def embedding_classifier(self) -> nn.Linear | None:
+        """The layer that classifies an image's own class embeddings [B, K, C]: their mean over images are the class tokens
+        of a method that makes some. None: those are the rows of the classifier's weight."""
         return None
 
     def measurements(self) -> dict[str, list[float]]:

@@ -115,6 +115,7 @@ def resolve_cell(table: Table, row: str, column: str) -> Cell:
     row_spec, column_spec = table.rows[row], table.columns[column]
     cell_spec = row_spec.cells.get(column)
     checkpoint = _checkpoint(table, row, column)
+    own_convention = row_spec.convention if down.metric.kind == "complexity" else None
     return Cell(
         table=table,
         row=row,
@@ -128,9 +129,9 @@ def resolve_cell(table: Table, row: str, column: str) -> Cell:
         },
         module=row_spec.module,
         model=row_spec.model,
-        shapes=down.shapes,
-        convention=down.convention,
-        rounding=across.rounding,
+        shapes=row_spec.input or down.shapes,
+        convention=own_convention or down.convention,
+        rounding=across.rounding if down.metric.exact else "round",
         published=table.published.values.get(row_spec.compared_with or row, {}).get(column),
         compared_row=resolve_row(table, row_spec.compared_with).name if row_spec.compared_with else "",
         provenance=_provenance(table, across, down),
@@ -171,8 +172,9 @@ def _provenance(table: Table, row: ResolvedRow, column: ResolvedColumn) -> dict[
     value = published.values.get(table.rows[row.key].compared_with or row.key, {}).get(column.key)
     if value is None:
         return {}
-    module = table.rows[row.key].module
-    evidence = module.evidence if module is not None else table.rows[row.key].evidence
+    row_spec = table.rows[row.key]
+    evidence = row_spec.module.evidence if row_spec.module is not None else row_spec.evidence or ""
+    own_convention = row_spec.convention if metric.kind == "complexity" else None
     return {
         "paper": table.paper,
         **{k: v for k, v in published.source.model_dump().items() if v is not None},
@@ -184,7 +186,7 @@ def _provenance(table: Table, row: ResolvedRow, column: ResolvedColumn) -> dict[
         "split": spec.split or "",
         "protocol": spec.protocol or published.protocol or "",
         "unit": metric.unit,
-        "convention": column.convention,
-        "rounding": row.rounding,
-        "evidence": (evidence or "") if not metric.trains else "",
+        "convention": own_convention or column.convention,
+        "rounding": row.rounding if metric.exact else "round",
+        "evidence": "" if metric.trains else evidence,
     }

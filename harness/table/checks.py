@@ -134,6 +134,11 @@ def _rows(table: Table) -> Iterator[tuple[Path_, str]]:
         if row.compared_with is not None and row.compared_with not in table.published.values:
             tail = nearest(row.compared_with, table.published.values, label="published rows are")
             yield (*path, "compared_with"), f"'{row.compared_with}' has no published values.{tail}"
+        if row.evidence is not None and row.module is not None:
+            yield (*path, "evidence"), "the row's module says it; leave one of the two out"
+        if row.convention is not None and row.convention not in CONVENTIONS:
+            tail = nearest(row.convention, CONVENTIONS)
+            yield (*path, "convention"), f"unknown convention '{row.convention}'.{tail}"
         for name in row.descriptors:
             if name not in table.descriptors or name == "label":
                 tail = nearest(name, set(table.descriptors) - {"label"}, label="the table's descriptors are")

@@ -77,6 +77,9 @@ CONVENTIONS = {
             "mmcv-hooks", "module hooks as mmcv's get_model_complexity_info: 1 MAC = 1, attention products not seen"
         ),
         Convention(
+            "mmcv-model", "as mmcv-hooks, and the parameters of a whole model: those of its auxiliary head count, too"
+        ),
+        Convention(
             "fvcore", "operators as fvcore's FlopCountAnalysis: 1 MAC = 1, attention as explicit matrix products"
         ),
         Convention("tf-profiler", "float operations of TensorFlow 1's profiler, halved, G = 1024³", 1024.0**3),

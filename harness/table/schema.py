@@ -129,8 +129,11 @@ class Row(Spec):
     compared_with: str | None = None  # row whose published values this one is held against
     descriptors: dict[str, str] = {}  # what the table prints of the row besides its label and its numbers
     system: str | None = None  # one name for what several tables quote, where label and backbone do not tell
-    evidence: Evidence | None = None
     rounding: Rounding | None = None  # of this row's counts, where it differs from the table's
+    input: Shapes | None = None  # of this row's counts, where it differs from the column's
+    convention: str | None = None  # by which this row is counted, where it differs from the column's
+    # how well it is established that the paper counted this method as it is built here, where no `module` says it
+    evidence: Evidence | None = None
     extra: bool = False  # not in the paper's table; added here, printed below the paper's rows
     notes: tuple[str, ...] = ()  # one text, or several; printed below the table
 

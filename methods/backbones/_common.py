@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
 import torch
+from timm.models._features import FeatureGetterNet
 from torch import Tensor, nn
 
 from harness.errors import MissingError, UserError
 from methods.pretrained import advice, offline
 
 _STRIDES = (8, 16, 32)
+_FLATTENED = re.compile(r"^(stem|stages|layers)_(\d+)\.")
 _CLASSIFIERS = ("fc.", "head.", "classifier.", "norm.", "final_layer.", "incre_modules.", "downsamp_modules.")
 
 
@@ -54,8 +57,11 @@ def load_file(body: nn.Module, path: Path, name: str) -> None:
         raise UserError(
             f"backbone '{name}': {path} is not a file of weights (it holds no mapping from names to tensors)"
         )
-    parameters = body.state_dict()
-    weights = {key: value for key, value in state.items() if not key.startswith(_CLASSIFIERS)}
+    target = body.model if isinstance(body, FeatureGetterNet) else body  # what timm wraps, under the file's names
+    parameters = target.state_dict()
+    # timm's feature pyramids call stage 1 of `layers` layers_1, where the file says layers.1
+    flat = {_FLATTENED.sub(r"\1.\2.", key): key for key in parameters}
+    weights = {flat.get(key, key): value for key, value in state.items() if not key.startswith(_CLASSIFIERS)}
     problems = [
         f"missing {key}" for key in parameters if key not in weights and not key.endswith("num_batches_tracked")
     ]
@@ -68,4 +74,4 @@ def load_file(body: nn.Module, path: Path, name: str) -> None:
     if problems:
         lines = "\n  ".join(problems)
         raise UserError(f"backbone '{name}': {path} does not fit; nothing was loaded:\n  {lines}")
-    body.load_state_dict(weights, strict=False)
+    target.load_state_dict(weights, strict=False)

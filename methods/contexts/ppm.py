@@ -36,7 +36,13 @@ class PyramidPooling(nn.Module):
 
 @register("pspnet")
 def pspnet(
-    backbone: Backbone, num_classes: int, *, channels: int = 512, bins: Sequence[int] = (1, 2, 3, 6)
+    backbone: Backbone,
+    num_classes: int,
+    *,
+    channels: int = 512,
+    bins: Sequence[int] = (1, 2, 3, 6),
+    auxiliary_channels: int | None = None,
 ) -> Segmentor:
     """PSPNet: pyramid pooling on the backbone's last feature map."""
-    return EncoderDecoder(backbone, PyramidPooling(backbone.channels, channels=channels, bins=bins), num_classes)
+    context = PyramidPooling(backbone.channels, channels=channels, bins=bins)
+    return EncoderDecoder(backbone, context, num_classes, auxiliary_channels=auxiliary_channels)

@@ -59,6 +59,14 @@ class UnifiedPyramid(nn.Module):
 
 
 @register("upernet")
-def upernet(backbone: Backbone, num_classes: int, *, channels: int = 512, context: str = "ppm") -> Segmentor:
+def upernet(
+    backbone: Backbone,
+    num_classes: int,
+    *,
+    channels: int = 512,
+    context: str = "ppm",
+    auxiliary_channels: int | None = None,
+) -> Segmentor:
     """UPerNet: context on the last feature map and a feature pyramid over all of them."""
-    return EncoderDecoder(backbone, UnifiedPyramid(backbone.channels, channels=channels, context=context), num_classes)
+    pyramid = UnifiedPyramid(backbone.channels, channels=channels, context=context)
+    return EncoderDecoder(backbone, pyramid, num_classes, auxiliary_channels=auxiliary_channels)

@@ -26,7 +26,7 @@ class GuidedSegmentor(Segmentor):
     from the teacher as it is. At test time nothing of the teacher is classified.
     """
 
-    regularisers = CAR_LOSSES
+    own_losses = CAR_LOSSES
 
     def __init__(
         self,

@@ -53,14 +53,29 @@ def test_resnet50_is_v1c_with_contracted_dilation():
 def test_known_sizes():
     """Trainable parameters without a classifier; HRNet's as the field reports it, Swin-L with a norm per level."""
     found = {}
-    for name in ("resnet18", "resnet50", "resnet101", "hrnet_w48", "swin_large"):
+    for name in ("resnet18", "resnet50", "resnet101", "hrnet_w48", "swin_base", "swin_large", "vit_base"):
         backbone, _ = shapes(name, (64, 64))
         found[name] = sum(p.numel() for p in backbone.parameters())
     assert found["resnet18"] == 11_689_512 - 513_000
     assert found["resnet50"] == 23_527_264
     assert found["resnet101"] == found["resnet50"] + 17 * (1024 * 256 * 2 + 256 * 256 * 9 + 2 * (256 + 256 + 1024))
     assert 65.2e6 < found["hrnet_w48"] < 65.9e6
+    with torch.device("meta"):
+        classifier = timm.create_model("swin_base_patch4_window12_384", num_classes=0)
+    last_norm, norms = 2 * 1024, 2 * (128 + 256 + 512 + 1024)
+    assert found["swin_base"] == sum(p.numel() for p in classifier.parameters()) - last_norm + norms
     assert found["swin_large"] == 195_201_204
+    assert (
+        found["vit_base"] == 86_087_424
+    )  # 12 blocks, patch embedding, 24² positions; neither class token nor last norm
+
+
+def test_vit_has_tokens_of_the_image_alone():
+    """Three blocks' maps at stride 16, sides rounded up; the position of the class token is gone."""
+    backbone, found = shapes("vit_base", (50, 71))
+    assert (backbone.channels, backbone.strides) == ((768,) * 3, (16,) * 3)
+    assert found == [(768, 4, 5)] * 3
+    assert backbone.body.model.pos_embed.shape == (1, 24 * 24, 768)
 
 
 def test_hrnet_joins_its_resolutions():
@@ -89,6 +104,27 @@ def test_weights_from_a_file(tmp_path):
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(backbone(x)[-1], source.eval().forward_features(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "timm_name"),
+    [
+        ("timm/swin_tiny_patch4_window7_224", "swin_tiny_patch4_window7_224"),
+        ("timm/convnext_atto", "convnext_atto"),
+        ("timm/vit_tiny_patch16_224", "vit_tiny_patch16_224"),
+    ],
+)
+def test_weights_of_transformers_from_a_file_of_the_classifier(name, timm_name, tmp_path):
+    """timm's feature pyramids have other names than the classifiers whose weights people keep."""
+    torch.manual_seed(0)
+    source = timm.create_model(timm_name)
+    torch.save(source.state_dict(), tmp_path / "weights.pth")
+    body = build_backbone(name, pretrained=str(tmp_path / "weights.pth")).body.eval()
+    x = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        expected = source.eval().forward_intermediates(x, indices=[-1], intermediates_only=True, norm=False)[-1]
+        found = body(x)[-1]
+        torch.testing.assert_close(found if found.shape == expected.shape else found.permute(0, 3, 1, 2), expected)
 
 
 def test_weights_that_do_not_fit_are_all_listed_and_none_is_loaded(tmp_path):

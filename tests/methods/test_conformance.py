@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from harness.errors import UserError
 from harness.jobs.context import Context
 from harness.jobs.kinds import ComplexityConfig, Model
 from harness.tasks.complexity import conventions, measure
@@ -140,16 +141,17 @@ def test_labels_of_one_kind_only(method, label):
 
 
 def test_the_criterion_is_the_loss_of_every_head(method):
-    """A recipe's loss reaches all logits that a method trains: three times the loss is three times every term but those
-    that regularise features."""
+    """A recipe's loss reaches all that a method trains: three times the loss is three times every term but its own ones."""
     model = without_chance(build(method))
+    own = model.own_losses
     usual = model.losses(*batch())
+    assert own <= usual.keys()
     model = without_chance(build(method))
     model.criterion = lambda logits, targets: 3 * pixel_loss(logits, targets)
     losses = model.losses(*batch())
-    assert set(losses) - model.regularisers
+    assert set(losses) - own
     for name, loss in losses.items():
-        torch.testing.assert_close(loss, (1 if name in model.regularisers else 3) * usual[name], msg=name)
+        torch.testing.assert_close(loss, usual[name] * (1 if name in own else 3), msg=name)
 
 
 def test_a_batch_of_one_trains_and_predicts(method):
@@ -238,7 +240,13 @@ def test_complexity_can_be_exported(method, convention):
     model = Model(name=method, options=options, num_classes=NUM_CLASSES, backbone="resnet18", output_stride=8)
     here = Path()
     config = ComplexityConfig(model=model, input=((1, 3, 64, 64),), convention=convention)
-    measured = measure.count(config, Context(folder=here, cache=here, data_dir=None, device="cpu", threads=1))
+    context = Context(folder=here, cache=here, data_dir=None, device="cpu", threads=1)
+    try:
+        measured = measure.count(config, context)
+    except UserError as error:  # a convention may refuse an operator whose count nobody has published
+        if "count this model under another convention" not in str(error):
+            raise
+        pytest.skip(str(error))
     parameters, flops = (m.value for m in measured)
     backbone_parameters, backbone_flops = 11_176_512, 0.55e9
     assert backbone_parameters < parameters < 1.5 * backbone_parameters

@@ -116,9 +116,35 @@ def test_bounds_gains_and_rounding_are_kept_as_printed() -> None:
     assert made.cell("a", "flops").provenance["printed"] == ">150"
 
 
+def test_a_row_may_count_at_its_own_input_and_by_its_own_convention() -> None:
+    own = "rounding: truncate, input: [[1, 3, 96, 96]], convention: mmcv-hooks"
+    made = check(parse(TEXT.replace("rounding: truncate", own), "ours.yaml"))
+    cells = [made.cell(row, "flops") for row in "ab"]
+    assert [cell.shapes for cell in cells] == [((1, 3, 64, 64),), ((1, 3, 96, 96),)]
+    assert [cell.convention for cell in cells] == ["fvcore", "mmcv-hooks"]
+    assert [cell.provenance["convention"] for cell in cells] == ["fvcore", "mmcv-hooks"]
+
+
+def test_a_fitted_method_is_fitted_where_it_is_counted() -> None:
+    made = table("ecenet_table4")
+    assert [made.cell("tokens", c).provenance["evidence"] for c in ("gflops", "ss")] == ["fitted", ""]
+    both = "cited: another paper, evidence: fitted, module: {name: ppm}"
+    with pytest.raises(Problems, match=r"rows\.b\.evidence: the row's module says it"):
+        check(parse(TEXT.replace("cited: another paper", both), "ours.yaml"))
+
+
+def test_only_counts_are_cut() -> None:
+    """A paper that cuts its GFLOPs rounds its scores."""
+    made = table("ecenet_table1")
+    said = {c: made.cell("ecenet_swin_l", c).provenance["rounding"] for c in made.columns}
+    assert said == {"gflops": "truncate", "params": "truncate", "ss": "round", "ms": "round"}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
+        ("rounding: truncate", "convention: fvcor", "unknown convention 'fvcor'. Did you mean 'fvcore'?"),
+        ("rounding: truncate", "input: [[1, 3, 64]]", "input"),
         ("{backbone: R50}", "{backbon: R50}", "no such descriptor. Did you mean 'backbone'?"),
         ("{backbone: R50}", "{label: R50}", "no such descriptor"),
         ('bound: ">"', 'bound: "~"', "bound"),

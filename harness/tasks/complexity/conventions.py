@@ -18,6 +18,7 @@ class Counter:
 
     function: str  # module:function(module, inputs) -> number
     meta: bool  # counts on tensors without data
+    auxiliary: bool = False  # parameters include those of the auxiliary head, which only training uses
 
     def count(self, module: Any, inputs: Sequence[Any]) -> float:
         """Raw FLOPs of `module(*inputs)` in eval mode, in which it leaves the module."""
@@ -27,6 +28,7 @@ class Counter:
 
 COUNTERS = {
     "mmcv-hooks": Counter("harness.tasks.complexity.mmcv_hooks:count", meta=True),
+    "mmcv-model": Counter("harness.tasks.complexity.mmcv_hooks:count", meta=True, auxiliary=True),
     "fvcore": Counter("harness.tasks.complexity.fvcore_trace:count", meta=False),
     "tf-profiler": Counter("harness.tasks.complexity.tf_profiler:count", meta=True),
 }

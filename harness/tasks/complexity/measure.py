@@ -21,18 +21,22 @@ _SEED = 0
 
 
 def count(config: ComplexityConfig, context: Context) -> list[Measurement]:
-    """Trainable parameters and FLOPs of what runs at test time (no auxiliary head), without data where it can be."""
+    """Trainable parameters and FLOPs of what runs at test time, without data where it can be.
+
+    No auxiliary head, unless the convention counts its parameters.
+    """
     counter = conventions.find(config.convention)
     torch.set_num_threads(context.threads)
     with torch.device("meta" if counter.meta else "cpu"):
-        module = _module(config.model, config.input)
+        module = _module(config.model, config.input, auxiliary=counter.auxiliary)
         inputs = _inputs(config.model, config.input)
     context.progress(Progress(0, 1, text=f"counting by {config.convention}"))
-    flops = counter.count(module, inputs)
+    flops = counter.count(module, inputs)  # at test time, when no auxiliary head runs
     context.progress(Progress(1, 1))
     parameters = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    head = "with" if counter.auxiliary else "without"
     return [
-        Measurement("parameters", float(parameters), convention="trainable, without auxiliary head"),
+        Measurement("parameters", float(parameters), convention=f"trainable, {head} auxiliary head"),
         Measurement("flops", float(flops), convention=config.convention),
     ]
 
@@ -82,11 +86,13 @@ def time(config: LatencyConfig, context: Context) -> list[Measurement]:
     ]
 
 
-def _module(model: Model, shapes: Sequence[Sequence[int]]) -> nn.Module:
-    """The modules that run at test time, on the default device, with random weights, on which no number here depends."""
+def _module(model: Model, shapes: Sequence[Sequence[int]], *, auxiliary: bool = False) -> nn.Module:
+    """The modules that run at test time (`auxiliary`: and the head that only training uses), on the default device, with
+    random weights, on which no number here depends."""
     untrained = model.model_copy(update={"pretrained": False})
     if model.backbone is not None:
-        return without_auxiliary(build_model(untrained))
+        built = build_model(untrained)
+        return built if auxiliary else without_auxiliary(built)
     return build_model(untrained, feature_channels=[shape[1] for shape in shapes])
 
 

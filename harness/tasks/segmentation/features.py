@@ -59,8 +59,8 @@ def draw(images: Sequence[Pair], root: Root, classes: Sequence[int], per_class: 
 
 
 def classifier_of(model: nn.Module, row: str) -> nn.Conv2d:
-    """The model's final classifier; UserError for a method that names none."""
-    layer = getattr(model, "final_classifier", None)
+    """The model's classifier of pixels; UserError for a method that names none."""
+    layer = getattr(model, "pixel_classifier", None)
     if layer is None:
         raise UserError(
             f"{row}: {type(model).__name__} names no final classifier as it is configured here, so there are no class "
@@ -81,7 +81,10 @@ def extract(
     device: str = "cpu",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(features float32 [N, C], tokens float32 [K, C]) of a model in evaluation mode whose final classifier is `layer`.
+    """(features float32 [N, C], tokens float32 [K, C']) of a model in evaluation mode whose classifier of pixels is `layer`.
+
+    Tokens are the rows of its weight; of a method that makes embeddings of the classes for every image, their mean over the
+    images.
 
     Features are interpolated at a pixel as its logits are, so that token · feature + bias is the pixel's logit in a whole
     image at scale 1. Of the protocol's views this is the only one; of sliding windows the first that covers the pixel.
@@ -90,7 +93,13 @@ def extract(
     features = np.zeros((len(sample.labels), layer.in_channels), np.float32)
     image_indices = np.unique(sample.places[:, 0]).tolist()
     layer_inputs: list[Tensor] = []
-    handle = layer.register_forward_pre_hook(lambda _, inputs: layer_inputs.append(inputs[0]))
+    embeddings: list[Tensor] = []
+    embedding_layer = getattr(model, "embedding_classifier", None)
+    handles = [layer.register_forward_pre_hook(lambda _, inputs: layer_inputs.append(inputs[0]))]
+    if embedding_layer is not None:
+        handles.append(
+            embedding_layer.register_forward_pre_hook(lambda _, inputs: embeddings.append(inputs[0].float()))
+        )
     try:
         items = images_for_testing(root, protocol.split, single, only=[sample.images[i] for i in image_indices])
         for done, (i, item) in enumerate(zip(image_indices, items), start=1):
@@ -100,8 +109,10 @@ def extract(
             features[in_image] = _at(model, layer_inputs, images, item, places, single).cpu().numpy()
             progress(done, len(image_indices))
     finally:
-        handle.remove()
-    return features, layer.weight.detach().float().flatten(1).cpu().numpy()
+        for handle in handles:
+            handle.remove()
+    tokens = torch.cat(embeddings).mean(dim=0) if embeddings else layer.weight.detach().float().flatten(1)
+    return features, tokens.cpu().numpy()
 
 
 def _at(

@@ -28,6 +28,19 @@ def test_every_convention_of_the_tables_has_a_counter():
     assert set(conventions.COUNTERS) == set(metrics.CONVENTIONS)
 
 
+def test_a_whole_model_s_parameters_include_the_auxiliary_head(tmp_path):
+    """UPerNet on ResNet-101 as ECENet's Table 1 prints it: 258 G and 85.5 M (83.1 M at test time)."""
+    options = {"auxiliary_channels": 256}
+    model = kinds.Model(name="upernet", options=options, num_classes=150, backbone="resnet101_v1c", output_stride=32)
+    found = {}
+    for convention in ("mmcv-hooks", "mmcv-model"):
+        config = kinds.ComplexityConfig(model=model, input=((1, 3, 512, 512),), convention=convention)
+        found[convention] = values(measure.count(config, context(tmp_path)))
+    assert found["mmcv-model"]["flops"] == found["mmcv-hooks"]["flops"]
+    printed = {name: (f"{v['flops'] / 1e9:.0f}", f"{v['parameters'] / 1e6:.1f}") for name, v in found.items()}
+    assert printed == {"mmcv-hooks": ("258", "83.1"), "mmcv-model": ("258", "85.5")}
+
+
 def test_an_unknown_convention_is_named_with_the_nearest():
     with pytest.raises(UserError, match="Did you mean 'fvcore'"):
         conventions.find("fvcor")
@@ -75,8 +88,9 @@ def test_count_of_a_context(convention, tmp_path):
     )
     counted = values(measure.count(config, context(tmp_path)))
     macs = 16 * 8 * 9 * 100
-    normalised = {"mmcv-hooks": 2 * 800 + 800, "fvcore": 2 * 800, "tf-profiler": (800 + 5 * 8) / 2}[convention]
-    assert counted == {"parameters": 16 * 8 * 9 + 16, "flops": macs + normalised}
+    hooks = 2 * 800 + 800
+    each = {"mmcv-hooks": hooks, "mmcv-model": hooks, "fvcore": 2 * 800, "tf-profiler": (800 + 5 * 8) / 2}
+    assert counted == {"parameters": 16 * 8 * 9 + 16, "flops": macs + each[convention]}
 
 
 def test_count_of_a_whole_model_leaves_the_auxiliary_head_out(tmp_path):

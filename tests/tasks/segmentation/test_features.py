@@ -131,6 +131,27 @@ def test_extraction_leaves_the_model_as_it_was(root: Root, model: nn.Module):
     assert not layer._forward_pre_hooks
 
 
+def test_tokens_of_a_method_that_embeds_classes_are_means_over_images(root: Root):
+    """Class embeddings differ between images there; the sampled images' mean is shown."""
+    torch.manual_seed(3)
+    options = {"channels": 8, "heads": 2}
+    model = build_model(Model(name="ecenet", options=options, num_classes=11, backbone="resnet18")).eval()
+    sample = features.draw(pairs(root, "val"), root, ALL, 2)
+    layer = features.classifier_of(model, "the_row")
+    found, tokens = features.extract(model, layer, sample, root, TestProtocol())
+    embeddings = []
+    for item in images_for_testing(root, "val", TestProtocol()):
+        image = features.normalise(item.image[None], how="imagenet")
+        with torch.inference_mode():
+            embeddings.append(model.head(model.backbone(image)).embeddings)
+    used = np.unique(sample.places[:, 0])
+    expected = torch.cat(embeddings)[used].mean(dim=0)
+    torch.testing.assert_close(torch.from_numpy(tokens), expected, rtol=1e-4, atol=1e-5)
+    assert found.shape == (len(sample.labels), 8)
+    assert not layer._forward_pre_hooks
+    assert not model.embedding_classifier._forward_pre_hooks
+
+
 def test_a_method_without_a_final_classifier_is_told_so():
     model = build_model(Model(name="idrnet", options={"classifier_layers": 1}, num_classes=11, backbone="resnet18"))
     with pytest.raises(UserError, match="the_row: IDRNet names no final classifier"):

@@ -1,0 +1,1 @@
+"""ECENet (Liu et al., ICCV 2023): one file per idea; `method.py` registers the names."""

@@ -1,0 +1,58 @@
+"""Losses that count images and masks: two processes with half of a batch each have those of one with all of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+
+from methods import registry
+from methods.segmentor import IGNORE, GivenFeatures
+
+METHODS = ("ecenet", "segvit")
+CLASSES, RANKS, PER_RANK = 4, 2, 2
+
+
+def gradients_and_losses(name: str, first: int, last: int) -> dict[str, torch.Tensor]:
+    """Of images first..last, in float64; the second image has no label, the last has all classes, others one or two."""
+    torch.manual_seed(0)
+    model = registry.build(name, GivenFeatures((6, 8)), CLASSES, channels=8).double()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.Dropout | nn.Dropout2d):
+            module.eval()
+    torch.manual_seed(1)
+    features = [torch.randn(4, c, s, s, dtype=torch.float64) for c, s in ((6, 8), (8, 4))]
+    targets = torch.zeros(4, 16, 16, dtype=torch.int64)
+    targets[1] = IGNORE
+    targets[2, :3] = 2
+    targets[3] = torch.arange(16) % CLASSES
+    losses = model.losses([x[first:last] for x in features], targets[first:last])
+    sum(losses.values()).backward()
+    found = {f"loss {name}": loss.detach() for name, loss in losses.items()}
+    return found | {name: p.grad for name, p in model.named_parameters()}
+
+
+def rank_main(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=RANKS)
+    part = (rank * PER_RANK, (rank + 1) * PER_RANK)
+    torch.save({name: gradients_and_losses(name, *part) for name in METHODS}, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    mp.spawn(rank_main, args=(str(folder),), nprocs=RANKS)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(RANKS)]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_averages_over_ranks_are_those_of_the_whole_batch(parts, name):
+    whole = gradients_and_losses(name, 0, RANKS * PER_RANK)
+    assert whole.keys() == parts[0][name].keys()
+    for key, expected in whole.items():
+        average = sum(part[name][key] for part in parts) / RANKS
+        torch.testing.assert_close(average, expected, rtol=1e-6, atol=1e-8, msg=key)
