@@ -119,7 +119,7 @@ class SegViTHead(nn.Module):
         maps = list(features)[::-1][: len(self.stages)]
         size = maps[-1].shape[2:]
         tokens = self.tokens.expand(len(maps[0]), -1, -1)
-        found, masks = [], []
+        found, masks: list[Tensor] = [], []
         for i, (stage, x) in enumerate(zip(self.stages, maps)):
             tokens, mask = stage(tokens, x)
             if self.update:
