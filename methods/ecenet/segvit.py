@@ -119,15 +119,16 @@ class SegViTHead(nn.Module):
         maps = list(features)[::-1][: len(self.stages)]
         size = maps[-1].shape[2:]
         tokens = self.tokens.expand(len(maps[0]), -1, -1)
-        found, masks: list[Tensor] = [], []
+        attended: list[Tensor] = []
+        masks: list[Tensor] = []
         for i, (stage, x) in enumerate(zip(self.stages, maps)):
             tokens, mask = stage(tokens, x)
             if self.update:
                 tokens = self.update[i](self.extract[i](mask), tokens)
-            found.append(tokens)
+            attended.append(tokens)
             mask = resize(mask, size)
             masks.append(masks[-1] + mask if masks else mask)
-        return Prediction(list(self.classify(torch.stack(found))), masks)
+        return Prediction(list(self.classify(torch.stack(attended))), masks)
 
 
 class SegViT(Segmentor):
