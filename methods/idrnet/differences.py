@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from methods.idrnet.options import DIFFERENCES, Options
 
+NOT_SAID = "not said"
+
 
 class Difference(NamedTuple):
     """One point: a clause for each side, and where the text has its own ("not said" where it is silent)."""
@@ -85,13 +87,13 @@ OPTIONS: dict[str, Difference] = {
         "batch norm in the pass with a deleted class",
         "the pass with a deleted class moves norm statistics",
         "the pass with a deleted class leaves norm statistics alone",
-        "not said",
+        NOT_SAID,
     ),
     "reduction": Difference(
         "state on several processes",
         "each of {processes} processes moves its own state, which is averaged after every step",
         "the whole batch moves one state",
-        "not said",
+        NOT_SAID,
     ),
 }
 

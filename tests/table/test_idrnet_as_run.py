@@ -29,8 +29,8 @@ def page() -> ModuleType:
 
 def texts(table: Table) -> list[str]:
     """Everything that a table file says in words."""
-    rows = [text for row in table.rows.values() for text in (row.notes, *(str(n) for n in [row.awaits] if n))]
-    return [" ".join(str(text).split()) for text in (table.about, *table.notes, *rows) if text]
+    rows = [text for row in table.rows.values() for text in (*row.notes, row.awaits)]
+    return [" ".join(text.split()) for text in (table.about, *table.notes, *rows) if text]
 
 
 def contradictions(table: Table, rows) -> list[str]:
