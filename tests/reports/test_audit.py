@@ -118,7 +118,7 @@ BETWEEN = [
     ("fact", "ecenet, hfgd, idrnet", "classes of PASCAL-Context"),
     ("fact", "ecenet, hfgd, idrnet", "ADE20K with large backbones", "641"),
     ("fact", "hfgd, idrnet", "classes of COCO-Stuff", "171", "91 + 91"),
-    ("two values", "ecenet, Table 1, row SETR-PUP [58]", "50.0", "50.28"),
+    ("two values", "hfgd, Table 15, row SETR [41]", "50.0", "50.28"),
     ("two values", "hfgd, Table 16, row OCR [53]", "45.2", "40.50"),
     ("two datasets", "hfgd, Table 11, row SegFormer [48]", "46.70", "coco_stuff10k"),
     ("state of the art", "idrnet, Sec. 4.4", "ECENet (Ours) 65.9", "SegViT"),
