@@ -38,7 +38,7 @@ def slips(tables: list[Table]) -> Iterator[list[Table]]:
         for index, table in enumerate(tables)
         for row, values in table.published.values.items()
         for column in values
-        if table.metric_of(column).kind == "evaluate"
+        if table.column(column).metric.kind == "evaluate"
     ]
     for _ in range(CASES):
         index, row, column = draw.choice(places)

@@ -74,7 +74,7 @@ def heads_section() -> list[str]:
         for column, cell in spec.cells.items():
             if spec.method is not None and spec.method.name == "idrnet" and cell.options:
                 chosen = ", ".join(f"{name}: {value}" for name, value in cell.options.items())
-                lines.append(_line(table.name_of(row), table.columns[column].label, chosen))
+                lines.append(_line(table.row(row).name, table.columns[column].label, chosen))
     return lines
 
 

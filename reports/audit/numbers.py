@@ -252,7 +252,7 @@ def claims(subject: Subject) -> Iterator[Finding]:
                     values = printed(table, column)
                     if better not in values or than not in values:
                         continue
-                    sign = 1 if table.metric_of(column).better == "higher" else -1
+                    sign = 1 if table.column(column).metric.better == "higher" else -1
                     if sign * (Fraction(values[better].text) - Fraction(values[than].text)) <= 0:
                         about = f"{values[better].text} is not better than {_label(table, than)}'s {values[than].text}"
                         yield Finding("claim", place(table, better, column), about, (table.id,))
