@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.plan.durations import work
+from harness.stats.sequential import LOOKS
 from harness.text import duration, line, plural
 from reports import commands, verdict
 from reports.table_report import CellReport, TableReport

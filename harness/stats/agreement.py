@@ -119,13 +119,14 @@ def sensitivity(
 ) -> list[tuple[str, Word]]:
     """The word under other assumptions on what the paper does not say: its number of runs, and its own spread."""
     if statistic in ("best", "mean", "median"):
-        assumed = [(f"{statistic} of {runs}", target(statistic, runs)) for runs in (2, 3, 5, 10)]
+        assumed = [(f"the {statistic} of {runs}", target(statistic, runs)) for runs in (2, 3, 5, 10)]
     else:
-        assumed = [("a mean of many runs", Target(0.0, 0.0)), ("half our spread", Target(0.0, 0.25))]
-        assumed += [
-            ("our spread", Target(0.0, 1.0)),
-            ("twice our spread", Target(0.0, 4.0)),
-            ("best of 3", target("best", 3)),
+        assumed = [
+            ("a mean of many runs", Target(0.0, 0.0)),
+            ("a run with half our spread", Target(0.0, 0.25)),
+            ("a run with our spread", Target(0.0, 1.0)),
+            ("a run with twice our spread", Target(0.0, 4.0)),
+            ("the best of 3", target("best", 3)),
         ]
     return [(name, agreement(values, published, spread, margin=margin, of=of).word) for name, of in assumed]
 

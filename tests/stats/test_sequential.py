@@ -119,9 +119,9 @@ def test_repetitions_beyond_the_looks_are_left_out() -> None:
 def test_sensitivity_lists_what_is_assumed() -> None:
     unknown = dict(sensitivity([43.7] * 5, 43.61, KNOWN, margin=0.505, statistic="unknown"))
     assert unknown["a mean of many runs"] is Word.REPRODUCED
-    assert unknown["our spread"] is Word.AS_ONE_RUN
+    assert unknown["a run with our spread"] is Word.AS_ONE_RUN
     best = dict(sensitivity([43.0] * 5, 43.9, KNOWN, margin=0.505, statistic="best"))
-    assert list(best) == ["best of 2", "best of 3", "best of 5", "best of 10"]
+    assert list(best) == ["the best of 2", "the best of 3", "the best of 5", "the best of 10"]
     assert len(set(best.values())) > 1
 
 
