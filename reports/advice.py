@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.plan.durations import work
+from harness.stats.sequential import LOOKS
 from harness.text import duration, line, plural
 from reports import commands, verdict
 from reports.table_report import CellReport, TableReport
@@ -44,6 +45,11 @@ def lines(sheets: Sequence[TableReport]) -> Iterator[str]:
         yield f"   {report.table.id}/{step.row}/{step.column}: {plural(step.seeds, 'seed')} more, about {duration(step.seconds)}"
         only = f"--rows {shlex.quote(line(step.row))} --columns {shlex.quote(line(step.column))}"
         yield f"      python -m harness run {commands.table_path(report.table)}{profile} --seeds {total} {only}"
+    if all_steps:
+        yield (
+            f"Seeds may be added one by one and looked at each time, up to {LOOKS}: verdicts keep their error rates, for"
+            " intervals 1.3 to 1.5 times as wide as those of a single look (docs/verdicts.md)"
+        )
 
 
 def _price(cell: CellReport) -> float:

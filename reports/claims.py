@@ -2,10 +2,12 @@
 
 A claim can hold where absolute numbers differ. It consists of comparisons: one per column, or one per column and step of a
 monotone ablation. Two trainings under one seed share their data order and their backbone's initial weights, so differences
-are taken per seed and tested with a one-sided t-test; counts are simply compared, and times by whether their quartiles
-overlap. A claim holds when every comparison does, each at ALPHA: a claim that is wrong anywhere is accepted at most one time
-in twenty, however many comparisons it makes (intersection-union; Berger, Technometrics 1982). It does not hold when one
-comparison is refuted at ALPHA shared among all of them (Bonferroni): a true claim is refused at most one time in twenty.
+are taken per seed and tested with a one-sided t-test that holds at every look (`harness.stats.sequential`); counts are simply
+compared, and times by whether their quartiles overlap. A printed gain (`by`) of a score is judged apart from the direction,
+as an equivalence to it. A claim holds when every comparison does, each at ALPHA: a claim that is wrong anywhere is accepted at
+most one time in twenty, however many comparisons it makes (intersection-union; Berger, Technometrics 1982). It does not hold
+when one comparison is refuted at ALPHA shared among all of them (Bonferroni): a true claim is refused at most one time in
+twenty.
 """
 
 from __future__ import annotations
@@ -14,9 +16,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from harness.stats.agreement import Direction, agreement, direction, target
+from harness.stats.sequential import LOOKS, Spread, factor
 from harness.stats.small_samples import deviation, mean, t_quantile
+from harness.table.metrics import equivalence_margin
 from harness.table.schema import Claim
-from harness.text import number
+from harness.text import number, plural
 from reports.table_report import CellReport, TableReport
 from reports.verdict import ALPHA
 
@@ -31,7 +36,7 @@ NOT_JUDGED = "not judged"
 class Part:
     """One comparison of a claim. Differences are in favour of the claim: above 0 means `better` is better, whatever the unit.
 
-    `interval` is the 90 % interval of the difference.
+    `interval` is that of the difference, both ends of which hold at every look.
     """
 
     better: str
@@ -75,9 +80,9 @@ def judge_claims(report: TableReport) -> list[Judgement]:
         selected = [c for c in columns if c in report.columns]
         if not set(claim.rows) & set(report.rows):
             continue  # about rows that are not selected
-        refuted = ALPHA / (len(claim.steps) * len(columns))
+        comparisons = len(claim.steps) * len(columns)
         parts = tuple(
-            _part(report, Part(*step, column, UNMEASURED), claim.by or 0.0, refuted, judged)
+            _part(report, Part(*step, column, UNMEASURED), claim.by or 0.0, comparisons, judged)
             for column in selected
             for step in claim.steps
         )
@@ -105,8 +110,8 @@ def _overall(outcomes: Sequence[str], left_out: int) -> str:
     return UNMEASURED if set(outcomes) == {UNMEASURED} else UNDECIDED
 
 
-def _part(report: TableReport, part: Part, by: float, refuted: float, judged: bool) -> Part:
-    """The comparison judged; `refuted` is the level of the test against it."""
+def _part(report: TableReport, part: Part, by: float, comparisons: int, judged: bool) -> Part:
+    """The comparison judged, one of so many of its claim."""
     column = part.column
     better, than = (report.cells.get((row, column)) for row in (part.better, part.than))
     sign = 1 if report.table.column(column).metric.better == "higher" else -1
@@ -127,7 +132,7 @@ def _part(report: TableReport, part: Part, by: float, refuted: float, judged: bo
         return replace(part, outcome=HOLDS if holds else FAILS, reason="a count, without noise")
     if better.metric.kind == "latency":
         return _timed(part, better, than, by)
-    return _paired(part, better, than, sign, by, refuted)
+    return _paired(part, better, than, sign, by, comparisons)
 
 
 def _timed(part: Part, better: CellReport, than: CellReport, by: float) -> Part:
@@ -138,22 +143,35 @@ def _timed(part: Part, better: CellReport, than: CellReport, by: float) -> Part:
     return replace(part, outcome=outcome, reason="on this machine, quartile against quartile", interval=interval)
 
 
-def _paired(part: Part, better: CellReport, than: CellReport, sign: int, by: float, refuted: float) -> Part:
+def _paired(part: Part, better: CellReport, than: CellReport, sign: int, by: float, comparisons: int) -> Part:
     ours, theirs = dict(zip(better.seeds, better.values)), dict(zip(than.seeds, than.values))
-    differences = [sign * (ours[seed] - theirs[seed]) for seed in ours if seed in theirs]
-    n, spread = len(differences), deviation(differences)
+    differences = [sign * (ours[seed] - theirs[seed]) for seed in ours if seed in theirs][:LOOKS]
     if not differences:
         return replace(part, outcome=UNDECIDED, reason="no seed in common")
-    centre = mean(differences)
-    if n < 2 or spread == 0:
-        reason = "one seed" if n == 1 else f"{n} seeds with one and the same difference"
+    n, centre = len(differences), mean(differences)
+    spread = Spread(deviation(differences), n - 1)
+    width = factor(n, 0.0, spread.dof, pooled=False)
+    if not math.isfinite(width) or spread.value == 0:
+        reason = f"{n} seeds with one and the same difference" if n > 1 and spread.value == 0 else plural(n, "seed")
         return replace(part, outcome=UNDECIDED, reason=f"{reason}: how much it varies is unknown", difference=centre)
-    error = spread / math.sqrt(n)
-    half = t_quantile(1 - ALPHA, n - 1) * error
-    holds, fails = centre - half > by, centre + t_quantile(1 - refuted, n - 1) * error < by
-    outcome = HOLDS if holds else FAILS if fails else UNDECIDED
-    interval = (centre - half, centre + half)
-    return replace(part, outcome=outcome, reason=f"{n} seeds, paired", difference=centre, interval=interval)
+    interval = (centre - width * spread.value, centre + width * spread.value)
+    reason = f"{n} seeds, paired"
+    if by:
+        reason += f"; {_gain(better, differences, spread, by)}"
+    outcome = _OUTCOMES[direction(differences, spread, comparisons=comparisons)]
+    return replace(part, outcome=outcome, reason=reason, difference=centre, interval=interval)
+
+
+_OUTCOMES = {Direction.HOLDS: HOLDS, Direction.FAILS: FAILS, Direction.UNDECIDED: UNDECIDED}
+
+
+def _gain(cell: CellReport, differences: Sequence[float], spread: Spread, by: float) -> str:
+    """How the differences agree with the printed gain, which is a difference of single runs unless the table says more."""
+    statistic = cell.provenance.get("statistic", cell.cell.table.published.statistic)
+    of = target(statistic, cell.provenance.get("runs")) if statistic in ("mean", "median") else target("single")
+    dataset = str((cell.jobs[0].config.get("data") or {}).get("name", "")) if cell.jobs else ""
+    found = agreement(differences, by, spread, margin=equivalence_margin(cell.metric.name, dataset, by), of=of)
+    return f"the printed gain of {number(by)}: {found.word}, {found.grade()}"
 
 
 # ---------------------------------------------------------------------------------------------------- printed gains

@@ -6,11 +6,12 @@ from reports import verdict
 from reports.status import CellStatus
 
 MEANINGS = {
-    verdict.REPRODUCED: "prints the published digits (counts), or its 90 % interval lies within the margin",
+    verdict.REPRODUCED: "prints the published digits (counts), or the means differ by less than the margin",
     verdict.INFERRED: "prints the published digits, but part of the module is inferred and stated by no source",
     verdict.FITTED: "prints the published digits because the module was reconstructed to do so: no evidence",
-    verdict.NOT_REPRODUCED: "other digits (counts), or its 90 % interval lies wholly outside the margin",
-    verdict.INCONCLUSIVE: "one seed, or a 90 % interval across the edge of the margin; how many more seeds would decide, if any",
+    verdict.NOT_REPRODUCED: "other digits (counts), or the means differ by more than the margin",
+    verdict.AS_ONE_RUN: "the printed value is what one run of ours would give, and the means differ by less than three margins",
+    verdict.INCONCLUSIVE: "too few seeds, or an interval across the edge of the margin; how many more would decide, if any",
     verdict.NOT_COMPARABLE: "measured under a profile whose numbers mean something else",
     verdict.OTHER_MACHINE: "depends on the machine: only the ratio between rows compares",
     verdict.INVALID: "the measurement is NaN or infinite",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from harness.jobs.job import Job
 from harness.plan.planner import Plan, PlannedCell
 from harness.recipes.profile import Profile
 from harness.recipes.segmentation import Recipe
+from harness.stats.sequential import Spread, pooled_spread
 from harness.stats.small_samples import deviation, mean
 from harness.store.store import Result, Store
 from harness.table.cell import Cell
@@ -173,6 +174,7 @@ def build(plan: Plan, table: Table, store: Store, queue_states: Mapping[str, str
     reader = ResultReader(plan, store, queue_states)
     planned_cells = plan.of(table)
     cells = {(c.row, c.column): _report_cell(c, reader, plan.profile) for c in planned_cells}
+    cells = _with_pooled_spreads(cells, plan.profile)
     for place, cell_report in cells.items():
         cells[place] = replace(cell_report, ratio=_ratio(table, cells, cell_report))
     order = sorted({c.row: table.rows[c.row].extra for c in planned_cells}.items(), key=lambda item: item[1])
@@ -233,7 +235,7 @@ def _quartiles(result: Result, name: str, by: float) -> tuple[float, float] | No
     return (low.value / by, high.value / by) if low is not None and high is not None else None
 
 
-def _verdict(cell_report: CellReport, profile: Profile) -> Verdict:
+def _verdict(cell_report: CellReport, profile: Profile, spread: Spread | None = None) -> Verdict:
     if not cell_report.measured:
         return judge.NONE
     if cell_report.published is None:
@@ -254,8 +256,26 @@ def _verdict(cell_report: CellReport, profile: Profile) -> Verdict:
     dataset = str((cell_report.jobs[0].config.get("data") or {}).get("name", ""))
     wide = equivalence_margin(cell_report.metric.name, dataset, cell_report.published.value)
     statistic = str(cell_report.provenance.get("statistic", "unknown"))
-    rounding = str(cell_report.provenance.get("rounding", "round"))
-    return judge.equivalence(cell_report.values, text, margin=wide, statistic=statistic, rounding=rounding)
+    runs = cell_report.provenance.get("runs")
+    return judge.equivalence(cell_report.values, text, margin=wide, statistic=statistic, runs=runs, spread=spread)
+
+
+def _with_pooled_spreads(
+    cells: dict[tuple[str, str], CellReport], profile: Profile
+) -> dict[tuple[str, str], CellReport]:
+    """Trained scores judged again by the spread of all cells of the table that share recipe and metric."""
+    alike: dict[tuple[str | None, str], dict[str, Sequence[float]]] = defaultdict(dict)
+    for (row, column), shown in cells.items():
+        if shown.measured and shown.metric.trains and len(shown.values) > 1:
+            alike[shown.cell.recipe, shown.metric.name][f"{row}/{column}"] = shown.values
+    judged = dict(cells)
+    for (row, column), shown in cells.items():
+        others = dict(alike.get((shown.cell.recipe, shown.metric.name), {}))
+        others.pop(f"{row}/{column}", None)
+        if shown.measured and shown.metric.trains and others:
+            spread = pooled_spread(shown.values, others)
+            judged[row, column] = replace(shown, verdict=_verdict(shown, profile, spread))
+    return judged
 
 
 def _footnotes(cell_report: CellReport, table: Table) -> tuple[str, ...]:

@@ -1,11 +1,9 @@
 """Does a measured cell agree with the published one? Pure functions of numbers; nothing here reads or writes.
 
 Counts (parameters, FLOPs) have no noise: they agree when they print the published digits. Everything else is judged by
-equivalence testing (two one-sided tests, TOST; Schuirmann 1987): `reproduced` when the 90 % interval of measured minus
-published lies inside ± margin, `not reproduced` when it lies wholly outside, and `inconclusive` between. So each of the
-two is wrong at most one time in twenty. The margin is widened by half a printed digit; where the paper's value is a
-single run its own noise widens the interval (a prediction interval), and where it is the best of several runs the
-difference is corrected for that.
+equivalence testing (`harness.stats.agreement`): the smallest margin within which both means agree, and a word for it. Each
+word is wrong at most one time in twenty, also for whoever adds repetitions one by one and stops when it pleases; the margin
+is widened by half a printed digit. `docs/verdicts.md` explains the words and shows the rates.
 """
 
 from __future__ import annotations
@@ -15,14 +13,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from harness.stats.small_samples import best_of, best_quantile, deviation, mean, t_quantile
+from harness.stats.agreement import FEW_RUNS, Target, Word, agreement, sensitivity, target, word
+from harness.stats.sequential import LOOKS, Spread
+from harness.stats.small_samples import deviation, mean
 from harness.text import format_decimals
 
-REPRODUCED = "reproduced"
+REPRODUCED = Word.REPRODUCED.value
 INFERRED = "reproduced (inferred module)"
 FITTED = "fitted"
-NOT_REPRODUCED = "not reproduced"
-INCONCLUSIVE = "inconclusive"
+AS_ONE_RUN = Word.AS_ONE_RUN.value
+NOT_REPRODUCED = Word.NOT_REPRODUCED.value
+INCONCLUSIVE = Word.INCONCLUSIVE.value
 NOT_COMPARABLE = "not comparable"
 OTHER_MACHINE = "other machine"
 INVALID = "not a number"
@@ -31,21 +32,16 @@ UNPUBLISHED = "nothing published"
 ALPHA = 0.05
 """How often each one-sided test may be wrong."""
 
-BEST_OF = 3
-"""Runs assumed behind a value that a paper calls its best without saying of how many; the usual number in this field."""
-
 TYPICAL_SPREAD = 0.3
 """Standard deviation between seeds, in points of mIoU, that is assumed to say how many seeds are needed while one was run."""
 
 ARITHMETIC = 0.1
 """Points by which one checkpoint's score differs between versions of torch and GPUs, as sssegmentation's README warns."""
 
-_MOST_SEEDS = 100  # beyond this many, "more seeds" is no advice
-
 
 @dataclass(frozen=True)
 class Verdict:
-    """`word` and why; `interval` is the 90 % interval of measured minus published that was compared with ± `margin`.
+    """`word` and why; `interval` is that of measured minus published which was compared with ± `margin`.
 
     `more` is how many further repetitions would decide an inconclusive cell if mean and spread stay; None if none would.
     """
@@ -117,91 +113,68 @@ def equivalence(
     *,
     margin: float,
     statistic: str = "unknown",
-    rounding: str = "round",
-    best: int = BEST_OF,
+    runs: int | None = None,
+    spread: Spread | None = None,
 ) -> Verdict:
     """The verdict on repetitions (in the printed unit, one per seed) against the published `text`.
 
-    `statistic` is what the paper's value is: `mean` or `median` of several runs is taken as exact, `single` and `unknown`
-    as one run with the spread of ours, `best` as the best of `best` such runs.
+    `statistic` is what the paper's value is: the `mean`, `median` or `best` of `runs` runs (FEW_RUNS where it is not said);
+    `single` and `unknown` are one run. `spread` is pooled with other cells; None: that of these repetitions alone.
     """
-    step = 10.0 ** -len(text.partition(".")[2])
-    published = float(text) + (math.copysign(step / 2, float(text)) if rounding == "truncate" else 0.0)
-    wide = margin + step / 2
+    values = values[:LOOKS]
+    wide = margin + 10.0 ** -len(text.partition(".")[2]) / 2
     bad = sum(not math.isfinite(v) for v in values)
     if bad:
         return Verdict(INVALID, f"{bad} of {len(values)} repetitions gave no finite number", margin=wide)
-    paper = _Paper(statistic, best)
-    n, gap, spread = len(values), mean(values) - published, deviation(values)
-    if n < 2 or spread == 0:
-        return _one_repetition(n, gap, paper, wide)
-    interval = paper.interval(gap, spread, n)
-    basis = f"90 % interval of the difference {_interval(interval)}, margin ± {wide:.3g}{_REMARKS[statistic]}"
-    if paper.noise:
-        place = "within" if interval[0] <= 0 <= interval[1] else "outside"
-        basis += f"; the paper's value is {place} what such a run of ours would give"
-    if -wide < interval[0] and interval[1] < wide:
-        return Verdict(REPRODUCED, basis, interval, wide)
-    if interval[0] > wide or interval[1] < -wide:
-        return Verdict(NOT_REPRODUCED, basis, interval, wide)
-    more = _further(gap, spread, n, paper, wide)
-    if more is not None:
-        advice = f"about {more} more {'seed' if more == 1 else 'seeds'} would decide if mean and spread stay"
-    else:
-        single = ": the paper has one run" if paper.noise else ""
-        advice = f"no number of seeds up to {_MOST_SEEDS} would decide if mean and spread stay{single}"
-    return Verdict(INCONCLUSIVE, f"{basis}; {advice}", interval, wide, more)
+    published, n, of = float(text), len(values), target(statistic, runs)
+    spread = spread or Spread(deviation(values), n - 1)
+    if not spread.value > 0 or not math.isfinite(of.factor(n, spread.dof, pooled=spread.pooled)):
+        return _too_few(values, mean(values) - published, of, wide)
+    found = agreement(values, published, spread, margin=wide, of=of)
+    pooled = f", spread pooled over {spread.dof} degrees of freedom" if spread.pooled else ""
+    reason = f"{found.grade()}: difference {_interval(found.interval)}, margin ± {wide:.3g}{pooled}{_remark(statistic, runs)}"
+    more = None
+    if found.word == Word.INCONCLUSIVE:
+        more = _further(mean(values) - published, spread, n, of, wide)
+        reason += f"; {_advice(more)} if mean and spread stay"
+    if statistic == "unknown" or (statistic in ("mean", "median", "best") and runs is None):
+        others = sensitivity(values, published, spread, margin=wide, statistic=statistic)
+        different = [f"{other} if the paper's value is {name}" for name, other in others if other != found.word]
+        reason += f"; it would be {', '.join(different)}" if different else ""
+    return Verdict(found.word.value, reason, found.interval, wide, more)
 
 
-_REMARKS = {
-    "mean": "",
-    "median": "",
-    "single": ", widened for the paper's value being one run",
-    "unknown": ", widened as if the paper's value were one run (it does not say)",
-    "best": f", corrected for the paper's value being a best run (of {BEST_OF} assumed)",
-}
+def _remark(statistic: str, runs: int | None) -> str:
+    if statistic == "single":
+        return ", the paper's value being one run"
+    if statistic == "unknown":
+        return ", the paper's value taken as one run with this spread (it does not say)"
+    return f", the paper's value being the {statistic} of {runs or f'{FEW_RUNS} (assumed)'} runs"
 
 
-class _Paper:
-    """How the paper's value lies around the paper's own mean: exactly, as one run would, or as the best of several."""
-
-    def __init__(self, statistic: str, best: int = BEST_OF) -> None:
-        self.best = best if statistic == "best" else None
-        self.offset, self.noise = best_of(best) if statistic == "best" else (0.0, 0.0)
-        if statistic in ("single", "unknown"):
-            self.noise = 1.0
-
-    def interval(self, gap: float, spread: float, n: int) -> tuple[float, float]:
-        """The 90 % interval of (our mean − the paper's mean), from `n` ≥ 2 repetitions `gap` above the paper's value."""
-        if self.best is not None:
-            high, low = (best_quantile(p, n, self.best) for p in (ALPHA, 1 - ALPHA))
-            return gap - low * spread, gap - high * spread
-        half = t_quantile(1 - ALPHA, n - 1) * spread * math.sqrt(1 / n + self.noise)
-        return gap - half, gap + half
-
-    def roughly(self, gap: float, spread: float, n: int) -> tuple[float, float]:
-        """The same, cheaply: for a best value the largest draw is taken as normal."""
-        variance = 1 / n + self.noise + self.offset**2 / (2 * (n - 1))
-        half = t_quantile(1 - ALPHA, n - 1) * spread * math.sqrt(variance)
-        return gap + self.offset * spread - half, gap + self.offset * spread + half
-
-
-def _one_repetition(n: int, gap: float, paper: _Paper, wide: float) -> Verdict:
-    why = "one repetition" if n == 1 else f"{n} identical repetitions"
-    needed = _further(gap, TYPICAL_SPREAD, n, paper, wide)
-    if needed is not None:
-        advice = f"about {needed} more would decide if seeds differ by {TYPICAL_SPREAD} points"
-    else:
-        advice = f"more seeds would hardly decide if they differ by {TYPICAL_SPREAD} points"
-        advice += ": the paper's value is as uncertain as one run" if paper.noise else ""
+def _too_few(values: Sequence[float], gap: float, of: Target, wide: float) -> Verdict:
+    """Where nothing is known of the spread: what it would take if it is the usual one."""
+    n = len(values)
+    same = n > 1 and len(set(values)) == 1
+    why = "one repetition" if n == 1 else f"{n} {'identical ' if same else ''}repetitions"
+    needed = _further(gap, Spread(TYPICAL_SPREAD, n - 1), n, of, wide)
+    advice = f"{_advice(needed)} if seeds differ by {TYPICAL_SPREAD} points"
     reason = f"{why}: how much seeds differ is unknown, so {gap:+.2f} may be chance; {advice}".replace("-", "−")
     return Verdict(INCONCLUSIVE, reason, None, wide, needed)
 
 
-def _further(gap: float, spread: float, n: int, paper: _Paper, wide: float) -> int | None:
-    for total in range(max(n + 1, 2), _MOST_SEEDS + 1):
-        low, high = paper.roughly(gap, spread, total)
-        if (-wide < low and high < wide) or low > wide or high < -wide:
+def _advice(more: int | None) -> str:
+    if more is None:
+        return f"no number of seeds up to {LOOKS} would decide"
+    return f"about {more} more {'seed' if more == 1 else 'seeds'} would decide"
+
+
+def _further(gap: float, spread: Spread, n: int, of: Target, wide: float) -> int | None:
+    """How many more repetitions, up to LOOKS in all, would give a word if mean and spread stay."""
+    centre = gap + of.shift * spread.value
+    for total in range(n + 1, LOOKS + 1):
+        half = spread.value * of.factor(total, spread.dof + total - n, pooled=spread.pooled)
+        if word(centre - half, centre + half, wide) != Word.INCONCLUSIVE:
             return total - n
     return None
 

@@ -183,6 +183,7 @@ def _provenance(table: Table, row: ResolvedRow, column: ResolvedColumn) -> dict[
         "printed": value.printed,
         "decimals": value.decimals,
         "statistic": "single" if metric.exact else spec.statistic or published.statistic,
+        "runs": published.runs or published.of,
         "split": spec.split or "",
         "protocol": spec.protocol or published.protocol or "",
         "unit": metric.unit,

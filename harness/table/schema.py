@@ -197,9 +197,19 @@ class Published(Spec):
 
     source: Source = Source()
     statistic: Statistic = "unknown"  # what a number is of several runs
+    runs: int | None = Field(None, gt=1)  # how many a `mean` or `median` is of, where the paper says it
+    of: int | None = Field(None, gt=1)  # how many a `best` value is the best of, where the paper says it
     rounding: Rounding = "round"  # how counts were cut to the printed decimals
     protocol: str | None = None  # how the paper tests, in words
     values: dict[str, dict[str, Value]] = {}  # {row: {column: number}}; left out where the paper prints none
+
+    @model_validator(mode="after")
+    def _runs_of_what(self) -> Published:
+        if self.runs is not None and self.statistic not in ("mean", "median"):
+            raise ValueError("'runs' goes with 'statistic: mean' or 'statistic: median'")
+        if self.of is not None and self.statistic != "best":
+            raise ValueError("'of' goes with 'statistic: best'")
+        return self
 
 
 class Claim(Spec):

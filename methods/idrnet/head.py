@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from harness.errors import UserError
 from methods import registry
 from methods.contexts.uper import FeaturePyramid
+from methods.idrnet.copies import average_copies_, images_of_processes
 from methods.idrnet.deletion import Diagnosis, class_statistics, diagnose, sample_deletions
 from methods.idrnet.memory import class_sums, initial_memory, update_memory_
 from methods.idrnet.options import Options
@@ -22,7 +23,7 @@ from methods.idrnet.relations import Relations, update_rows_
 from methods.idrnet.split import Classifier
 from methods.idrnet.tokens import Assignment, assign_pixels, at_least_float32, class_tokens
 from methods.layers import conv_bn_relu, resize
-from methods.ranks import average_over_ranks, divisor, from_first_rank, gather_over_ranks, rank, sum_over_ranks
+from methods.ranks import divisor, from_first_rank, gather_over_ranks, rank, sum_over_ranks
 from methods.segmentor import IGNORE, Criterion, pixel_loss
 
 
@@ -222,29 +223,32 @@ class IDRHead(nn.Module):
         )
         self._move_relations(deleted, diagnosis)
 
+    def _parts(self, images: int) -> list[slice]:
+        """Images of each copy of the state: all of them where the reduction is exact."""
+        o = self.options
+        return images_of_processes(images, o.processes if o.reduction == "released" else 1)
+
     def _draw_deletions(self, present: Tensor) -> Tensor:
-        """One class per image; over the whole batch where several processes reduce exactly, each taking its own images'."""
-        if self.options.reduction != "exact":
-            return self.sample(present, self.deletion_counts)
-        drawn = self.sample(gather_over_ranks(present.byte()).bool(), self.deletion_counts)
+        """One class per image; each copy's images are drawn apart, all from the counts before the step. Own images' only."""
+        everywhere = gather_over_ranks(present.byte()).bool()
+        parts = [part for part in self._parts(len(everywhere)) if part.start < part.stop]
+        drawn = torch.cat([self.sample(everywhere[part], self.deletion_counts) for part in parts])
         return from_first_rank(drawn)[rank() * len(present) :][: len(present)]
 
     def _move_relations(self, deleted: Tensor, diagnosis: Diagnosis) -> None:
-        o = self.options
-        increments = torch.zeros_like(self.row_updates).index_add_(0, deleted, torch.ones_like(deleted))
-        total = sum_over_ranks(increments)
-        self.row_updates += total
-        exact = o.reduction == "exact"
-        if exact:
-            deleted = gather_over_ranks(deleted)
-            diagnosis = Diagnosis(*(gather_over_ranks(x.double()).to(x.dtype) for x in diagnosis))
-        self.deletion_counts += total if exact else increments
+        deleted = gather_over_ranks(deleted)
+        diagnosis = Diagnosis(*(gather_over_ranks(x.double()).to(x.dtype) for x in diagnosis))
+        parts = self._parts(len(deleted))
+        counted = deleted.new_zeros(len(deleted), self.num_classes).scatter_(1, deleted[:, None], 1)
+        self.row_updates += counted.sum(dim=0)
+        average_copies_(self.deletion_counts, [self.deletion_counts + counted[part].sum(dim=0) for part in parts])
         for name, matrix in self.relations.matrices().items():
             change, seen = getattr(diagnosis, name), getattr(diagnosis, f"seen_{name}")
-            update_rows_(matrix, deleted, change, seen, o.relation_momentum)
-        if not exact:
-            for state in (*self.relations.matrices().values(), self.deletion_counts):
-                state.copy_(average_over_ranks(state))
+            copies = (
+                update_rows_(matrix.clone(), deleted[part], change[part], seen[part], self.options.relation_momentum)
+                for part in parts
+            )
+            average_copies_(matrix, copies)
 
     def _learn_memory(self, features: Tensor, targets: Tensor) -> None:
         o = self.options
@@ -252,9 +256,9 @@ class IDRHead(nn.Module):
             return
         with torch.autocast(features.device.type, enabled=False):
             sums, counts = class_sums(at_least_float32(features), targets, self.num_classes)
-        exact = o.reduction == "exact"
-        if exact:
-            sums, counts = sum_over_ranks(sums), sum_over_ranks(counts)
-        update_memory_(self.memory, sums, counts, o.memory_momentum)
-        if not exact:
-            self.memory.copy_(average_over_ranks(self.memory))
+        sums, counts = gather_over_ranks(sums), gather_over_ranks(counts)
+        copies = (
+            update_memory_(self.memory.clone(), sums[part].sum(dim=0), counts[part].sum(dim=0), o.memory_momentum)
+            for part in self._parts(len(counts))
+        )
+        average_copies_(self.memory, copies)

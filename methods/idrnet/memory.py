@@ -17,10 +17,11 @@ def _corners(size: int, source: int, device: torch.device) -> tuple[Tensor, Tens
 
 
 def class_sums(features: Tensor, targets: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Sums of the bilinearly upsampled features over the pixels of each class, and the pixels' number, over the batch.
+    """Sums of the bilinearly upsampled features over the pixels of each class, and the pixels' number, by image.
 
     Nothing is upsampled: the sum is linear in the features, so each class's pixels are handed back to the cells they
-    would read (the adjoint of the upsampling). features [B, C, h, w], targets [B, H, W] -> [K, C], [K]
+    would read (the adjoint of the upsampling). Image by image, so that a sum has the same bits in a batch of any size.
+    features [B, C, h, w], targets [B, H, W] -> [B, K, C], [B, K]
     """
     batch, _, h, w = features.shape
     bins = (num_classes + 1) * h * w
@@ -34,10 +35,11 @@ def class_sums(features: Tensor, targets: Tensor, num_classes: int) -> tuple[Ten
             weight = (weight_y[:, None] * weight_x).to(cells.dtype).expand(targets.shape)
             cells.index_add_(0, (base + (y[:, None] * w + x)).flatten(), weight.flatten())
     cells_BKN = cells.view(batch, num_classes + 1, h * w)[:, :num_classes]
-    counts = torch.zeros(num_classes + 1, dtype=features.dtype, device=features.device)
-    counts.index_add_(0, kept.flatten(), torch.ones_like(kept, dtype=features.dtype).flatten())
-    sums_BKC = cells_BKN @ features.flatten(2).transpose(1, 2)
-    return sums_BKC.sum(dim=0), counts[:num_classes]
+    bin_of_pixel = torch.arange(batch, device=targets.device)[:, None] * (num_classes + 1) + kept.flatten(1)
+    counts = torch.zeros(batch * (num_classes + 1), dtype=features.dtype, device=features.device)
+    counts.index_add_(0, bin_of_pixel.flatten(), torch.ones_like(bin_of_pixel, dtype=features.dtype).flatten())
+    sums = [cells_KN @ rows_NC for cells_KN, rows_NC in zip(cells_BKN, features.flatten(2).transpose(1, 2))]
+    return torch.stack(sums), counts.view(batch, num_classes + 1)[:, :num_classes]
 
 
 def update_memory_(memory_KC: Tensor, sums_KC: Tensor, counts_K: Tensor, momentum: float) -> Tensor:

@@ -89,7 +89,8 @@ def idrnet(
     classifier_layers: int | None = None,
     auxiliary_weight: float | None = None,
     deletion_moves_norm: bool | None = None,
-    reduction: str = "exact",
+    reduction: str | None = None,
+    processes: int = 8,
 ) -> Segmentor:
     """IDRNet around `context`, as released or as in the paper.
 

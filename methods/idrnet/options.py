@@ -32,33 +32,24 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "stage2_input": ("concatenation", "refined"),
     "classifier_layers": (1, 2),
     "deletion_moves_norm": (True, False),
-    "reduction": ("exact", "averaged"),
+    "reduction": ("released", "exact"),
 }
 
-# name: (released code, paper). Where the paper is silent its column keeps to the plainest reading.
+# name: (released code, paper). Where the paper is silent its side keeps to the plainest reading. differences.py says each
+# in words and where it stands.
 DIFFERENCES: dict[str, tuple[Any, Any]] = {
-    # R_p: the output of a 3x3 bottleneck | the backbone's last map, with its Z channels (Sec. 3.1)
     "representation": ("bottleneck", "backbone"),
-    # weights of a class's pixels: softmax of the logit over them | their probabilities in P_c (after Eq. 2)
     "pooling": ("softmax", "probability"),
-    # matrices whose weak entries are cut off: the mean's | every relation matrix (Eq. 7)
     "threshold": ("mean", "both"),
-    # weak means at most zero | smaller than t = 0 (Eq. 7), so that an untouched entry still takes part
     "zero_is_weak": (True, False),
-    # change of the loss: of the class's mean and biased variance | of sums over the image, / (K H W) (Eq. 14)
     "diagnosis": ("class_mean", "image_sum"),
-    # classes j that are diagnosed: all of the ground truth | those of it that are reserved in R_sl (Eq. 13)
     "observed": ("truth", "reserved"),
-    # the refiner sees f, memory and context of a pixel | the coarse context and the context (Eq. 9)
     "refiner_input": ("features", "coarse"),
-    # the last classifier sees f, refined and coarse context | the refined map alone (Eq. 10)
     "stage2_input": ("concatenation", "refined"),
-    # both classifiers: 1x1, norm, ReLU, dropout, 1x1 | one convolution layer (after Eq. 1 and Eq. 10)
     "classifier_layers": (2, 1),
-    # an auxiliary loss on the last but one feature map | L = 0.4 L_c + L_o (Eq. 11)
     "auxiliary_weight": (0.4, 0.0),
-    # the pass with a deleted class also moves the running statistics | it only diagnoses (not said)
     "deletion_moves_norm": (True, False),
+    "reduction": ("released", "exact"),
 }
 
 
@@ -97,10 +88,8 @@ class Options:
     classifier_layers: int
     auxiliary_weight: float
     deletion_moves_norm: bool
-    # What several processes make of relations, counts and memory: what one with the whole batch would, or, as released,
-    # the mean of what each makes of its part. Not a difference between the presets: those say what is computed, which
-    # must not depend on the number of processes. Averaging divides a class's momentum by the processes that do not see it.
-    reduction: str
+    reduction: str  # of a batch's observations to one state: exactly, or as the mean of each process's copy
+    processes: int  # of the training that `reduction: released` repeats, whatever the number here
 
 
 def resolve(given: Mapping[str, Any]) -> Options:
@@ -117,7 +106,7 @@ def resolve(given: Mapping[str, Any]) -> Options:
                 values[name] = "none"
     for name in CHOICES:
         _check(name, values[name])
-    for name in ("channels", "fpn_channels", "attention_channels", "auxiliary_channels"):
+    for name in ("channels", "fpn_channels", "attention_channels", "auxiliary_channels", "processes"):
         if not isinstance(values[name], int) or values[name] < 1:
             raise UserError(f"idrnet: option '{name}' must be a positive whole number, not {values[name]!r}")
     for name in ("relation_momentum", "memory_momentum", "count_start"):

@@ -14,12 +14,16 @@ from reports.audit.systems import Printed, scores
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """One thing that does not fit: which rule, where in the papers, what. `tables`: ids of the tables it is about."""
+    """One thing that does not fit: which rule, where in the papers, what. `tables`: ids of the tables it is about.
+
+    `trivial`: nothing follows from it (a last digit, a reference number, a symbol); such findings come last.
+    """
 
     rule: str
     where: str
     message: str
     tables: tuple[str, ...] = ()
+    trivial: bool = False
 
 
 @dataclass

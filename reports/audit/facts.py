@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import combinations
-from pathlib import Path
 
 from harness.errors import UserError
-from harness.table.recipes import recipe
-from harness.table.schema import Table
 from reports.audit.corpus import Finding, Subject
 from reports.audit.systems import fold, place
 
@@ -37,9 +35,11 @@ CHECKLIST = (
 def facts(subject: Subject) -> Iterator[Finding]:
     """One thing stated in several ways, in one paper or in several."""
     stated: dict[tuple[str, str], list[tuple[str, str, str]]] = defaultdict(list)
+    trivial: set[tuple[str, str]] = set()
     for name, paper in subject.papers.items():
         for fact in paper.facts:
             stated[fact.about, fact.what].append((fact.value, name, fact.where))
+            trivial |= {(fact.about, fact.what)} if fact.trivial else set()
     for (about, what), entries in stated.items():
         values = dict.fromkeys(value for value, _, _ in entries)
         if not _one(list(values)):
@@ -48,7 +48,8 @@ def facts(subject: Subject) -> Iterator[Finding]:
             )
             papers = dict.fromkeys(name for _, name, _ in entries)
             tables = tuple(table.id for name in papers for table in subject.of(name))
-            yield Finding("fact", ", ".join(papers), f"{what} of {about}: {values_said}", tables)
+            slip = (about, what) in trivial
+            yield Finding("fact", ", ".join(papers), f"{what} of {about}: {values_said}", tables, slip)
 
 
 def _one(values: Sequence[str]) -> bool:
@@ -66,28 +67,22 @@ def _size(found: re.Match[str] | None) -> float:
     return float(found[1]) * (1000 if found[2] else 1)
 
 
-def unlike(subject: Subject) -> Iterator[Finding]:
-    """Cells whose recipe trains on something else, longer, or otherwise than their column's."""
-    for table in subject.tables:
-        for row, spec in table.rows.items():
-            for column, cell in spec.cells.items():
-                if cell.recipe is None or column not in table.published.values.get(row, {}):
-                    continue
-                usual, own = (_training(table, name) for name in (table.column(column).recipe, cell.recipe))
-                differs = [f"{k}: {own[k]} here, {usual[k]} in the column" for k in usual if own.get(k) != usual[k]]
-                if differs:
-                    about = f"{table.published.values[row][column].text} is trained otherwise ({'; '.join(differs)})"
-                    yield Finding("unlike", place(table, row, column), about, (table.id,))
-
-
-def _training(table: Table, name: str | None) -> dict[str, object]:
-    try:
-        found = recipe(name or "", Path(table.path).parent)
-    except UserError:
-        return {}
-    length = f"{found.epochs} epochs" if found.epochs else f"{found.iterations} iterations"
-    crop = " × ".join(map(str, found.augmentation.crop))
-    return {"dataset": found.dataset, "length": length, "batch": found.batch_size, "crop": crop}
+def releases(subject: Subject) -> Iterator[Finding]:
+    """What a paper's text describes and its authors' code does otherwise, as the method's options know it."""
+    for paper, told in subject.papers.items():
+        if told.method is None:
+            continue
+        try:
+            differences = importlib.import_module(f"methods.{told.method}.differences")
+        except ModuleNotFoundError:
+            raise UserError(f"tables/papers/{paper}.yaml: method '{told.method}' has no differences.py") from None
+        ids = tuple(table.id for table in subject.of(paper))
+        for name, point in differences.OPTIONS.items():
+            if point.where == differences.NOT_SAID:
+                continue
+            released = differences.clause(name, differences.DIFFERENCES[name][0])
+            about = f"{point.topic}: {point.paper}; in the authors' code {released}"
+            yield Finding("release", f"{paper}, {point.where}", about, ids)
 
 
 def citations(subject: Subject) -> Iterator[Finding]:
@@ -123,7 +118,7 @@ def _several(paper: str, cited: dict[str, dict[int, list[tuple[str, str, tuple[s
             owner = f", which is {', '.join(dict.fromkeys(others))}" if others else ""
             for shown, where, tables in uses:
                 about = f"{shown} is cited as [{number}]{owner}; elsewhere it is [{usual}]"
-                yield Finding("citation", where, about, tables)
+                yield Finding("citation", where, about, tables, trivial=True)
 
 
 def ablations(subject: Subject) -> Iterator[Finding]:
@@ -152,4 +147,4 @@ def missing(subject: Subject) -> Iterator[Finding]:
             yield Finding("missing", paper, f"{name}: not stated", tables)
 
 
-RULES = (facts, unlike, citations, ablations, missing)
+RULES = (facts, releases, citations, ablations, missing)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import combinations
+from pathlib import Path
 
+from harness.errors import UserError
 from harness.table.metrics import CONVENTIONS
+from harness.table.recipes import recipe
 from harness.table.schema import Table, Value
 from harness.text import number
 from reports.audit.corpus import Finding, Subject
@@ -16,6 +18,8 @@ from reports.audit.paper import ExternalValue, Paper, Recount
 from reports.audit.systems import Printed, place
 
 GIGA = 1e9
+LAST_DIGITS = Fraction(1, 10)
+"""Points below which two prints of one value differ by a slip of the last digits: nothing is concluded from less."""
 
 
 def gains(subject: Subject) -> Iterator[Finding]:
@@ -62,30 +66,36 @@ def two_values(subject: Subject) -> Iterator[Finding]:
         q = score.quantity
         for system in score.systems:
             by[system, q.metric, q.base, q.split, q.scales].append(score)
-    told_of: set[tuple[str, str]] = set()
+    told_of: set[frozenset[str]] = set()
     for (system, *_), group in by.items():
-        for first, second in _apart(group):
-            if (first.place, second.place) in told_of:
-                continue  # under another of its names
-            told_of.add((first.place, second.place))
-            about = f"{system}, {first.quantity}: {first.value.text} here, {second.value.text} in {second.place}"
-            if first.quantity.dataset != second.quantity.dataset:
-                about += f" (there on {second.quantity.dataset})"
-            yield Finding("two values", first.place, about, (first.table.id, second.table.id))
+        several = _several_values(group)
+        places = frozenset(score.place for score in several)
+        if not several or any(places <= others for others in told_of):
+            continue  # under another of its names
+        told_of.add(places)
+        first, *others = several
+        about = f"{system}, {first.quantity}: {first.value.text} here, " + ", ".join(
+            f"{other.value.text} in {other.place}" + _on(other, first) for other in others
+        )
+        yield Finding("two values", first.place, about, tuple(dict.fromkeys(score.table.id for score in several)))
     for paper, told in subject.papers.items():
         cells = subject.cells(paper)
         for entry in told.elsewhere:
             yield from _elsewhere(entry, *cells.place(entry.cell), subject)
 
 
-def _apart(group: list[Printed]) -> Iterator[tuple[Printed, Printed]]:
-    """Pairs of different tables that differ, each pair of values once. Two rows of one table are two things."""
-    seen: set[tuple[str, str, str, str]] = set()
-    for first, second in combinations(group, 2):
-        pair = (first.table.paper, first.value.text, second.table.paper, second.value.text)
-        if first.table.id != second.table.id and not same(first.value.text, second.value.text) and pair not in seen:
-            seen.add(pair)
-            yield first, second
+def _several_values(group: list[Printed]) -> list[Printed]:
+    """The places of different tables that print different values; two rows of one table are two things."""
+    kept = []
+    for score in group:
+        others = [other for other in group if other.table.id != score.table.id]
+        if any(not same(score.value.text, other.value.text) for other in others):
+            kept.append(score)
+    return kept
+
+
+def _on(score: Printed, first: Printed) -> str:
+    return f" (there on {score.quantity.dataset})" if score.quantity.dataset != first.quantity.dataset else ""
 
 
 def _elsewhere(entry: ExternalValue, table: Table, row: str, column: str, subject: Subject) -> Iterator[Finding]:
@@ -93,13 +103,14 @@ def _elsewhere(entry: ExternalValue, table: Table, row: str, column: str, subjec
     where, ids = place(table, row, column), (table.id,)
     if value is None:
         return
-    here = next(
-        (s.quantity.dataset for s in subject.scores if (s.table.id, s.row, s.column) == (table.id, row, column)), ""
-    )
+    here = _dataset_of_column(table, column)
     other = entry.dataset if entry.dataset not in (None, here) else None
-    if not same(value.text, entry.value):
+    printed_text = value.text.rstrip("0") if other is not None else value.text  # 47.80 may stand for 47.8
+    if not same(printed_text, entry.value):
         if other is None:
-            yield Finding("two values", where, f"printed {value.text}; {entry.where} has {entry.value}", ids)
+            slip = abs(Fraction(value.text) - Fraction(entry.value)) < LAST_DIGITS
+            about = f"printed {value.text}; {entry.where} has {entry.value}"
+            yield Finding("two values", where, about, ids, trivial=slip)
         return
     if other is not None:
         about = f"{value.text} stands in a column on {here}; {entry.where} has {entry.value} on {other}"
@@ -109,6 +120,14 @@ def _elsewhere(entry: ExternalValue, table: Table, row: str, column: str, subjec
         if ours is not None and ours != text:
             about = f"{value.text} stands with {name} {ours}; {entry.where} has {entry.value} with {name} {text}"
             yield Finding("details", where, about, ids)
+
+
+def _dataset_of_column(table: Table, column: str) -> str:
+    """What the column's scores are of; "" where its recipe does not say."""
+    try:
+        return recipe(table.columns[column].recipe or table.defaults.recipe or "", Path(table.path).parent).dataset
+    except UserError:
+        return ""
 
 
 def _detail(table: Table, row: str, name: str) -> str | None:
@@ -125,66 +144,70 @@ def two_datasets(subject: Subject) -> Iterator[Finding]:
     for score in subject.scores:
         for system in score.systems:
             by[system, score.quantity.metric, score.quantity.family, score.quantity.scales].append(score)
+    told_of: set[frozenset[str]] = set()
     for (system, *_), group in by.items():
-        seen: set[frozenset[str]] = set()
-        for first, second in combinations(group, 2):
-            names = frozenset((first.place, second.place))
-            if first.quantity.base == second.quantity.base or names in seen:
+        for text in dict.fromkeys(score.value.text for score in group):
+            alike = [score for score in group if same(score.value.text, text)]
+            places = frozenset(score.place for score in alike)
+            if len({score.quantity.base for score in alike}) < 2 or any(places <= others for others in told_of):
                 continue
-            if same(first.value.text, second.value.text):
-                seen.add(names)
-                about = (
-                    f"{system}: {first.value.text} on {first.quantity.dataset} here, {second.value.text} on"
-                    f" {second.quantity.dataset} in {second.place}"
-                )
-                yield Finding("two datasets", first.place, about, (first.table.id, second.table.id))
+            told_of.add(places)
+            first, *others = alike
+            about = f"{system}: {first.value.text} on {first.quantity.dataset} here, " + ", ".join(
+                f"{other.value.text} on {other.quantity.dataset} in {other.place}" for other in others
+            )
+            yield Finding("two datasets", first.place, about, tuple(dict.fromkeys(s.table.id for s in alike)))
 
 
 # ------------------------------------------------------------------------------------------------ recounted counts
 
 
 def conventions(subject: Subject) -> Iterator[Finding]:
-    """A count that another way of counting prints, and columns whose cells need different ways."""
+    """Columns whose cells need different ways of counting, and single counts that only another way prints."""
     for paper, told in subject.papers.items():
-        columns: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+        columns: dict[tuple[str, str], list[tuple[Table, str, Recount, list[str]]]] = defaultdict(list)
         for recount, table, row, column in _recounts(subject, paper, told):
             value = table.published.values[row][column]
-            printing = [name for name, count in recount.counts.items() if _cut(count, value)]
-            named, *_ = recount.counts
-            if len(recount.counts) > 1:
-                columns[table.id, column][printing[0] if printing else "none"].append(_label(table, row))
-            if named not in printing:
-                counted = "; ".join(f"{name}: {number(count, 6)}" for name, count in recount.counts.items())
-                which = f"that is {', '.join(printing)}" if printing else "no reading prints it"
-                about = f"printed {value.text}, {which} ({counted})"
-                yield Finding("convention", place(table, row, column), about, (table.id,))
-        for (ident, column), ways in columns.items():
+            printing = [name for name, count in recount.counts.items() if _ways(count, value)]
+            columns[table.id, column].append((table, row, recount, printing))
+        for (ident, column), cells in columns.items():
+            table = cells[0][0]
+            ways: dict[str, list[str]] = defaultdict(list)
+            for _, row, recount, printing in cells:
+                if len(recount.counts) > 1:
+                    ways[printing[0] if printing else "none"].append(_counted(table, row, column, recount))
             if len(ways) > 1:
-                table = next(t for t in subject.of(paper) if t.id == ident)
                 text = "; ".join(f"{way}: {', '.join(rows)}" for way, rows in ways.items())
                 yield Finding("convention", place(table, None, column), f"counted in several ways ({text})", (ident,))
+                continue
+            for _, row, recount, printing in cells:
+                if next(iter(recount.counts)) not in printing:
+                    which = f"that is {', '.join(printing)}" if printing else "no reading prints it"
+                    about = f"{_counted(table, row, column, recount)}: {which}"
+                    yield Finding("convention", place(table, row, column), about, (ident,))
+
+
+def _counted(table: Table, row: str, column: str, recount: Recount) -> str:
+    counts = "; ".join(f"{name} {number(count, 6)}" for name, count in recount.counts.items())
+    return f"{_label(table, row)} {table.published.values[row][column].text} ({counts})"
 
 
 def rounding(subject: Subject) -> Iterator[Finding]:
-    """A paper whose own counts are printed by truncation, where rounding prints some of them otherwise."""
+    """A paper whose own counts are printed by truncation, where rounding prints some of them otherwise; each number once."""
     for paper, told in subject.papers.items():
-        cut: list[tuple[Table, str]] = []
-        rounded = every = 0
+        ways: dict[tuple[str, float], set[str]] = {}
+        tables: dict[tuple[str, float], dict[str, Table]] = defaultdict(dict)
         for recount, table, row, column in _recounts(subject, paper, told):
             value, count = table.published.values[row][column], next(iter(recount.counts.values()))
-            if table.rows[row].cited is not None or table.rows[row].rounding is not None:
-                continue
-            ways = _ways(count, value)
-            every += bool(ways)
-            rounded += ways == {"round"}
-            if ways == {"truncate"}:
-                cut.append((table, f"{value.text} is {number(count, 7)}"))
-        if cut and not rounded:
-            tables = tuple(dict.fromkeys(table.id for table, _ in cut))
-            places = ", ".join(dict.fromkeys(f"Table {table.table}" for table, _ in cut))
-            text = "; ".join(told for _, told in cut)
-            about = f"all {every} counts print by cutting the decimals, {every - len(cut)} by rounding ({text})"
-            yield Finding("rounding", f"{paper}, {places}", about, tables)
+            if table.rows[row].cited is None and table.rows[row].rounding is None and _ways(count, value):
+                ways[value.text, count] = _ways(count, value)
+                tables[value.text, count][table.id] = table
+        cut = {which: of for which, of in tables.items() if ways[which] == {"truncate"}}
+        if cut and {"round"} not in ways.values():
+            places = {table.id: f"Table {table.table}" for of in cut.values() for table in of.values()}
+            text = "; ".join(f"{printed_text} is {number(count, 7)}" for printed_text, count in cut)
+            about = f"all {len(ways)} counts print by cutting the decimals, {len(ways) - len(cut)} by rounding ({text})"
+            yield Finding("rounding", f"{paper}, {', '.join(places.values())}", about, tuple(places))
 
 
 def _recounts(subject: Subject, paper: str, told: Paper) -> Iterator[tuple[Recount, Table, str, str]]:
@@ -199,10 +222,6 @@ def _ways(count: float, value: Value) -> set[str]:
     off = Fraction(repr(count)) - Fraction(value.text)
     step = Fraction(1, 10**value.decimals)
     return ({"round"} if abs(off) <= step / 2 else set()) | ({"truncate"} if 0 <= off < step else set())
-
-
-def _cut(count: float, value: Value) -> bool:
-    return bool(_ways(count, value))
 
 
 def units(subject: Subject) -> Iterator[Finding]:
@@ -224,4 +243,19 @@ def _label(table: Table, row: str) -> str:
     return table.row(row).name
 
 
-RULES = (gains, two_values, two_datasets, conventions, rounding, units)
+def claims(subject: Subject) -> Iterator[Finding]:
+    """A claim that the table's own printed values contradict."""
+    for table in subject.tables:
+        for claim in table.claims:
+            for column in table.columns if claim.on == "all" else claim.on:
+                for better, than in claim.steps:
+                    values = printed(table, column)
+                    if better not in values or than not in values:
+                        continue
+                    sign = 1 if table.column(column).metric.better == "higher" else -1
+                    if sign * (Fraction(values[better].text) - Fraction(values[than].text)) <= 0:
+                        about = f"{values[better].text} is not better than {_label(table, than)}'s {values[than].text}"
+                        yield Finding("claim", place(table, better, column), about, (table.id,))
+
+
+RULES = (gains, claims, two_values, two_datasets, conventions, rounding, units)

@@ -3,7 +3,8 @@
     tables/papers/PAPER.yaml    one file per paper, named as `paper:` in its tables
     tables/papers/names.yaml    spellings of one method or backbone
 
-A statement quotes the paper; whether it is true is computed (`reports.audit.formula`), never written down.
+A statement quotes the paper, or says in other words what it says; whether it is true is computed (`reports.audit.formula`),
+never written down. Facts, settings and `where` are always in our words; what stands between “ ” anywhere is a quote.
 """
 
 from __future__ import annotations
@@ -34,14 +35,16 @@ def _text(value: Any) -> Any:
 
 
 class Statement(Spec):
-    """One sentence of the paper, shortened or in our words, and what it amounts to; at least one field below `where`.
+    """One sentence of the paper and what it amounts to; at least one field below `where`.
 
+    `quote`: verbatim, with ` … ` where words are left out; or `paraphrase`: in our words, and marked as such in findings.
     `number` (as printed) `is` a formula over cells, or each of several; `holds`: comparisons that it asserts;
     `significant`: differences that it calls significant; `only_on`: rows (globs) that it says exist on one dataset alone;
     `of_one_row`: numbers that it gives as one row's, by column; `best`: cells that it calls the state of the art.
     """
 
-    says: str  # the sentence
+    quote: str | None = None  # word for word, with … where words are left out
+    paraphrase: str | None = None  # in our words
     where: str  # section or caption
     number: str | None = None  # as printed
     is_: tuple[str, ...] = Field((), alias="is")  # formulas over cells that the number should equal
@@ -63,8 +66,15 @@ class Statement(Spec):
     def _texts(cls, value: Any) -> Any:
         return {k: _text(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
+    @property
+    def says(self) -> str:
+        """The statement as findings show it."""
+        return f"“{self.quote}”" if self.quote is not None else f"in other words: {self.paraphrase}"
+
     @model_validator(mode="after")
     def _something(self) -> Statement:
+        if (self.quote is None) == (self.paraphrase is None):
+            raise ValueError("a statement is either a 'quote', word for word, or a 'paraphrase'")
         if self.number is not None and not _NUMBER.fullmatch(self.number):
             raise ValueError(f"'{self.number}' is not a number as printed, like 3.60")
         if (self.number is None) != (not self.is_):
@@ -75,12 +85,16 @@ class Statement(Spec):
 
 
 class Fact(Spec):
-    """Something the paper (or what was released with it) states: `what` of `about` is `value`."""
+    """Something the paper (or what was released with it) states: `what` of `about` is `value`.
+
+    `trivial`: a slip of notation, from which nothing follows.
+    """
 
     about: str  # dataset, method or row
     what: str  # quantity
     value: str
     where: str  # section, table or repository
+    trivial: bool = False  # a slip from which nothing follows
 
     _digits = field_validator("value", mode="before", json_schema_input_type=_Digits)(_text)
 
@@ -118,10 +132,16 @@ class Recount(Spec):
 
 
 class Paper(Spec):
-    """Everything a paper file says. `settings`: what training and testing need, null where the paper does not say it."""
+    """Everything a paper file says. `settings`: what training and testing need, null where the paper does not say it.
+
+    `follows`: papers whose numbers were known when this one's text was written, so that it can be held against them.
+    `method`: the method's name here, where text and release differ in its options (`methods/METHOD/differences.py`).
+    """
 
     title: str  # of the paper
     arxiv: str  # its number, in quotes: "2310.10755"
+    follows: tuple[str, ...] = ()  # papers whose numbers were known when it was written
+    method: str | None = None  # its method here, where text and release differ in options
     statements: tuple[Statement, ...] = ()  # sentences of its text
     facts: tuple[Fact, ...] = ()  # what it states of datasets, methods and settings
     citations: tuple[Citation, ...] = ()  # references beside names

@@ -20,16 +20,20 @@ Check = Callable[[Statement, Cells, Subject], Told]
 
 
 def statements(subject: Subject) -> Iterator[Finding]:
-    """Every statement of every paper, checked by its formulas."""
+    """Every statement of every paper, checked by its formulas; one finding per statement and rule."""
     for paper, told in subject.papers.items():
         cells = subject.cells(paper)
         for statement in told.statements:
+            messages: dict[str, list[str]] = {}
+            tables: dict[str, dict[str, None]] = {}
             for check in (_numbers, _holds, _significant, _only_on, _one_row, _best):
                 cells.used.clear()
                 for rule, message in _checked(check, statement, cells, subject, paper):
-                    tables = dict.fromkeys(table.id for table, _, _ in cells.used)
-                    told_of = f"{statement.says}: {message}"
-                    yield Finding(rule, f"{paper}, {statement.where}", told_of, tuple(tables) or _ids(subject, paper))
+                    messages.setdefault(rule, []).append(message)
+                    tables.setdefault(rule, {}).update(dict.fromkeys(table.id for table, _, _ in cells.used))
+            for rule, each in messages.items():
+                about = f"{statement.says}: {'; '.join(dict.fromkeys(each))}"
+                yield Finding(rule, f"{paper}, {statement.where}", about, tuple(tables[rule]) or _ids(subject, paper))
 
 
 def _checked(check: Check, statement: Statement, cells: Cells, subject: Subject, paper: str) -> Told:
@@ -57,11 +61,13 @@ def _numbers(statement: Statement, cells: Cells, subject: Subject) -> Told:
     for formula, value in results:
         if formula not in right:
             decimals = max(2, len(statement.number.partition(".")[2]))
-            but = f"; {statement.number} is {', '.join(map(cells.spelled, right))}" if right else ""
             spelled = cells.spelled(formula)
             shown = _shown(value, decimals)
             told = f"{spelled} is {shown}" if not _is_number(spelled) else f"it is {spelled}"
-            yield "statement", f"{told}, not {statement.number}{but} ({_read(cells, formula)})"
+            told += f", not {statement.number} ({_read(cells, formula)})"
+            if right:  # the words fit several places, and one of them has the number
+                told = f"{statement.number} is {', '.join(map(cells.spelled, right))}, and {told}"
+            yield "statement", told
 
 
 def _is_number(text: str) -> bool:
@@ -114,7 +120,8 @@ def _significant(statement: Statement, cells: Cells, subject: Subject) -> Told:
         value = abs(Fraction(cells.value(formula)))
         margin = Fraction(str(MARGINS["miou"]))
         if value <= margin:
-            about = f"{cells.spelled(formula)} is {float(value):.2f}, not above the margin of {float(margin):g} points"
+            margin_text = f"the {float(margin):g} points below which trainings count as equal here"
+            about = f"{cells.spelled(formula)} is {float(value):.2f}, not above {margin_text}"
             yield "significance", f"{about} ({_read(cells, formula)})"
 
 
@@ -161,7 +168,8 @@ def _best(statement: Statement, cells: Cells, subject: Subject) -> Told:
         claimed = next(own, None)
         if claimed is None:
             raise UserError(f"'{cell}' is no printed score, so it cannot be the best one")
-        above = [s for s in subject.scores if _rivals(s, claimed)]
+        known = (claimed.table.paper, *subject.papers[claimed.table.paper].follows)
+        above = [s for s in subject.scores if s.table.paper in known and _rivals(s, claimed)]
         names: dict[tuple[str, str], Printed] = {}
         for score in above:
             names.setdefault((score.systems[0] if score.systems else score.place, score.value.text), score)

@@ -21,11 +21,13 @@ MARKS = {
     verdict.REPRODUCED: "",
     verdict.INFERRED: r"\S",
     verdict.FITTED: r"\S",
+    verdict.AS_ONE_RUN: r"\circ",
     verdict.NOT_REPRODUCED: r"\dagger",
     verdict.INCONCLUSIVE: r"\ddagger",
     verdict.INVALID: r"\dagger",
 }
 _MEANINGS = {
+    r"\circ": "agrees as one run can",
     r"\dagger": "not reproduced",
     r"\ddagger": "inconclusive",
     r"\S": "prints the published digits, but the module was inferred or fitted",

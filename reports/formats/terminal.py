@@ -23,6 +23,7 @@ MARKS = {
     verdict.REPRODUCED: "✓",
     verdict.INFERRED: "≈",
     verdict.FITTED: "f",
+    verdict.AS_ONE_RUN: "○",
     verdict.NOT_REPRODUCED: "✗",
     verdict.INCONCLUSIVE: "?",
     verdict.NOT_COMPARABLE: "~",

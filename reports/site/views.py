@@ -27,7 +27,7 @@ LABEL = 120
 OUTCOMES = tuple(MEANINGS)
 
 _TONES = {
-    "good": (verdict.REPRODUCED, claims.HOLDS),
+    "good": (verdict.REPRODUCED, verdict.AS_ONE_RUN, claims.HOLDS),
     "weak": (
         verdict.INFERRED,
         verdict.FITTED,

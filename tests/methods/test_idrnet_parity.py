@@ -31,6 +31,7 @@ def build(variant: str) -> torch.nn.Module:
         attention_channels=settings["refine_idcontext_channels"],
         dropout=settings["dropout"],
         auxiliary_weight=0.0,
+        reduction="exact",  # the fixture is of one process
     ).double()
     state, left = from_released(FIXTURE["variants"][variant]["state_dict"])
     assert left == []

@@ -204,10 +204,11 @@ def test_class_sums_equal_upsampled_means(features, size):
     labels[:, 0] = IGNORE
     up = F.interpolate(features, size=size, mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
     sums, counts = class_sums(features, labels, K)
-    for k in range(K):
-        inside = labels == k
-        assert counts[k] == inside.sum()
-        torch.testing.assert_close(sums[k], up[inside].sum(dim=0), atol=1e-9, rtol=1e-9)
+    for image in range(B):
+        for k in range(K):
+            inside = labels[image] == k
+            assert counts[image, k] == inside.sum()
+            torch.testing.assert_close(sums[image, k], up[image][inside].sum(dim=0), atol=1e-9, rtol=1e-9)
 
 
 def test_memory_moves_only_classes_that_were_seen(features):
@@ -215,7 +216,7 @@ def test_memory_moves_only_classes_that_were_seen(features):
     labels = torch.full((B, 12, 14), IGNORE)
     labels[1, 3:5] = 2
     before = memory.clone()
-    sums, counts = class_sums(features, labels, K)
+    sums, counts = (of_images.sum(dim=0) for of_images in class_sums(features, labels, K))
     update_memory_(memory, sums, counts, 0.1)
     assert torch.equal(memory[[0, 1, 3, 4]], before[[0, 1, 3, 4]])
     torch.testing.assert_close(memory[2], 0.9 * before[2] + 0.1 * sums[2] / 28)

@@ -1,4 +1,4 @@
-"""The state that IDRNet's ranks learn together: exactly what one process would, or the mean of what each made of it."""
+"""The state that IDRNet's processes learn together depends on the configuration and not on their number, in any bit."""
 
 from __future__ import annotations
 
@@ -8,87 +8,154 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from methods import registry
+from methods.idrnet.copies import average_copies_, images_of_processes
 from methods.idrnet.deletion import Diagnosis
+from methods.idrnet.memory import class_sums, update_memory_
 from methods.idrnet.options import CHOICES
+from methods.idrnet.relations import update_rows_
 from methods.segmentor import GivenFeatures
+from tests.support.idrnet_released_state import ReleasedState
 
-K, RANKS, PER_RANK = 4, 2, 2
+K, IMAGES, PROCESSES, STEPS = 6, 16, 8, 3
 STATE = ("relations.mean", "relations.variance", "deletion_counts", "memory", "row_updates")
+CASES = {"exact": {"reduction": "exact"}, "released": {"reduction": "released", "processes": PROCESSES}}
 
 
-def observations(first: int, last: int):
-    """Deleted classes, their diagnosis, features and labels of images first..last; two ranks delete the same class."""
-    torch.manual_seed(0)
-    n = RANKS * PER_RANK
-    deleted = torch.tensor([0, 2, 2, 1])
-    changes, seen = torch.rand(2, n, K, dtype=torch.float64), torch.rand(2, n, K) > 0.4
-    features, targets = torch.randn(n, 3, 4, 4), torch.randint(0, K - 1, (n, 8, 8))
-    targets[:2][targets[:2] == 1] = 0  # class 1 is seen by the second rank alone
-    part = slice(first, last)
+def observations(step: int, part: slice):
+    """Deleted classes, their diagnosis, features and labels of some of a batch's images."""
+    draw = torch.Generator().manual_seed(step)
+    deleted = torch.randint(0, 3, (IMAGES,), generator=draw)  # several processes delete the same class
+    changes = torch.rand(2, IMAGES, K, dtype=torch.float64, generator=draw)
+    seen = torch.rand(2, IMAGES, K, generator=draw) > 0.4
+    features = torch.randn(IMAGES, 3, 4, 4, generator=draw)
+    targets = torch.randint(0, K - 1, (IMAGES, 8, 8), generator=draw)
+    targets[2:][targets[2:] == 1] = 0  # class 1 is seen by the first process alone
     return deleted[part], Diagnosis(*changes[:, part], *seen[:, part]), features[part], targets[part]
 
 
-def learn(reduction: str, first: int, last: int) -> dict[str, torch.Tensor]:
+def head_of(**options) -> torch.nn.Module:
     torch.manual_seed(1)
-    head = registry.build("idrnet", GivenFeatures((5,)), K, channels=3, reduction=reduction).head
-    deleted, diagnosis, features, targets = observations(first, last)
+    return registry.build("idrnet", GivenFeatures((5,)), K, channels=3, **options).head
+
+
+def learn(part: slice, **options) -> dict[str, torch.Tensor]:
+    head = head_of(**options)
+    present = torch.ones(IMAGES, K, dtype=torch.bool)[part]
+    torch.manual_seed(2)
     with torch.no_grad():
-        head._move_relations(deleted, diagnosis)
-        head._learn_memory(features, targets)
-    state = head.state_dict()
-    return {name: state[name].clone() for name in STATE}
+        for step in range(STEPS):
+            deleted, diagnosis, features, targets = observations(step, part)
+            head._move_relations(deleted, diagnosis)
+            head._learn_memory(features, targets)
+        drawn = head._draw_deletions(present)
+    return {name: head.state_dict()[name].clone() for name in STATE} | {"drawn": drawn}
 
 
-def rank_main(rank: int, folder: str) -> None:
+def learn_apart(part: slice) -> dict[str, torch.Tensor]:
+    """One of really several processes: it moves its own copy by its own images, and the copies are added in turn."""
+    head = head_of(reduction="exact")
+    own = {name: head.state_dict()[name].clone() for name in STATE[:4]}
+    for step in range(STEPS):
+        deleted, diagnosis, features, targets = observations(step, part)
+        update_rows_(own["relations.mean"], deleted, diagnosis.mean, diagnosis.seen_mean, 0.1)
+        update_rows_(own["relations.variance"], deleted, diagnosis.variance, diagnosis.seen_variance, 0.1)
+        own["deletion_counts"] += torch.bincount(deleted, minlength=K)
+        sums, counts = class_sums(features, targets, K)
+        update_memory_(own["memory"], sums.sum(dim=0), counts.sum(dim=0), 0.1)
+        for state in own.values():
+            copies = [torch.empty_like(state) for _ in range(PROCESSES)]
+            dist.all_gather(copies, state)
+            average_copies_(state, copies)
+    return own
+
+
+def learn_as_released(part: slice) -> dict[str, torch.Tensor]:
+    """The released code's way, class by class, with the network's own all-reduce."""
+    state = ReleasedState(head_of(reduction="exact"))
+    for step in range(STEPS):
+        state.move(*observations(step, part))
+    return state.named()
+
+
+def rank_main(rank: int, world: int, folder: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=RANKS)
-    part = (rank * PER_RANK, (rank + 1) * PER_RANK)
-    torch.save({reduction: learn(reduction, *part) for reduction in CHOICES["reduction"]}, f"{folder}/{rank}.pt")
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store{world}", rank=rank, world_size=world)
+    part = images_of_processes(IMAGES, world)[rank]
+    learned = {case: learn(part, **options) for case, options in CASES.items()}
+    if world == PROCESSES:
+        learned |= {"apart": learn_apart(part), "loops": learn_as_released(part)}
+    torch.save(learned, f"{folder}/{world}-{rank}.pt")
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory):
+    """{number of processes: what each of them has learned}"""
     folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(rank_main, args=(str(folder),), nprocs=RANKS)
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(RANKS)]
+    found = {}
+    for world in (2, PROCESSES):
+        mp.spawn(rank_main, args=(world, str(folder)), nprocs=world)
+        found[world] = [torch.load(folder / f"{world}-{rank}.pt", weights_only=True) for rank in range(world)]
+    return found
 
 
-@pytest.mark.parametrize("reduction", CHOICES["reduction"])
-def test_ranks_agree(learned, reduction):
-    for name in STATE:
-        assert torch.equal(learned[0][reduction][name], learned[1][reduction][name])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("world", [2, PROCESSES])
+def test_the_state_has_the_same_bits_on_any_number_of_processes(learned, case, world):
+    alone = learn(slice(0, IMAGES), **CASES[case])
+    for mine in learned[world]:
+        for name in STATE:
+            assert torch.equal(mine[case][name], alone[name]), name
+    assert torch.equal(torch.cat([mine[case]["drawn"] for mine in learned[world]]), alone["drawn"])
+
+
+@pytest.mark.parametrize("name", [name for name in STATE if name != "row_updates"])
+def test_released_is_what_eight_real_processes_make_of_it(learned, name):
+    """Bit for bit what eight copies on eight processes become; and what loops and an all-reduce make, up to rounding."""
+    alone = learn(slice(0, IMAGES), **CASES["released"])
+    for mine in learned[PROCESSES]:
+        assert torch.equal(mine["apart"][name], alone[name])
+        torch.testing.assert_close(mine["loops"][name], alone[name], rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(alone[name], learn(slice(0, IMAGES), **CASES["exact"])[name])
+
+
+def test_deletions_are_counted_over_all_processes(learned):
+    deleted = torch.cat([observations(step, slice(0, IMAGES))[0] for step in range(STEPS)])
+    counted = torch.bincount(deleted, minlength=K)
+    for mine in learned[PROCESSES]:
+        assert torch.equal(mine["released"]["row_updates"], counted)
+        torch.testing.assert_close(mine["released"]["deletion_counts"], counted / PROCESSES, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", STATE)
-def test_exact_is_what_one_process_learns(learned, name):
-    torch.testing.assert_close(learned[0]["exact"][name], learn("exact", 0, RANKS * PER_RANK)[name])
+def test_with_one_process_there_is_nothing_to_average(name):
+    everything = slice(0, IMAGES)
+    assert torch.equal(learn(everything, reduction="exact")[name], learn(everything, processes=1)[name])
 
 
-@pytest.mark.parametrize("name", [n for n in STATE if n != "row_updates"])
-def test_averaged_is_the_mean_over_ranks(learned, name):
-    """As released: every rank moves its own copy, then the copies are averaged."""
-    alone = [learn("averaged", r * PER_RANK, (r + 1) * PER_RANK)[name] for r in range(RANKS)]
-    torch.testing.assert_close(learned[0]["averaged"][name], torch.stack(alone).mean(dim=0))
-    assert not torch.allclose(learned[0]["averaged"][name], learned[0]["exact"][name])
-
-
-@pytest.mark.parametrize("name", STATE)
-def test_on_one_process_there_is_nothing_to_reduce(name):
-    everything = (0, RANKS * PER_RANK)
-    assert torch.equal(learn("exact", *everything)[name], learn("averaged", *everything)[name])
-
-
-@pytest.mark.parametrize("preset", CHOICES["preset"])
-def test_both_presets_reduce_exactly_unless_told_otherwise(preset):
-    """What is computed must not depend on the number of processes; the released averaging is a choice of its own."""
-
+def test_the_presets_choose_their_side_and_the_configuration_says_how_many():
     def options(**chosen):
-        return registry.build("idrnet", GivenFeatures((5,)), K, preset=preset, **chosen).options
+        return registry.build("idrnet", GivenFeatures((5,)), K, **chosen).options
 
-    assert options().reduction == "exact"
-    assert options(reduction="averaged").reduction == "averaged"
+    assert (options().reduction, options().processes) == ("released", 8)
+    assert options(preset="paper").reduction == "exact"
+    assert options(preset="paper", reduction="released", processes=4).processes == 4
+    assert set(CHOICES["reduction"]) == set(CASES)
 
 
-def test_deletions_are_counted_over_all_ranks(learned):
-    assert learned[0]["averaged"]["row_updates"].tolist() == [1, 1, 2, 0]
+@pytest.mark.parametrize("images", [1, 2, 5, 8, 16, 19])
+def test_every_image_belongs_to_one_process(images):
+    parts = images_of_processes(images, PROCESSES)
+    assert [i for part in parts for i in range(images)[part]] == list(range(images))
+    sizes = [part.stop - part.start for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_a_process_without_an_image_keeps_its_copy():
+    """Two images, eight processes: two copies move and the mean goes two eighths of the way."""
+    head = head_of(**CASES["released"])
+    one = Diagnosis(*torch.ones(2, 2, K), *torch.ones(2, 2, K, dtype=torch.bool))
+    with torch.no_grad():
+        head._move_relations(torch.tensor([4, 4]), one)
+    moved = torch.eye(K)[4] + 2 / 8 * 0.1 * (1 - torch.eye(K)[4])
+    torch.testing.assert_close(head.relations.mean[4], moved)

@@ -108,3 +108,16 @@ def test_released_names_lead_to_ours(context):
     assert left == ["backbone_net.conv1.weight"]
     assert set(translated) <= set(state)
     assert len(translated) == len(names)
+
+
+@pytest.mark.parametrize("processes", [1, 8])
+def test_the_released_counter_is_deletions_per_process(processes):
+    """Each step adds the mean of the processes' deletions to every process's counter, in float32."""
+    deletions = torch.tensor([0, 1, 7, 164_190])
+    counter = (1e-6 + deletions / processes).float()
+    ours, left = from_released({"selected_classes_counter": counter}, processes=processes)
+    assert left == []
+    assert torch.equal(ours["head.row_updates"], deletions)
+    assert torch.equal(ours["head.deletion_counts"], counter)
+    if processes == 8:
+        assert torch.equal(from_released({"selected_classes_counter": counter})[0]["head.row_updates"], deletions)

@@ -56,12 +56,17 @@ def test_one_seed_and_equal_differences_are_undecided(make: Make) -> None:
         assert judgement.parts[0].difference == pytest.approx(5.0)
 
 
-def test_a_claimed_distance_has_to_be_met(make: Make) -> None:
-    for by, expected in ((0.3, claims.HOLDS), (3.0, claims.FAILS)):
+def test_a_printed_gain_is_judged_apart_from_the_direction(make: Make) -> None:
+    """A true gain exceeds its own size half of the time: it has to be met, not exceeded."""
+    for by, refused in ((0.5, False), (9.0, True)):
         bench = make(seeds=3, claims=[{"better": "aspp", "than": "ppm", "on": ["score"], "by": by}])
         bench.measure("ppm", "score", 40.0, 42.0, 44.0)
-        bench.measure("aspp", "score", 40.5, 42.6, 44.4)
-        assert claims.judge_claims(bench.report())[0].outcome == expected
+        bench.measure("aspp", "score", 40.5, 42.52, 44.48)
+        judged = claims.judge_claims(bench.report())[0]
+        assert judged.outcome == claims.HOLDS
+        assert "the printed gain of " in judged.parts[0].reason
+        assert ("not reproduced" in judged.parts[0].reason) is refused
+        assert "agrees within ±" in judged.parts[0].reason
 
 
 def test_fewer_parameters_are_better(make: Make) -> None:
@@ -129,8 +134,8 @@ def test_claims_about_rows_that_are_not_selected_are_left_out(make: Make) -> Non
     assert claims.judge_claims(make(select_rows=["ocr"]).report()) == []
 
 
-def test_wrong_claims_are_accepted_one_time_in_twenty(make: Make) -> None:
-    """Two rows that are equally good: `holds` falls in about 5 % of simulated three-seed tables."""
+def test_wrong_claims_are_accepted_less_than_one_time_in_twenty(make: Make) -> None:
+    """Two rows that are equally good: at one of all looks `holds` falls in less than 5 % of simulated tables."""
     report = make(seeds=3).report()
     draw = random.Random(0)
     held = 0
@@ -144,7 +149,7 @@ def test_wrong_claims_are_accepted_one_time_in_twenty(make: Make) -> None:
             report.table, report.profile, report.repetitions, cells, ("ppm", "aspp"), ("score",), report.recipes
         )
         held += claims.judge_claims(made)[0].outcome == claims.HOLDS
-    assert 0.03 < held / 2000 < 0.07
+    assert 0.001 < held / 2000 < 0.02  # of the 5 % that all looks up to twenty have together
 
 
 # ----------------------------------------------------------------------------------------------- monotone ablations

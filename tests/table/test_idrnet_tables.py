@@ -138,7 +138,7 @@ def test_claims_hold_in_the_published_numbers():
         (1, "440"),
         (1, "All sixteen numbers equal the authors' model zoo"),
         (2, "38.61"),
-        (2, "Eq. 14"),
+        (2, "each of 8 processes moves its own state"),
         (2, "receiving class where they are used"),
         (2, "topped by ASPP on ADE20K and Cityscapes"),
         (2, "turned into probabilities before they are resized"),

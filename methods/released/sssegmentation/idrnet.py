@@ -55,15 +55,16 @@ def translate(name: str) -> str | None:
     return _names.translate(name, _NAMES)
 
 
-def from_released(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+def from_released(state: Mapping[str, Tensor], *, processes: int = 8) -> tuple[dict[str, Tensor], list[str]]:
     """Our state of a released checkpoint's head, and the released names that are not part of it.
 
-    The number of deletions so far, which the released code keeps only as the counter, is filled in from it.
+    The number of deletions so far is filled in: the released counter is that number divided by the processes that trained
+    (8 in the authors' model zoo), whose counters are averaged after each step.
     """
     ours, unmatched = _names.rename(state, _NAMES)
     counts = ours.get("head.deletion_counts")
     if counts is not None:
-        ours["head.row_updates"] = counts.round().to(torch.int64)
+        ours["head.row_updates"] = (processes * counts.double()).round().to(torch.int64)
     return ours, unmatched
 
 
