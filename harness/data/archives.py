@@ -57,8 +57,8 @@ def _tar_entries(archive: Path, contents: tarfile.TarFile) -> Iterator[_Entry]:
             yield member.name, member.size, functools.partial(_open_member, contents, member)
 
 
-def _open_member(opened: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
-    file = opened.extractfile(member)
+def _open_member(contents: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    file = contents.extractfile(member)
     assert file is not None  # it is a regular file
     return file
 

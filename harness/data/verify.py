@@ -36,18 +36,18 @@ class SplitReport:
 
 @dataclass(frozen=True)
 class Verification:
-    """The result of `verify`. `changed` are files that differ from the manifest of the last time all was well."""
+    """The result of `verify`. `changed_files` are those that differ from the manifest of the last time all was well."""
 
     name: str
     layout: str
     path: Path
     digest: str
     splits: dict[str, SplitReport]
-    changed: tuple[str, ...] = field(default=())
+    changed_files: tuple[str, ...] = field(default=())
 
     @property
     def problems(self) -> list[str]:
-        return [line for split in self.splits.values() for line in split.problems] + list(self.changed)
+        return [line for split in self.splits.values() for line in split.problems] + list(self.changed_files)
 
     @property
     def ok(self) -> bool:
@@ -63,7 +63,7 @@ class Verification:
             )
             lines.append(f"  {split}: {split_pairs.images} images{published}, {state}")
             lines += [f"    {problem}" for problem in split_pairs.problems]
-        lines += [f"  {line}" for line in self.changed]
+        lines += [f"  {line}" for line in self.changed_files]
         lines.append(f"{_count(self.problems)} found" if self.problems else "no problems found")
         return "\n".join(lines)
 
@@ -92,8 +92,10 @@ def verify(
         splits[split] = SplitReport(len(complete), published, tuple(problems))
     now = manifest(root, cache, lambda done, total: progress("digest", done, total))
     last = manifest_path(root, cache).with_suffix(".sound")
-    changed = () if accept or not last.is_file() else tuple(_differences(root, now.files, read_manifest(last).files))
-    result = Verification(name, root.layout.name, root.path, now.digest, splits, changed)
+    changed_files = (
+        () if accept or not last.is_file() else tuple(_differences(root, now.files, read_manifest(last).files))
+    )
+    result = Verification(name, root.layout.name, root.path, now.digest, splits, changed_files)
     if result.ok:
         write_text(last, json.dumps({"files": now.files}))
     return result

@@ -49,16 +49,16 @@ def frame(store: Store) -> pd.DataFrame:
     import pandas as pd
 
     path = store.root / "measurements.parquet"
-    known = _kept_frame(path)
-    versions = dict(zip(known["folder"], known["written"]))
+    previous = _stored_frame(path)
+    versions = dict(zip(previous["folder"], previous["written"]))
     files = {str(p.parent.relative_to(store.root)): p for p in store.root.glob("jobs/*/*/*/result.json")}
-    changed = {folder for folder, file in files.items() if versions.get(folder) != _time_written(file)}
-    new = [result for folder in changed if (result := store.result_in(files[folder].parent)) is not None]
-    outdated = {folder for folder in versions if folder in changed or folder not in files}
+    changed_folders = {folder for folder, file in files.items() if versions.get(folder) != _time_written(file)}
+    new = [result for folder in changed_folders if (result := store.result_in(files[folder].parent)) is not None]
+    outdated = {folder for folder in versions if folder in changed_folders or folder not in files}
     if not new and not outdated:
-        return known
+        return previous
     rows = pd.DataFrame(list(_rows(new, store.root)), columns=list(COLUMNS)).astype(COLUMNS)
-    combined = pd.concat([known[~known["folder"].isin(outdated)], rows])
+    combined = pd.concat([previous[~previous["folder"].isin(outdated)], rows])
     combined = combined.sort_values(["started", "folder"], kind="stable", ignore_index=True)
     with contextlib.suppress(OutputError):  # the JSON files are the truth; the frame is complete without the copy
         write(combined, path, "parquet")
@@ -74,16 +74,16 @@ def write(measurements: pd.DataFrame, file: Path, file_format: str) -> None:
             measurements.to_csv(output, index=False)
 
 
-def _kept_frame(path: Path) -> pd.DataFrame:
-    """The frame as it was kept; empty where there is none or it has other columns."""
+def _stored_frame(path: Path) -> pd.DataFrame:
+    """The frame stored by the last call; empty where there is none or it has other columns."""
     import pandas as pd
 
     try:
-        kept = pd.read_parquet(path)
-        if list(kept.columns) == list(COLUMNS):
-            return kept
+        stored = pd.read_parquet(path)
+        if list(stored.columns) == list(COLUMNS):
+            return stored
     except (OSError, ValueError):
-        pass  # derived data: made anew from the JSON files
+        pass  # derived data: computed again from the JSON files
     return pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
 
 

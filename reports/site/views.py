@@ -382,9 +382,9 @@ def _history(cell_report: CellReport, store: Store) -> list[dict[str, Any]]:
 
 def _command(report: TableReport, cell_report: CellReport) -> str:
     commits = {str(r.environment.get("commit")) for r in cell_report.results if r.environment.get("commit")}
-    given = [] if report.profile.name == "paper" else ["--profile", report.profile.name]
-    given += ["--seeds", str(len(report.repetitions))] if len(report.repetitions) > 1 else []
+    profile_options = [] if report.profile.name == "paper" else ["--profile", report.profile.name]
+    profile_options += ["--seeds", str(len(report.repetitions))] if len(report.repetitions) > 1 else []
     only = ["--rows", cell_report.row, "--columns", cell_report.column]
-    options = " ".join(shlex.quote(line(part)) for part in (*given, *only))
+    options = " ".join(shlex.quote(line(part)) for part in (*profile_options, *only))
     checkout = [f"git checkout {commits.pop()}"] if len(commits) == 1 else []
     return "\n".join([*checkout, f"python -m harness run {commands.table_path(report.table)} {options}"])

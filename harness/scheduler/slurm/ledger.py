@@ -74,9 +74,9 @@ class Attempt:
     key: str
     array: Array
     index: int
-    tried: dict[str, int] = field(default_factory=dict)
+    past_causes: dict[str, int] = field(default_factory=dict)
     restart: int = -1  # the last start that was reported; -1: none
-    ended: Mapping[str, Any] | None = None  # the report of that start's end
+    end_report: Mapping[str, Any] | None = None  # the report of that start's end
     gone_since: float | None = None  # monotonic time at which Slurm first called it over
 
     @property

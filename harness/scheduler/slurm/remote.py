@@ -80,7 +80,7 @@ def queue_states(jobs: Iterable[Job], store: Store) -> dict[str, str]:
 
 def _queue_state(attempt: Attempt, states) -> str:
     task_state = states.get(attempt.task)
-    times = sum(attempt.tried.values())
+    times = sum(attempt.past_causes.values())
     after = f", after {plural(times, 'attempt')} that failed" if times else ""
     if task_state is None:
         return f"Slurm no longer knows its job {attempt.task}; run it again to go on{after}"

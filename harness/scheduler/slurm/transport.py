@@ -226,14 +226,14 @@ class Slurm:
                     continue
                 self._interval = self._cluster.poll
                 if note_kind == "started":
-                    attempt.restart, attempt.ended = restart, None
+                    attempt.restart, attempt.end_report = restart, None
                     self._events.append(Event(self._jobs[attempt.key], "started"))
                 else:
-                    attempt.ended = self.ledger.note(folder, prefix, restart, "ended")
+                    attempt.end_report = self.ledger.note(folder, prefix, restart, "ended")
                     self._end_reported(attempt)
 
     def _end_reported(self, attempt: Attempt) -> None:
-        job, report = self._jobs[attempt.key], attempt.ended or {}
+        job, report = self._jobs[attempt.key], attempt.end_report or {}
         if self._is_settled(attempt):
             return
         if report.get("exit") == Exit.RESUMABLE and report.get("requeued"):
@@ -249,7 +249,7 @@ class Slurm:
             self._events.append(Event(job, "done"))
             return True
         failure = self._store.failure(job)
-        if failure is None or (attempt.ended or {}).get("exit") == Exit.RESUMABLE:
+        if failure is None or (attempt.end_report or {}).get("exit") == Exit.RESUMABLE:
             return False
         self.ledger.record(attempt, failure.cause, failure.message, again=False)
         self._fail(attempt, failure)
@@ -296,7 +296,7 @@ class Slurm:
         if unfinished:  # it is over because what it needs is: submitted again with that, or after it
             self._hold(attempt)
             return
-        has_saved = (attempt.ended or {}).get("exit") == Exit.RESUMABLE
+        has_saved = (attempt.end_report or {}).get("exit") == Exit.RESUMABLE
         cause, detail = cause_of(
             task_state, has_started=attempt.has_started, has_saved=has_saved, log=tail(attempt.log)
         )
@@ -310,7 +310,7 @@ class Slurm:
             if latest is not None and latest.array.file == attempt.array.file:
                 self.ledger.record(attempt, "waiting", "what it needs did not finish", again=True)
         self._drop(attempt)
-        self._held_jobs[attempt.key] = attempt.tried
+        self._held_jobs[attempt.key] = attempt.past_causes
 
     def _attempt_ended(self, attempt: Attempt, cause: str, detail: str, task_state: TaskState | None) -> None:
         """An attempt ended without a result: the job is submitted again or has failed. Another front end may act first."""
@@ -320,7 +320,7 @@ class Slurm:
                 self._attempt_superseded(attempt, latest)
                 return
             kind = "preempted" if cause == "interrupted" else cause
-            again = self._cluster.retries.can_retry(kind, attempt.tried)
+            again = self._cluster.retries.can_retry(kind, attempt.past_causes)
             log = attempt.log if attempt.log.exists() else self._store.folder(self._jobs[attempt.key]) / "log.txt"
             code = Exit.OUTPUT if task_state is not None and task_state.exit_code == Exit.OUTPUT else Exit.FAILED
             failure = Failure(cause, detail, int(code), time.time(), str(log))
@@ -329,7 +329,7 @@ class Slurm:
             self.ledger.record(attempt, cause, detail, again=again, node=task_state.node if task_state else "")
             if again:
                 self._drop(attempt)
-                self._held_jobs[attempt.key] = {**attempt.tried, kind: attempt.tried.get(kind, 0) + 1}
+                self._held_jobs[attempt.key] = {**attempt.past_causes, kind: attempt.past_causes.get(kind, 0) + 1}
                 self._events.append(Event(self._jobs[attempt.key], "retried", failure))
                 self._submit_held()
                 return
