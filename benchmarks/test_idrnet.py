@@ -22,6 +22,7 @@ from methods.segmentor import IGNORE, GivenFeatures
 from tests.support.host_waits import Synchronisations
 from tests.support.idrnet_loops import logits as loop_logits
 from tests.support.idrnet_loops import losses as loop_losses
+from tests.support.ratios import cpu_seconds, record, report, resident_peak
 
 K = 150
 FORMULATIONS = {
@@ -57,28 +58,6 @@ def inference(formulation: str, head, features) -> Callable[[], None]:
         FORMULATIONS[formulation][1](head.eval(), features)
 
     return predict
-
-
-def cpu_seconds(*works: Callable[[], None], rounds: int) -> list[float]:
-    """Least CPU seconds of each after a warm-up, taken in turn: what a neighbour on the machine adds is not theirs."""
-    seconds: list[list[float]] = [[] for _ in works]
-    for work in works:
-        work()
-    for _ in range(rounds):
-        for work, taken in zip(works, seconds):
-            start = time.process_time()
-            work()
-            taken.append(time.process_time() - start)
-    return [min(taken) for taken in seconds]
-
-
-def report(benchmark, title: str, ours: float, peer: float, bound: str, unit: str = "CPU s") -> None:
-    print(f"\n{title}: ours {ours:.2f} {unit}, peer {peer:.2f} {unit}, ours/peer {ours / peer:.3f} ({bound})")
-    benchmark.extra_info.update({"ours": ours, "peer": peer, "ratio": ours / peer, "unit": unit})
-
-
-def record(benchmark, work: Callable[[], None]) -> None:
-    benchmark.pedantic(work, rounds=1)
 
 
 @pytest.mark.benchmark(group="idrnet", timer=time.process_time)
@@ -161,12 +140,6 @@ def test_peak_memory(benchmark):
     record(benchmark, lambda: None)
     report(benchmark, "peak memory of a training step", peaks["ours"], peaks["loops"], "at most 0.6", "MiB")
     assert peaks["ours"] <= 0.6 * peaks["loops"]
-
-
-def resident_peak() -> float:
-    """MiB of this program's resident peak. Not getrusage's, which a child process inherits from its parent."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def peak_memory(formulation: str) -> float:

@@ -1,4 +1,4 @@
-"""What produced a number: commit, packages, device, host. Recorded with every job; nothing here imports torch."""
+"""The environment of a measurement: commit, packages, device, host. Recorded with every job; does not import torch."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def _cards() -> tuple[tuple[str, str], ...]:
     """(name, driver) of every NVIDIA GPU of this machine, in order."""
     query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
-        listed = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.splitlines()
+        lines = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.splitlines()
     except (OSError, subprocess.SubprocessError):
         return ()
-    parts = (text.rpartition(",") for text in listed if text.strip())
+    parts = (text.rpartition(",") for text in lines if text.strip())
     return tuple((name.strip(), version.strip()) for name, _, version in parts)
 
 
@@ -68,8 +68,8 @@ def gpus() -> tuple[str, ...]:
     names = tuple(name for name, _ in _cards())
     if visible is None:
         return names
-    chosen = [v.strip() for v in visible.split(",")]
-    return tuple(names[int(v)] if v.isdigit() and int(v) < len(names) else v for v in chosen)
+    visible_cards = [v.strip() for v in visible.split(",")]
+    return tuple(names[int(v)] if v.isdigit() and int(v) < len(names) else v for v in visible_cards)
 
 
 def device(prefer: str = "auto") -> Device:
@@ -103,13 +103,13 @@ def packages() -> dict[str, str]:
     """Versions of the packages that can move a number."""
     from importlib import metadata  # loads slowly: only where versions are asked for
 
-    found = {}
+    versions = {}
     for name in _PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def describe(on: str, threads: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a person is told when something is wrong, and the exit code that says which kind of wrong it was."""
+"""Exceptions for users and the exit code of each kind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Exit(IntEnum):
 
 
 class UserError(Exception):
-    """Something a person can mend. The message says what is wrong, where, what is allowed and what to do next."""
+    """An error that the user can correct. The message says what is wrong, where, what is allowed and what to do next."""
 
     exit = Exit.INPUT
     cause = "error"  # of a job that ends with it, in a word
@@ -81,12 +81,12 @@ class Problems(UserError):
         super().__init__("\n".join([*lines, f"{count} error{'s' if count != 1 else ''} in {files}"]))
 
 
-def nearest(name: object, allowed: Iterable[str], *, what: str = "available") -> str:
+def nearest(name: object, choices: Iterable[str], *, label: str = "available") -> str:
     """` Did you mean 'x'? available: a, b, c`: the tail of an error about an unknown name."""
     import difflib  # only for what went wrong
 
-    names = sorted(allowed)
+    names = sorted(choices)
     close = difflib.get_close_matches(str(name), names, n=1)
     hint = f" Did you mean '{close[0]}'?" if close else ""
-    shown = ", ".join(names[:20]) + (f", … ({len(names)} in all)" if len(names) > 20 else "")
-    return f"{hint} {what[:1].upper()}{what[1:]}: {shown or 'none'}"
+    listing = ", ".join(names[:20]) + (f", … ({len(names)} in all)" if len(names) > 20 else "")
+    return f"{hint} {label[:1].upper()}{label[1:]}: {listing or 'none'}"

@@ -1,4 +1,4 @@
-"""The one way to write a file: under a temporary name beside its place, then renamed; and JSON read back.
+"""Atomic file writes (a temporary name in the same folder, then a rename) and reading of JSON files.
 
 A reader sees the old file or the new one, never half of it. Whatever goes wrong, the temporary file is removed, and a
 failed write is an OutputError that says which file, why, and what to do next.

@@ -1,4 +1,4 @@
-"""Base and common types of everything that a YAML file or a job may say, and the label that every room ignores."""
+"""Base class and common types of all configuration (YAML files and jobs), and the ignored label."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Positive = Annotated[int, Field(gt=0)]
 
 
 class Spec(BaseModel):
-    """A piece of configuration: immutable, and a typo is an error."""
+    """Base of all configuration models: immutable; an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 

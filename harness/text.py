@@ -1,4 +1,4 @@
-"""Text for people: durations, counts, numbers with the digits that a paper prints, and foreign text made safe to show."""
+"""Text formatting: durations, counts, numbers with a paper's digits, and escaping of untrusted text."""
 
 from __future__ import annotations
 
@@ -52,20 +52,20 @@ def shorten(text: str, length: int) -> str:
 def number(value: float, digits: int = 3) -> str:
     """A value to so many significant digits, without an exponent where that is readable: 0.0123, 4.21, 1530, 1.2e-05."""
     if value == 0 or not 1e-4 <= abs(value) < 1e15:
-        return f"{value:.{digits}g}" if value == value and abs(value) != float("inf") else printed(value, 0)
+        return f"{value:.{digits}g}" if value == value and abs(value) != float("inf") else format_decimals(value, 0)
     places = digits - 1 - math.floor(math.log10(abs(value)))
-    return printed(value, max(0, places))
+    return format_decimals(value, max(0, places))
 
 
 def signed(value: float, decimals: int) -> str:
     """`+0.31`, `−1.20`, `±0.00`."""
-    text = printed(abs(value), decimals)
+    text = format_decimals(abs(value), decimals)
     if not any(c in "123456789" for c in text) and value == value and abs(value) != float("inf"):
         return "±" + text
     return text if value != value else ("+" if value > 0 else "−") + text
 
 
-def printed(value: float, decimals: int, rounding: str = "round") -> str:
+def format_decimals(value: float, decimals: int, rounding: str = "round") -> str:
     """A value with so many decimals, rounded (ties to even) or truncated as the paper does; `NaN`, `∞` or `−∞`."""
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "∞" if value > 0 else "−∞"

@@ -1,4 +1,4 @@
-"""A YAML file as data that remembers where everything stood.
+"""YAML files parsed into data with source positions.
 
 Every value keeps its line, so an error can name it; a number keeps its text, so `79.40` keeps its two decimals; a key is
 always text and a duplicate key is an error. Only `true` and `false` are booleans (YAML 1.1's `on`, `no`, `yes` are words).
@@ -191,7 +191,7 @@ def validation_problems(
         path = location(issue["loc"], data)
         message = issue["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
         if issue["type"] == "extra_forbidden":
-            message = f"unknown key '{path[-1]}'.{nearest(path[-1], _fields(model, path[:-1]), what='allowed here')}"
+            message = f"unknown key '{path[-1]}'.{nearest(path[-1], _fields(model, path[:-1]), label='allowed here')}"
         elif issue["type"] == "missing":
             message = f"'{path[-1]}' is missing"
         elif not isinstance(issue["input"], Mapping | list) and repr(issue["input"]) not in message:

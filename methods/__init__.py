@@ -1,1 +1,1 @@
-"""What the papers propose and what they compare with. One idea, one file; nothing here knows the machine."""
+"""The papers' methods and their baselines. One idea, one file; independent of devices and scheduling."""

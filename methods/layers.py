@@ -1,4 +1,4 @@
-"""The few layers every method of these papers is made of."""
+"""Layers shared by all methods."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 class BatchNorm(nn.BatchNorm2d):
     """Batch normalisation that is defined for a single value per channel too (a 1×1 map in a batch of one).
 
-    A variance of one value says nothing, and PyTorch raises; here such a map is normalised by the running statistics,
+    The variance of one value is undefined, and PyTorch raises; here such a map is normalised by the running statistics,
     which it leaves as they are.
     """
 

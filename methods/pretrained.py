@@ -11,6 +11,12 @@ from pathlib import Path
 
 VARIABLE = "HARNESS_WEIGHTS"
 _SUFFIXES = (".safetensors", ".pth", ".pt")
+_UNPUBLISHED = {
+    "hfgd_resnet50": (
+        "there are no pretrained weights of 'hfgd_resnet50' to download: its authors alone published any for this layout, in "
+        "TensorFlow; timm's resnet50s.gluon_in1k has the same names and shapes, but was trained with the strides elsewhere"
+    ),
+}
 
 
 def offline(backbone: str) -> Path | None:
@@ -22,8 +28,13 @@ def offline(backbone: str) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
+def unpublished(backbone: str) -> str | None:
+    """Why there is nothing to download for a backbone that timm does not know; None where there is."""
+    return _UNPUBLISHED.get(backbone)
+
+
 def advice(backbone: str) -> str:
-    """What to do where a backbone's weights are absent."""
+    """Advice for an error about a backbone's absent weights."""
     folder = os.environ.get(VARIABLE)
     place = f"{folder or '$' + VARIABLE}/{backbone}.safetensors (or .pth)"
     return (

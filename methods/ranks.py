@@ -1,4 +1,4 @@
-"""What several processes that train together share. Every function is the identity when there is one process.
+"""Collective operations of data-parallel training. Every function is the identity in a single process.
 
 None takes part in gradients. All ranks must call the same ones in the same order, whatever their data: a rank without a
 single valid pixel takes part like any other.
@@ -44,7 +44,7 @@ def gather_over_ranks(x: Tensor) -> Tensor:
 
 
 def from_first_rank(x: Tensor) -> Tensor:
-    """What the first rank holds, on every rank: a draw that all must agree on."""
+    """The first rank's tensor, on every rank: for random draws on which all must agree."""
     if world_size() == 1:
         return x
     x = x.detach().clone()
@@ -52,10 +52,10 @@ def from_first_rank(x: Tensor) -> Tensor:
     return x
 
 
-def divisor(counted: Tensor) -> Tensor:
-    """What to divide a sum over the `counted` (bool) by: their number per process, never zero.
+def divisor(mask: Tensor) -> Tensor:
+    """The divisor of a sum over `mask` (bool): the number of true elements per process, never zero.
 
     The processes' quotients then average to the mean over all that is counted on any of them, and so do the gradients,
     which data-parallel training averages. An average of the processes' own means would not: their numbers differ.
     """
-    return average_over_ranks(counted.sum().float()).clamp(min=1 / world_size())
+    return average_over_ranks(mask.sum().float()).clamp(min=1 / world_size())

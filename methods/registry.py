@@ -22,7 +22,7 @@ from typing import Any
 
 from harness.errors import UserError, nearest
 
-_HERE = Path(__file__).resolve().parent
+_FOLDER = Path(__file__).resolve().parent
 _DECORATORS = {"register": "method", "register_context": "context"}
 
 
@@ -111,17 +111,17 @@ def _scan(file: Path, module: str) -> list[Entry]:
 @functools.cache
 def entries() -> dict[tuple[str, str], Entry]:
     """All names of this checkout and of installed plug-ins, as {(kind, name): Entry}. Imports none of them."""
-    found: dict[tuple[str, str], Entry] = {}
-    for file in sorted(_HERE.rglob("*.py")):
-        module = ".".join(("methods", *file.relative_to(_HERE).with_suffix("").parts)).removesuffix(".__init__")
+    by_name: dict[tuple[str, str], Entry] = {}
+    for file in sorted(_FOLDER.rglob("*.py")):
+        module = ".".join(("methods", *file.relative_to(_FOLDER).with_suffix("").parts)).removesuffix(".__init__")
         for entry in _scan(file, module):
-            other = found.get((entry.kind, entry.name))
+            other = by_name.get((entry.kind, entry.name))
             if other is not None:
                 raise UserError(f"{entry.kind} '{entry.name}' is registered twice: {other.file} and {entry.file}")
-            found[entry.kind, entry.name] = entry
+            by_name[entry.kind, entry.name] = entry
     for entry in _plugins():
-        found.setdefault((entry.kind, entry.name), entry)
-    return found
+        by_name.setdefault((entry.kind, entry.name), entry)
+    return by_name
 
 
 def _plugins() -> list[Entry]:
@@ -156,25 +156,25 @@ def find(name: str, kind: str = "method") -> Entry:
 def dependencies(name: str, options: Mapping[str, Any], kind: str = "method") -> list[Entry]:
     """The entry called `name` and, with these options, all that it builds by name and never imports: an option, or a
     default, may name another entry."""
-    found = [find(name, kind)]
-    for entry in found:  # grows
-        values = {**(entry.options or {}), **(options if entry is found[0] else {})}
-        named = _texts(values.values())
-        found += [e for (_, other), e in entries().items() if other in named and e not in found]
-    return found
+    entries_used = [find(name, kind)]
+    for entry in entries_used:  # grows
+        values = {**(entry.options or {}), **(options if entry is entries_used[0] else {})}
+        texts = _texts(values.values())
+        entries_used += [e for (_, other), e in entries().items() if other in texts and e not in entries_used]
+    return entries_used
 
 
 def _texts(values: Iterable[Any]) -> set[str]:
     """The texts among option values, also inside lists and mappings."""
-    found: set[str] = set()
+    texts: set[str] = set()
     for value in values:
         if isinstance(value, str):
-            found.add(value)
+            texts.add(value)
         elif isinstance(value, Mapping):
-            found |= _texts(value.values())
+            texts |= _texts(value.values())
         elif isinstance(value, list | tuple):
-            found |= _texts(value)
-    return found
+            texts |= _texts(value)
+    return texts
 
 
 def _external(name: str, kind: str) -> Entry:
@@ -183,10 +183,10 @@ def _external(name: str, kind: str) -> Entry:
     if not os.path.isfile(file):
         raise UserError(f"{kind} '{name}': there is no file {file}")
     place = hashlib.sha256(str(file).encode()).hexdigest()[:8]  # two files may have one name
-    found = {e.name: e for e in _scan(file, f"external_method_{file.stem}_{place}") if e.kind == kind}
-    if attribute not in found:
-        raise UserError(f"{kind} '{name}': {file.name} registers no {kind} '{attribute}'.{nearest(attribute, found)}")
-    return found[attribute]
+    by_name = {e.name: e for e in _scan(file, f"external_method_{file.stem}_{place}") if e.kind == kind}
+    if attribute not in by_name:
+        raise UserError(f"{kind} '{name}': {file.name} registers no {kind} '{attribute}'.{nearest(attribute, by_name)}")
+    return by_name[attribute]
 
 
 def check_options(entry: Entry, options: dict[str, Any]) -> list[tuple[str, str]]:
@@ -196,7 +196,7 @@ def check_options(entry: Entry, options: dict[str, Any]) -> list[tuple[str, str]
     wrong = []
     for option in options:
         if option not in entry.options:
-            tail = nearest(option, entry.options, what="options are")
+            tail = nearest(option, entry.options, label="options are")
             wrong.append((option, f"{entry.kind} '{entry.name}' has no option '{option}'.{tail}"))
     required = [o for o, default in entry.options.items() if default is ... and o not in options]
     wrong += [(o, f"{entry.kind} '{entry.name}' needs the option '{o}'") for o in required]

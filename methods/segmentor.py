@@ -29,7 +29,7 @@ class Backbone(nn.Module):
 
 
 class GivenFeatures(Backbone):
-    """Stands where a backbone would: takes the feature maps themselves, so that a head can be counted, timed, tested
+    """Takes the place of a backbone and passes feature maps through, so that a head can be counted, timed, tested
     and given foreign weights without a backbone."""
 
     def __init__(self, channels: Sequence[int], strides: Sequence[int] = ()) -> None:
@@ -86,18 +86,18 @@ def pixel_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 class Segmentor(nn.Module):
-    """What the machine trains, tests and counts.
+    """The contract of a segmentation method, which the harness trains, tests and counts.
 
     `forward(images [B, 3, H, W]) -> logits [B, K, h, w]` (h, w of the method's own output stride);
     `losses(images, targets [B, H, W] int64, IGNORE = 255) -> {name: scalar}`, whose sum is minimised. A method that computes
     the losses of all its heads as `self.criterion(logits, targets)` leaves the choice of the pixel loss to the recipe.
     A head that only training uses is the attribute `auxiliary` (or None): it is left out of what is counted and timed.
+    Terms that judge features or masks and not logits, so that the recipe's loss has no part in them, are named in `regularisers`.
     """
 
     backbone: Backbone
     criterion: Criterion = staticmethod(pixel_loss)
-    own_losses: frozenset[str] = frozenset()
-    """Names of losses that the method defines itself: a recipe's choice of the pixel loss leaves them as they are."""
+    regularisers: frozenset[str] = frozenset()
 
     def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         raise AssertionError(f"{type(self).__name__} must define losses()")
@@ -129,7 +129,7 @@ class Segmentor(nn.Module):
         return None
 
     def measurements(self) -> dict[str, list[float]]:
-        """What the method has counted during training (IDRNet: deletions per class), stored beside the losses."""
+        """Counts that the method keeps during training (IDRNet: deletions per class), stored beside the losses."""
         return {}
 
 

@@ -1,4 +1,4 @@
-"""Files of weights: read without running anything, checked in full against a model before anything is loaded."""
+"""Weight files: read without executing code, and checked in full against a model before loading."""
 
 from __future__ import annotations
 
@@ -41,12 +41,14 @@ def read(path: Path) -> dict[str, Tensor]:
 
 def misfits(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     """Everything that keeps `state` from being the weights of `model`: missing, unexpected and misshapen names."""
-    own = model.state_dict()
-    missing = [f"missing {name}" for name in own if name not in state and not name.endswith("num_batches_tracked")]
-    extra = [f"unexpected {name}" for name in state if name not in own]
+    model_state = model.state_dict()
+    missing = [
+        f"missing {name}" for name in model_state if name not in state and not name.endswith("num_batches_tracked")
+    ]
+    extra = [f"unexpected {name}" for name in state if name not in model_state]
     shapes = [
         f"{name} is {tuple(state[name].shape)}, should be {tuple(value.shape)}"
-        for name, value in own.items()
+        for name, value in model_state.items()
         if name in state and state[name].shape != value.shape
     ]
     return missing + extra + shapes
@@ -59,8 +61,8 @@ def to_fit(model: nn.Module, state: Mapping[str, Tensor], source: object) -> dic
     if problems:
         lines = "\n  ".join(problems)
         raise UserError(f"{source} does not fit the model; nothing was loaded:\n  {lines}")
-    own = model.state_dict()
-    return {name: state[name].to(value.dtype) if name in state else value for name, value in own.items()}
+    model_state = model.state_dict()
+    return {name: state[name].to(value.dtype) if name in state else value for name, value in model_state.items()}
 
 
 def write(state: Mapping[str, Tensor], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What to run next: how many more seeds would turn an inconclusive cell into a verdict, and at what price."""
+"""Advice on further runs: how many more seeds would decide an inconclusive cell, and at what cost."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ class Step:
 
 
 def steps(report: TableReport) -> list[Step]:
-    """One step per inconclusive cell that more seeds can decide, cheapest first; nothing where no verdicts are given."""
-    found = [
-        Step(shown.row, shown.column, shown.verdict.more, shown.verdict.more * _price(shown))
-        for shown in report
-        if shown.verdict.word == verdict.INCONCLUSIVE and shown.verdict.more is not None
+    """One step per inconclusive cell that more seeds can decide, cheapest first; nothing where the profile has no verdicts."""
+    candidates = [
+        Step(cell.row, cell.column, cell.verdict.more, cell.verdict.more * _price(cell))
+        for cell in report
+        if cell.verdict.word == verdict.INCONCLUSIVE and cell.verdict.more is not None
     ]
-    return sorted(found, key=lambda step: (step.seconds, step.seeds, step.row, step.column))
+    return sorted(candidates, key=lambda step: (step.seconds, step.seeds, step.row, step.column))
 
 
 def lines(sheets: Sequence[TableReport]) -> Iterator[str]:
-    """What would decide, over several tables: cheapest first, with the command of each."""
-    found = [(step, report) for report in sheets for step in steps(report)]
-    found.sort(key=lambda entry: (entry[0].seconds, entry[0].seeds))
-    count = plural(len(found), "inconclusive cell") if found else "no inconclusive cell"
-    yield f"{count} that more seeds can decide" + (", cheapest first:" if found else "")
-    for step, report in found:
+    """The steps of several tables as text, cheapest first, with the command of each."""
+    all_steps = [(step, report) for report in sheets for step in steps(report)]
+    all_steps.sort(key=lambda entry: (entry[0].seconds, entry[0].seeds))
+    count = plural(len(all_steps), "inconclusive cell") if all_steps else "no inconclusive cell"
+    yield f"{count} that more seeds can decide" + (", cheapest first:" if all_steps else "")
+    for step, report in all_steps:
         total = len(report.repetitions) + step.seeds
         profile = "" if report.profile.name == "paper" else f" --profile {report.profile.name}"
         yield f"   {report.table.id}/{step.row}/{step.column}: {plural(step.seeds, 'seed')} more, about {duration(step.seconds)}"
@@ -46,7 +46,7 @@ def lines(sheets: Sequence[TableReport]) -> Iterator[str]:
         yield f"      python -m harness run {commands.table_path(report.table)}{profile} --seeds {total} {only}"
 
 
-def _price(shown: CellReport) -> float:
+def _price(cell: CellReport) -> float:
     """Seconds of one repetition: its training and its test, as the mean of those that ran."""
-    total = sum(work(result) for result in {r.job.key: r for r in (*shown.trainings, *shown.results)}.values())
-    return total / len(shown.values)
+    total = sum(work(result) for result in {r.job.key: r for r in (*cell.trainings, *cell.results)}.values())
+    return total / len(cell.values)

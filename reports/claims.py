@@ -179,7 +179,7 @@ def gains(report: TableReport) -> list[Gain]:
     judged = report.comparable or report.profile.claims_only
     for shown in report:
         value = shown.published
-        if value is None or value.gain is None or shown.another:
+        if value is None or value.gain is None or shown.compared_row:
             continue
         base = _base(report, shown, value.value - value.gain)
         other = report.cells.get((base, shown.column)) if base is not None else None
@@ -223,7 +223,7 @@ def rankings(report: TableReport) -> list[Ranking]:
     for column in report.columns:
         cells = [report.cells[row, column] for row in report.rows if (row, column) in report.cells]
         both = [c for c in cells if c.measured and c.published is not None and math.isfinite(c.mean)]
-        both = [c for c in both if not c.another and c.provenance.get("evidence") != "fitted"]
+        both = [c for c in both if not c.compared_row and c.provenance.get("evidence") != "fitted"]
         if len(both) < 3:
             continue
         published = [c.published.value for c in both if c.published is not None]

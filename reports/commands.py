@@ -1,4 +1,4 @@
-"""The commands that measure what a report shows, as a person types them."""
+"""The shell commands that measure a report's cells."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reports.table_report import TableReport
 
 
 def table_path(table: Table) -> str:
-    """The table file as a person names it: relative to the checkout, without the folders of this machine."""
+    """The table file's path relative to the checkout, without this machine's folders."""
     path = Path(table.path)
     try:
         return line(str(path.resolve().relative_to(ROOT)))

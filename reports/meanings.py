@@ -1,4 +1,4 @@
-"""What each outcome of a cell means, in a line: a verdict on a measured one, a status of any other."""
+"""The meaning of each outcome of a cell in one line: a verdict for a measured cell, else a status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a report's numbers come from, in every format; and back from a report to the commands that made it."""
+"""The provenance of a report's numbers, embedded in every format, and the commands that reproduce it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OPEN, _CLOSE = "<!-- reproduce: ", " -->"
 
 
 def record(report: TableReport) -> dict[str, Any]:
-    """What has to be the same for the same numbers: command, commits, packages, devices, data, seeds, keys."""
+    """What must agree to obtain the same numbers: command, commits, packages, devices, data, seeds, keys."""
     results = list(report.results().values())
     environments = [r.environment for r in results]
     data: dict[str, str] = {}
@@ -36,50 +36,52 @@ def record(report: TableReport) -> dict[str, Any]:
         "data": data,
         "synthetic": report.profile.synthetic is not None,
         "recipes": {name: dict(recipe.differs) for name, recipe in report.recipes.items()},
-        "seeds": sorted({s for shown in report for s in shown.seeds}),
+        "seeds": sorted({s for cell in report for s in cell.seeds}),
         "keys": sorted(r.job.key[:16] for r in results),
     }
 
 
-def summary(told: Mapping[str, Any], others: int = 0) -> list[str]:
-    """A record in a few lines for people; `others`: finished jobs in the store that no cell is about."""
+def summary(record: Mapping[str, Any], other_jobs: int = 0) -> list[str]:
+    """A record as a few lines of text; `other_jobs`: finished jobs in the store that no cell is about."""
     lines = []
-    if told["keys"]:
-        commits = ", ".join(commit[:12] for commit in told["commits"]) or "unknown commit"
-        on = ", ".join([*told["devices"], *(f"driver {driver}" for driver in told["drivers"])])
-        versions = ", ".join(f"{name} {'/'.join(found)}" for name, found in told["packages"].items())
-        state = ", with uncommitted changes" if told["dirty"] else ""
+    if record["keys"]:
+        commits = ", ".join(commit[:12] for commit in record["commits"]) or "unknown commit"
+        on = ", ".join([*record["devices"], *(f"driver {driver}" for driver in record["drivers"])])
+        versions = ", ".join(
+            f"{name} {'/'.join(package_versions)}" for name, package_versions in record["packages"].items()
+        )
+        state = ", with uncommitted changes" if record["dirty"] else ""
         lines.append(f"measured at {commits}{state}, on {on or 'an unknown device'}; {versions}".removesuffix("; "))
-        data = ", ".join(f"{name} ({digest[:16]})" for name, digest in told["data"].items())
-        seeds = ", ".join(map(str, told["seeds"]))
-        lines.append(f"profile {told['profile']}; data: {data or 'none'}; seeds: {seeds or 'none'}")
+        data = ", ".join(f"{name} ({digest[:16]})" for name, digest in record["data"].items())
+        seeds = ", ".join(map(str, record["seeds"]))
+        lines.append(f"profile {record['profile']}; data: {data or 'none'}; seeds: {seeds or 'none'}")
     alike: dict[str, list[str]] = {}
-    for name, differs in told["recipes"].items():
+    for name, differs in record["recipes"].items():
         if differs:
             alike.setdefault("; ".join(f"{key}: {why}" for key, why in differs.items()), []).append(name)
     lines += [f"differs from the paper: {why} ({', '.join(names)})" for why, names in alike.items()]
-    if others:
-        lines.append(f"{unnamed(others)}; python -m harness site lists them")
+    if other_jobs:
+        lines.append(f"{unreported_jobs(other_jobs)}; python -m harness site lists them")
     return lines
 
 
-def unnamed(others: int) -> str:
-    """What is said of finished jobs that a report does not show."""
-    jobs = "1 finished job is" if others == 1 else f"{others} finished jobs are"
+def unreported_jobs(job_count: int) -> str:
+    """A sentence on the finished jobs that a report does not show."""
+    jobs = "1 finished job is" if job_count == 1 else f"{job_count} finished jobs are"
     return f"{jobs} named by no cell here (of other tables, profiles, seeds or versions)"
 
 
 def _packages(environments: list[Mapping[str, Any]]) -> dict[str, list[str]]:
-    found: dict[str, set[str]] = {}
-    for told in environments:
-        for name, version in (told.get("packages") or {}).items():
-            found.setdefault(str(name), set()).add(str(version))
-    return {name: sorted(versions) for name, versions in sorted(found.items())}
+    by_package: dict[str, set[str]] = {}
+    for environment in environments:
+        for name, version in (environment.get("packages") or {}).items():
+            by_package.setdefault(str(name), set()).add(str(version))
+    return {name: sorted(versions) for name, versions in sorted(by_package.items())}
 
 
-def embed(told: Mapping[str, Any]) -> str:
+def embed(record: Mapping[str, Any]) -> str:
     """A record as a comment that Markdown and HTML do not show, and that nothing in it can close; LaTeX needs a % before."""
-    text = json.dumps(told, ensure_ascii=True, sort_keys=True)
+    text = json.dumps(record, ensure_ascii=True, sort_keys=True)
     for char in "-<>`":
         text = text.replace(char, f"\\u{ord(char):04x}")
     return f"{_OPEN}{text}{_CLOSE}"
@@ -94,43 +96,43 @@ def read(path: Path) -> dict[str, Any]:
     start = text.rfind(_OPEN)
     end = text.find(_CLOSE, start)
     try:
-        told = json.loads(text[start + len(_OPEN) : end]) if start >= 0 and end >= 0 else None
+        record = json.loads(text[start + len(_OPEN) : end]) if start >= 0 and end >= 0 else None
     except ValueError:
-        told = None
-    if not isinstance(told, dict) or not isinstance(told.get("command"), str):
+        record = None
+    if not isinstance(record, dict) or not isinstance(record.get("command"), str):
         raise UserError(
             f"{path}: says nothing of how it was made. A report is the .md file that `run` or `report` writes,"
             " or what `report --format latex` prints; write it again with python -m harness report TABLE"
         )
-    return told
+    return record
 
 
-def lines(told: Mapping[str, Any], installed: Mapping[str, str]) -> Iterator[str]:
+def lines(record: Mapping[str, Any], installed: Mapping[str, str]) -> Iterator[str]:
     """The commands, with what they need as comments. `installed`: packages here, by name."""
-    commits = list(told.get("commits") or [])
-    keys = list(told.get("keys") or [])
+    commits = list(record.get("commits") or [])
+    keys = list(record.get("keys") or [])
     if not keys:
         yield "# nothing was measured in this report; this measures it"
     else:
-        yield f"# {plural(len(keys), 'job')}, on {', '.join(map(line, told.get('devices') or ['an unknown device']))}"
-    if told.get("dirty"):
+        yield f"# {plural(len(keys), 'job')}, on {', '.join(map(line, record.get('devices') or ['an unknown device']))}"
+    if record.get("dirty"):
         yield "# part of it was measured with uncommitted changes: the commit alone may not give the same numbers"
     if len(commits) > 1:
         yield f"# measured from {len(commits)} commits, {', '.join(line(c)[:12] for c in commits)}; the last one named:"
     if commits:
         yield f"git checkout {shlex.quote(line(commits[-1]))}"
-    yield from _installs(told.get("packages") or {}, installed)
-    for name, digest in (told.get("data") or {}).items():
-        kind = "synthetic, made anew" if told.get("synthetic") else "--data DIR or HARNESS_DATA names the folder"
+    yield from _installs(record.get("packages") or {}, installed)
+    for name, digest in (record.get("data") or {}).items():
+        kind = "synthetic, made anew" if record.get("synthetic") else "--data DIR or HARNESS_DATA names the folder"
         yield f"# data: {line(name)}, manifest {line(str(digest))[:16]} ({kind})"
-    yield line(str(told["command"]))
+    yield line(str(record["command"]))
     if keys:
         more = ", …" if len(keys) > 1 else ""
         yield f"# the same keys as here ({line(keys[0])}{more}) mean the same configuration, code, data and weights"
 
 
 def _installs(packages: Mapping[str, Any], installed: Mapping[str, str]) -> Iterator[str]:
-    """What to install where versions differ from those that measured."""
+    """The packages to install where versions differ from the recorded ones."""
     other = []
     for name, versions in packages.items():
         if len(versions) > 1:

@@ -1,4 +1,4 @@
-"""The columns before the numbers, as the paper prints them: the row's label, its backbone, its crop …"""
+"""Row headers as the paper prints them: the row's label, its backbone, its crop …"""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def names(table: Table, row: str, heads: Sequence[str]) -> list[str]:
     """What a row prints in these columns; a row of ours, which the paper does not describe, has its label first."""
     spec = table.rows[row]
     label = spec.label or row
-    found = [label if head == "label" else spec.descriptors.get(head, "") for head in heads]
-    return [label, *found[1:]] if spec.extra and not found[0] else found
+    texts = [label if head == "label" else spec.descriptors.get(head, "") for head in heads]
+    return [label, *texts[1:]] if spec.extra and not texts[0] else texts
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The join: a table, its plan and the stored results, cell by cell; everything a report of any format says is in it."""
+"""Joins a table, its plan and the stored results, cell by cell, into the report that all formats render."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from harness.table.cell import Cell
 from harness.table.metrics import Metric, equivalence_margin, scale
 from harness.table.recipes import recipe as find_recipe
 from harness.table.schema import Rounding, Table, Value
-from harness.text import printed
+from harness.text import format_decimals
 from reports import verdict as judge
 from reports.status import CellStatus, ResultReader, cell_status
 from reports.verdict import Verdict
 
-QUIET = 10.0  # percent of the CPUs that others may take while a forward pass is timed
+QUIET = 10.0  # percent of the CPUs that other processes may use while a forward pass is timed
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ class CellReport:
         return self.cell.comparable
 
     @property
-    def another(self) -> str:
+    def compared_row(self) -> str:
         """The row whose published value this other module is compared with."""
-        return self.cell.another
+        return self.cell.compared_row
 
     @property
     def provenance(self) -> Mapping[str, Any]:
@@ -117,7 +117,7 @@ class CellReport:
     @property
     def text(self) -> str:
         """The measured value as the paper would print it; '' where there is none."""
-        return printed(self.mean, self.decimals, self.rounding) if self.values else ""
+        return format_decimals(self.mean, self.decimals, self.rounding) if self.values else ""
 
     @property
     def outcome(self) -> str:
@@ -127,7 +127,7 @@ class CellReport:
 
 @dataclass(frozen=True)
 class TableReport:
-    """A table with what was measured of it, under one profile. `rows` and `columns` are those selected, in table order."""
+    """A table with its measurements under one profile. `rows` and `columns` are those selected, in table order."""
 
     table: Table
     profile: Profile
@@ -136,7 +136,7 @@ class TableReport:
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     recipes: Mapping[str, Recipe]
-    others: int = 0  # finished jobs in the store that no cell of the plan is about
+    other_jobs: int = 0  # finished jobs in the store that no cell of the plan is about
 
     @property
     def comparable(self) -> bool:
@@ -151,78 +151,80 @@ class TableReport:
 
     def counts(self) -> dict[str, int]:
         """How many cells have which outcome, most frequent first."""
-        return dict(Counter(shown.outcome for shown in self).most_common())
+        return dict(Counter(cell_report.outcome for cell_report in self).most_common())
 
     def results(self) -> dict[str, Result]:
         """Every result that the report rests on, trainings included, by job key."""
-        found: dict[str, Result] = {}
-        for shown in self:
-            found |= {r.job.key: r for r in (*shown.trainings, *shown.results)}
-        return found
+        by_key: dict[str, Result] = {}
+        for cell_report in self:
+            by_key |= {r.job.key: r for r in (*cell_report.trainings, *cell_report.results)}
+        return by_key
 
 
-def table_reports(plan: Plan, store: Store, queued: Mapping[str, str] | None = None) -> Iterator[TableReport]:
-    """The report of every table of a plan, one after the other. `queued`: how jobs stand that some cluster has, by key."""
-    others = sum(1 for _ in store.results_outside(plan.jobs.values()))
+def table_reports(plan: Plan, store: Store, queue_states: Mapping[str, str] | None = None) -> Iterator[TableReport]:
+    """The report of every table of a plan, one after the other. `queue_states`: states of jobs submitted to a cluster, by key."""
+    other_jobs = sum(1 for _ in store.results_outside(plan.jobs.values()))
     for table in plan.tables:
-        yield replace(build(plan, table, store, queued), others=others)
+        yield replace(build(plan, table, store, queue_states), other_jobs=other_jobs)
 
 
-def build(plan: Plan, table: Table, store: Store, queued: Mapping[str, str] | None = None) -> TableReport:
-    """The report of one table of a plan, from what the store holds now; `others` are not counted."""
-    reader = ResultReader(plan, store, queued)
-    planned = plan.of(table)
-    cells = {(c.row, c.column): _shown(c, reader, plan.profile) for c in planned}
-    for place, shown in cells.items():
-        cells[place] = replace(shown, ratio=_ratio(table, cells, shown))
-    order = sorted({c.row: table.rows[c.row].extra for c in planned}.items(), key=lambda item: item[1])
-    columns = dict.fromkeys(c for c in table.columns if any(c == p.column for p in planned))
+def build(plan: Plan, table: Table, store: Store, queue_states: Mapping[str, str] | None = None) -> TableReport:
+    """The report of one table of a plan, from the stored results; `other_jobs` are not counted."""
+    reader = ResultReader(plan, store, queue_states)
+    planned_cells = plan.of(table)
+    cells = {(c.row, c.column): _report_cell(c, reader, plan.profile) for c in planned_cells}
+    for place, cell_report in cells.items():
+        cells[place] = replace(cell_report, ratio=_ratio(table, cells, cell_report))
+    order = sorted({c.row: table.rows[c.row].extra for c in planned_cells}.items(), key=lambda item: item[1])
+    columns = dict.fromkeys(c for c in table.columns if any(c == p.column for p in planned_cells))
     rows = tuple(row for row, _ in order)
-    return TableReport(table, plan.profile, plan.repetitions, cells, rows, tuple(columns), _recipes(table, planned))
+    return TableReport(
+        table, plan.profile, plan.repetitions, cells, rows, tuple(columns), _recipes(table, planned_cells)
+    )
 
 
 def _recipes(table: Table, cells: Sequence[PlannedCell]) -> dict[str, Recipe]:
     """The recipes of trained cells, with their sources; one whose file is gone since is left out."""
-    found: dict[str, Recipe] = {}
+    recipes: dict[str, Recipe] = {}
     for cell in cells:
         name = cell.cell.recipe
-        unused = cell.state in (CellStatus.CITED, CellStatus.AWAITS) or not cell.metric.trains
-        if name is None or name in found or unused:
+        has_no_recipe = cell.state in (CellStatus.CITED, CellStatus.AWAITS) or not cell.metric.trains
+        if name is None or name in recipes or has_no_recipe:
             continue
         try:
-            found[name] = find_recipe(name, Path(table.path).parent)
+            recipes[name] = find_recipe(name, Path(table.path).parent)
         except UserError:
             continue
-    return found
+    return recipes
 
 
-def _shown(planned: PlannedCell, reader: ResultReader, profile: Profile) -> CellReport:
-    cell = planned.cell
+def _report_cell(planned_cell: PlannedCell, reader: ResultReader, profile: Profile) -> CellReport:
+    cell = planned_cell.cell
     convention = cell.convention if cell.metric.name == "flops" else ""
-    status, reason = cell_status(planned, reader)
-    shown = CellReport(cell, status, reason, convention=convention, jobs=planned.jobs)
+    status, reason = cell_status(planned_cell, reader)
+    cell_report = CellReport(cell, status, reason, convention=convention, jobs=planned_cell.jobs)
     if status == CellStatus.STALE:
         by = scale(cell.metric, cell.convention)
-        shown = replace(shown, old=tuple(value / by for _, _, value in reader.stale(planned)))
+        cell_report = replace(cell_report, old=tuple(value / by for _, _, value in reader.stale(planned_cell)))
     if status.has_value:
-        shown = _with_values(shown, reader)
-    shown = replace(shown, verdict=_verdict(shown, profile))
-    return replace(shown, footnotes=_footnotes(shown, cell.table))
+        cell_report = _with_values(cell_report, reader)
+    cell_report = replace(cell_report, verdict=_verdict(cell_report, profile))
+    return replace(cell_report, footnotes=_footnotes(cell_report, cell.table))
 
 
-def _with_values(shown: CellReport, reader: ResultReader) -> CellReport:
-    name, by = shown.metric.name, scale(shown.metric, shown.cell.convention)
-    finished = [(job, r) for job in shown.jobs if (r := reader.result(job)) is not None]
-    found = [(job, r, m) for job, r in finished if (m := r.value(name)) is not None]
-    results = tuple(r for _, r, _ in found)
+def _with_values(cell_report: CellReport, reader: ResultReader) -> CellReport:
+    name, by = cell_report.metric.name, scale(cell_report.metric, cell_report.cell.convention)
+    job_results = [(job, r) for job in cell_report.jobs if (r := reader.result(job)) is not None]
+    entries = [(job, r, m) for job, r in job_results if (m := r.value(name)) is not None]
+    results = tuple(r for _, r, _ in entries)
     return replace(
-        shown,
-        values=tuple(m.value / by for _, _, m in found),
-        seeds=tuple(job.config.get("seed", 0) for job, _, _ in found),
+        cell_report,
+        values=tuple(m.value / by for _, _, m in entries),
+        seeds=tuple(job.config.get("seed", 0) for job, _, _ in entries),
         quartiles=_quartiles(results[0], name, by),
-        convention=found[0][2].convention or shown.convention,
+        convention=entries[0][2].convention or cell_report.convention,
         results=results,
-        trainings=tuple(t for job, _, _ in found for t in reader.trainings(job)),
+        trainings=tuple(t for job, _, _ in entries for t in reader.trainings(job)),
     )
 
 
@@ -231,68 +233,77 @@ def _quartiles(result: Result, name: str, by: float) -> tuple[float, float] | No
     return (low.value / by, high.value / by) if low is not None and high is not None else None
 
 
-def _verdict(shown: CellReport, profile: Profile) -> Verdict:
-    if not shown.measured:
+def _verdict(cell_report: CellReport, profile: Profile) -> Verdict:
+    if not cell_report.measured:
         return judge.NONE
-    if shown.published is None:
+    if cell_report.published is None:
         return Verdict(judge.UNPUBLISHED, "the paper prints no value for this cell")
     if not profile.comparable:
         tail = ": only claims are judged" if profile.claims_only else f": {profile.about}"
         return Verdict(judge.NOT_COMPARABLE, f"profile {profile.name}{tail}")
-    if not shown.metric.portable:
+    if not cell_report.metric.portable:
         return Verdict(
             judge.OTHER_MACHINE, "the paper measured on another machine; only the ratio between rows compares"
         )
-    text = shown.published.text
-    if shown.metric.exact:
-        evidence = str(shown.provenance.get("evidence", ""))
-        return judge.exact(shown.values[0], text, shown.rounding, evidence, shown.another)
-    if shown.jobs[0].config.get("checkpoint"):
-        return judge.judge_given_weights(shown.values[0], text)
-    dataset = str((shown.jobs[0].config.get("data") or {}).get("name", ""))
-    wide = equivalence_margin(shown.metric.name, dataset, shown.published.value)
-    statistic = str(shown.provenance.get("statistic", "unknown"))
-    rounding = str(shown.provenance.get("rounding", "round"))
-    return judge.equivalence(shown.values, text, margin=wide, statistic=statistic, rounding=rounding)
+    text = cell_report.published.text
+    if cell_report.metric.exact:
+        evidence = str(cell_report.provenance.get("evidence", ""))
+        return judge.exact(cell_report.values[0], text, cell_report.rounding, evidence, cell_report.compared_row)
+    if cell_report.jobs[0].config.get("checkpoint"):
+        return judge.judge_given_weights(cell_report.values[0], text)
+    dataset = str((cell_report.jobs[0].config.get("data") or {}).get("name", ""))
+    wide = equivalence_margin(cell_report.metric.name, dataset, cell_report.published.value)
+    statistic = str(cell_report.provenance.get("statistic", "unknown"))
+    rounding = str(cell_report.provenance.get("rounding", "round"))
+    return judge.equivalence(cell_report.values, text, margin=wide, statistic=statistic, rounding=rounding)
 
 
-def _footnotes(shown: CellReport, table: Table) -> tuple[str, ...]:
-    """What a reader must know to read this cell rightly; the same text in several cells becomes one footnote."""
+def _footnotes(cell_report: CellReport, table: Table) -> tuple[str, ...]:
+    """Notes needed to read this cell correctly; the same text in several cells becomes one footnote."""
     notes: list[str] = []
-    if shown.verdict.word in (judge.FITTED, judge.INFERRED, judge.INVALID):
-        notes.append(shown.verdict.reason)
-    weights = {name for job in shown.jobs if (name := job.config.get("checkpoint"))}
+    if cell_report.verdict.word in (judge.FITTED, judge.INFERRED, judge.INVALID):
+        notes.append(cell_report.verdict.reason)
+    weights = {name for job in cell_report.jobs if (name := job.config.get("checkpoint"))}
     notes += [f"given weights, tested and not trained here: {Path(name).name}" for name in sorted(weights)]
-    busy = max((m.value for r in shown.results if (m := r.value(f"{shown.metric.name}_others")) is not None), default=0)
+    busy = max(
+        (m.value for r in cell_report.results if (m := r.value(f"{cell_report.metric.name}_others")) is not None),
+        default=0,
+    )
     if busy > QUIET:
         notes.append(f"not a quiet machine: other processes took {busy:.0f} % of the CPUs meanwhile; measure it again")
-    fitted = shown.provenance.get("evidence") == "fitted"
-    if shown.verdict.word == judge.OTHER_MACHINE and fitted:
+    is_fitted = cell_report.provenance.get("evidence") == "fitted"
+    if cell_report.verdict.word == judge.OTHER_MACHINE and is_fitted:
         notes.append(
             "measured on the reconstruction, which met the published counts and need not be the paper's module"
         )
-    if shown.another and shown.measured and shown.published is not None:
-        row = table.rows[shown.row]
-        notes.append(" ".join((f"Another module, compared with the published value of {shown.another}.", *row.notes)))
-    if not shown.measured and shown.status not in (CellStatus.NOT_RUN, CellStatus.ON_REQUEST):
-        notes.append(f"{shown.status}: {shown.reason}" if shown.reason else str(shown.status))
-    if shown.status == CellStatus.PARTLY:
-        notes.append(shown.reason)
+    if cell_report.compared_row and cell_report.measured and cell_report.published is not None:
+        row = table.rows[cell_report.row]
+        notes.append(
+            " ".join((f"Another module, compared with the published value of {cell_report.compared_row}.", *row.notes))
+        )
+    if not cell_report.measured and cell_report.status not in (CellStatus.NOT_RUN, CellStatus.ON_REQUEST):
+        notes.append(f"{cell_report.status}: {cell_report.reason}" if cell_report.reason else str(cell_report.status))
+    if cell_report.status == CellStatus.PARTLY:
+        notes.append(cell_report.reason)
     return tuple(notes)
 
 
-def _ratio(table: Table, cells: Mapping[tuple[str, str], CellReport], shown: CellReport) -> Ratio | None:
-    to = table.columns[shown.column].relative_to
+def _ratio(table: Table, cells: Mapping[tuple[str, str], CellReport], cell_report: CellReport) -> Ratio | None:
+    to = table.columns[cell_report.column].relative_to
     if to is None:
         return None
-    reference = cells.get((to, shown.column))
-    measured = published = None
-    if reference is not None and reference.measured and shown.measured:
-        measured = _quotient(shown.mean, reference.mean)
-    base = table.cell(to, shown.column).published
-    if base is not None and shown.published is not None:
-        published = _quotient(shown.published.value, base.value)
-    return Ratio(to, measured, published) if measured is not None or published is not None else None
+    reference = cells.get((to, cell_report.column))
+    measured_ratio = published_ratio = None
+    if reference is not None and reference.measured and cell_report.measured:
+        measured_ratio = _quotient(cell_report.mean, reference.mean)
+    base = table.cell(to, cell_report.column).published
+    if base is not None and cell_report.published is not None:
+        published_ratio = _quotient(cell_report.published.value, base.value)
+    return (
+        Ratio(to, measured_ratio, published_ratio)
+        if measured_ratio is not None or published_ratio is not None
+        else None
+    )
 
 
 def _quotient(value: float, base: float) -> float | None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from harness.stats.small_samples import best_of, best_quantile, deviation, mean, t_quantile
-from harness.text import printed
+from harness.text import format_decimals
 
 REPRODUCED = "reproduced"
 INFERRED = "reproduced (inferred module)"
@@ -71,10 +71,10 @@ def exact(value: float, text: str, rounding: str = "round", evidence: str = "", 
     row, a different module, is compared with.
     """
     if not math.isfinite(value):
-        return Verdict(INVALID, f"the count is {printed(value, 0)}")
+        return Verdict(INVALID, f"the count is {format_decimals(value, 0)}")
     decimals = len(text.partition(".")[2])
     if not _prints(value, text, decimals, rounding):
-        reason = f"prints {printed(value, decimals, rounding)}, not {text}"
+        reason = f"prints {format_decimals(value, decimals, rounding)}, not {text}"
         if another:
             reason = f"another module than the one behind the published value of {another}; {reason}"
         return Verdict(NOT_REPRODUCED, reason)

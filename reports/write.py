@@ -16,14 +16,14 @@ def write(report: TableReport, folder: Path, *, figures: bool = True) -> Path:
     """
     profile = report.profile.name
     stem = report.table.id if profile == "paper" else f"{report.table.id}.{profile}"
-    drawn: dict[str, str] = {}
+    drawings: dict[str, str] = {}
     if figures:
         from reports.figures.table import draw  # loads matplotlib
 
         for figure in draw(report):
             write_text(folder / stem / figure.name, figure.svg)
-            drawn[figure.alternative] = f"{stem}/{figure.name}"
+            drawings[figure.alternative] = f"{stem}/{figure.name}"
     write_text(folder / f"{stem}.csv", csv.render(report))
     path = folder / f"{stem}.md"
-    write_text(path, markdown.render(report, figures=drawn))
+    write_text(path, markdown.render(report, figures=drawings))
     return path

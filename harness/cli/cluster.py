@@ -40,7 +40,7 @@ def cost(
     if target is None and device.kind == "cpu" and budget is None:
         return []
     processes = 1 if target is None else target.cluster.processes
-    total = costs.cost(plan, jobs, store, device=device.kind, each=processes, slots=slots)
+    total = costs.cost(plan, jobs, store, device=device.kind, gpus_per_job=processes, slots=slots)
     costs.check_budget(total, budget)
     return costs.lines(total, () if target is None else Ledger(store).waits())
 
@@ -53,8 +53,10 @@ def _target(request: PlanRequest) -> ClusterTarget | None:
 def detach(transport: Slurm, jobs: Sequence[Job], among: Mapping[str, Job]) -> Exit:
     """Submits and leaves; RESUMABLE where Slurm did not take all."""
     transport.start(jobs, among)
-    if transport.held:
-        print(f"{len(jobs) - transport.held} of {plural(len(jobs), 'job')} with Slurm, which takes no more just now:")
+    if transport.held_count:
+        print(
+            f"{len(jobs) - transport.held_count} of {plural(len(jobs), 'job')} with Slurm, which takes no more just now:"
+        )
         print(f"  {transport.refusal}")
         print("repeat the command for the others; python -m harness status shows how all stand")
         return Exit.RESUMABLE

@@ -158,7 +158,7 @@ def _write_figures(table: Any, column: str, by_row: Mapping[str, Sequence[Featur
 
     written = []
     with style.styled():
-        for name, figure, _ in features.drawn(table, column, by_row):
+        for name, figure, _ in features.draw_rows(table, column, by_row):
             write_text(folder / name, style.svg(figure))
             written.append(folder / name)
     return written

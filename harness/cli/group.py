@@ -62,7 +62,7 @@ class Group(_ExampleHelp, click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         names = self.list_commands(ctx)
         if args[0] not in names and not args[0].startswith("-") and not ctx.resilient_parsing:
-            tail = nearest(args[0], names, what="commands are")
+            tail = nearest(args[0], names, label="commands are")
             raise click.UsageError(f"unknown command '{args[0]}'.{tail}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -103,7 +103,7 @@ def command_group(name: str, example: str) -> Callable[[Callable[..., Any]], Gro
     return click.group(name, cls=Group, subcommand_metavar="ACTION ...", **_texts(name, COMMANDS[name], example))
 
 
-def action(parent: Group, name: str, summary: str, example: str) -> Callable[[Callable[..., Any]], Command]:
+def action(parent: Group, name: str, summary: str, example: str) -> Callable[[Callable[..., Any]], click.Command]:
     """Decorator: the function as the command `name` of the group `parent`."""
     return parent.command(name, cls=Command, **_texts(f"{parent.name} {name}", summary, example))
 

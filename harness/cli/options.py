@@ -289,7 +289,7 @@ def cell_of(name: str) -> tuple[Path, str, str]:
     table = load(file)
     for axis, key, names in (("row", row, table.rows), ("column", column, table.columns)):
         if key not in names:
-            raise UserError(f"{table.id} has no {axis} '{key}'.{nearest(key, names, what=f'{axis}s are')}")
+            raise UserError(f"{table.id} has no {axis} '{key}'.{nearest(key, names, label=f'{axis}s are')}")
     return file, row, column
 
 

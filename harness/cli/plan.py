@@ -39,4 +39,4 @@ def command(request: PlanRequest, jobs: int | None, budget: float | None, decide
         from reports import advice
 
         print_lines(advice.lines([*reports_of(plan, store)]))
-    return Exit.OK if plan.wanted() else Exit.NOTHING
+    return Exit.OK if plan.cells_to_measure() else Exit.NOTHING

@@ -57,7 +57,7 @@ def plan_lines(plan: Plan, todo: Queue, estimate: Estimate, slots: int) -> list[
         cells = plan.of(table)
         rows, columns = {c.row for c in cells}, {c.column for c in cells}
         lines.append(f"{table.name}: {table.title} · {plural(len(rows), 'row')} × {plural(len(columns), 'column')}")
-    wanted = plan.wanted()
+    wanted = plan.cells_to_measure()
     jobs = {j.key: j for cell in wanted for j in cell.jobs}
     jobs |= {k: plan.jobs[k] for j in list(jobs.values()) for k in j.needs}
     uses = [plan.jobs[key] for cell in wanted for job in cell.jobs for key in (*job.needs, job.key)]
@@ -84,8 +84,8 @@ def plan_lines(plan: Plan, todo: Queue, estimate: Estimate, slots: int) -> list[
     ):
         cells = [c for c in plan.cells if c.state == state]
         if cells:
-            columns = ", ".join(sorted({c.column for c in cells}))
-            lines.append(f"{plural(len(cells), 'cell')} {text or f'only on request (--columns {columns})'}")
+            names = ", ".join(sorted({c.column for c in cells}))
+            lines.append(f"{plural(len(cells), 'cell')} {text or f'only on request (--columns {names})'}")
     if not plan.profile.comparable:
         lines.append(f"profile {plan.profile.name}: {plan.profile.about}")
     if todo.run:
@@ -99,10 +99,12 @@ def plan_lines(plan: Plan, todo: Queue, estimate: Estimate, slots: int) -> list[
 
 
 def _estimate_line(estimate: Estimate, slots: int) -> str:
-    if not estimate.known:
+    if not estimate.known_jobs:
         return "estimated time: none yet, no job like these has been measured here"
     text = f"estimated time: {duration(estimate.wall(slots))} on {plural(slots, 'slot')}, from stored durations"
-    return text + (f" (without {plural(estimate.unknown, 'job')} unlike any measured)" if estimate.unknown else "")
+    return text + (
+        f" (without {plural(estimate.unknown_jobs, 'job')} unlike any measured)" if estimate.unknown_jobs else ""
+    )
 
 
 class Counter:
@@ -229,7 +231,7 @@ def _headline(kind: str) -> dict[str, str]:
 
 def closing(plan: Plan, store: Store, outcome: Outcome) -> list[str]:
     """The outcome of the run in one or two lines."""
-    wanted = plan.wanted()
+    wanted = plan.cells_to_measure()
     measured = sum(all(store.result(job) is not None for job in cell.jobs) for cell in wanted)
     parts = [f"{measured} of {plural(len(wanted), 'cell')} measured in {duration(outcome.seconds)}"]
     if outcome.failed:

@@ -35,6 +35,7 @@ def command(
     from harness.plan.durations import estimate
     from harness.plan.request import plan_of
     from harness.scheduler import run
+    from harness.scheduler.slurm.transport import Slurm
 
     if detach and request.cluster is None:
         raise UserError("--detach leaves jobs with Slurm: say which cluster with --on")
@@ -44,11 +45,11 @@ def command(
     transport = cluster.transport(request, store, jobs)
     print_lines(progress.plan_lines(plan, todo, estimate(todo.run, store), transport.slots))
     print_lines(cluster.cost(request, plan, todo.run, store, transport.slots, budget))
-    if not plan.wanted():
+    if not plan.cells_to_measure():
         return Exit.NOTHING
-    if todo.blocked and not todo.run and len(todo.blocked) == len(plan.pending(store)):
+    if todo.blocked and not todo.run and len(todo.blocked) == len(plan.jobs_to_run(store)):
         raise MissingError("nothing can be measured until the above is there")
-    if detach:
+    if detach and isinstance(transport, Slurm):
         return cluster.detach(transport, todo.run, plan.jobs)
     with progress.Console(plan, store, todo) as listener:
         outcome = run.run(plan, store, transport, listener, retry_failed=retry_failed)

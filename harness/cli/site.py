@@ -43,5 +43,5 @@ def command(
     folder = out or store.reports / ("site" if profile == "paper" else f"site.{profile}")
     findings, _ = audit_findings(plan.tables)
     queued = remote.queue_states(plan.jobs.values(), store)
-    print(f"site: {build(plan, store, folder, findings, figures=not no_figures, queued=queued)}")
+    print(f"site: {build(plan, store, folder, findings, figures=not no_figures, queue_states=queued)}")
     return Exit.OK

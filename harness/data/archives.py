@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import tarfile
 import zipfile
@@ -29,31 +30,37 @@ def unpack(archive: Path, target: Path, progress: Callable[[int, int], None] = l
     """
     try:
         if archive.name.endswith(".zip"):
-            with zipfile.ZipFile(archive) as opened:
-                _unpack_all(archive, list(_zip_entries(archive, opened)), target, progress)
+            with zipfile.ZipFile(archive) as contents:
+                _unpack_all(archive, list(_zip_entries(archive, contents)), target, progress)
         else:
-            with tarfile.open(archive) as opened:
-                _unpack_all(archive, list(_tar_entries(archive, opened)), target, progress)
+            with tarfile.open(archive) as contents:
+                _unpack_all(archive, list(_tar_entries(archive, contents)), target, progress)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, NotImplementedError) as error:
         raise DataError(f"{archive}: damaged or unsupported archive ({error}); get it again") from error
 
 
-def _zip_entries(archive: Path, opened: zipfile.ZipFile) -> Iterator[_Entry]:
-    for info in opened.infolist():
+def _zip_entries(archive: Path, contents: zipfile.ZipFile) -> Iterator[_Entry]:
+    for info in contents.infolist():
         if info.external_attr >> 16 & 0o170000 == 0o120000:
             raise DataError(f"{archive}: entry '{info.filename}' is a link; archives of datasets hold files only")
         if not info.is_dir():
-            yield info.filename, info.file_size, lambda info=info: opened.open(info)
+            yield info.filename, info.file_size, functools.partial(contents.open, info)
 
 
-def _tar_entries(archive: Path, opened: tarfile.TarFile) -> Iterator[_Entry]:
-    for member in opened.getmembers():
+def _tar_entries(archive: Path, contents: tarfile.TarFile) -> Iterator[_Entry]:
+    for member in contents.getmembers():
         if not (member.isfile() or member.isdir()):
             raise DataError(
                 f"{archive}: entry '{member.name}' is a link or device; archives of datasets hold files only"
             )
         if member.isfile():
-            yield member.name, member.size, lambda member=member: opened.extractfile(member)  # type: ignore[misc,return-value]
+            yield member.name, member.size, functools.partial(_open_member, contents, member)
+
+
+def _open_member(opened: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    file = opened.extractfile(member)
+    assert file is not None  # it is a regular file
+    return file
 
 
 def _unpack_all(archive: Path, entries: list[_Entry], target: Path, progress: Callable[[int, int], None]) -> None:

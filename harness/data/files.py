@@ -1,4 +1,4 @@
-"""Where the files of a dataset are, which belong together, and a digest of what they hold. Standard library only."""
+"""A dataset's files: location, pairs of image and label map, and a content digest. Standard library only."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def locate(data: Data, *, data_dir: Path | None, cache: Path) -> Root:
 
 def _help(dataset: Dataset) -> str:
     split = next(iter(dataset.splits))
-    expected = dataset.expects(split).replace("\n", "\n    or ")
+    layouts = dataset.expects(split).replace("\n", "\n    or ")
     return (
-        f"It must contain, e.g. for split '{split}':\n       {expected}\n"
+        f"It must contain, e.g. for split '{split}':\n       {layouts}\n"
         f"Get it from {dataset.source}. --data DIR or HARNESS_DATA names the folder that holds one folder per dataset; "
         "--profile smoke needs none."
     )
@@ -48,15 +48,16 @@ def recognise(dataset: Dataset, folder: Path) -> Root:
     half: list[str] = []
     for layout in dataset.layouts:
         for path in (folder / layout.top, folder) if layout.top else (folder,):
-            found, absent = [], []
+            matches: list[Path] = []
+            absent: list[Path] = []
             for split in dataset.splits:
                 for pattern in (layout.image_path(split, "{id}"), layout.label_path(split, "{id}")):
                     base = path / _base(pattern)
-                    (found if base.exists() else absent).append(base)
+                    (matches if base.exists() else absent).append(base)
             if any(_complete(layout, path, split) for split in dataset.splits):
                 return Root(dataset, layout, path)
-            if found and absent:
-                half.append(f"layout '{layout.name}': {found[0]} is there, but {absent[0]} is not")
+            if matches and absent:
+                half.append(f"layout '{layout.name}': {matches[0]} is there, but {absent[0]} is not")
     if half:
         reasons = "; ".join(dict.fromkeys(half))
         raise DataError(f"dataset '{dataset.name}' is only half there. {reasons}. {_help(dataset)}")
@@ -65,8 +66,8 @@ def recognise(dataset: Dataset, folder: Path) -> Root:
 
 def _complete(layout: Layout, path: Path, split: str) -> bool:
     patterns = (layout.image_path(split, "{id}"), layout.label_path(split, "{id}"))
-    listed = not layout.listing or (path / layout.listing_path(split)).is_file()
-    return listed and all(
+    has_listing = not layout.listing or (path / layout.listing_path(split)).is_file()
+    return has_listing and all(
         _has_file(path / _base(p), _suffix(p)) if "{id}" in p else (path / p).is_file() for p in patterns
     )
 
@@ -98,13 +99,13 @@ def pairs(root: Root, split: str) -> list[Pair]:
     """Images of `split` with their label maps, sorted by id. Raises DataError naming every missing file, UserError where
     the dataset has no label maps."""
     root.dataset.check_task()
-    found, problems = scan(root, split)
+    complete, problems = scan(root, split)
     if problems:
-        shown = "\n  ".join(problems[:50]) + (f"\n  … and {len(problems) - 50} more" if len(problems) > 50 else "")
-        raise DataError(f"dataset '{root.dataset.name}', split '{split}': missing files: {len(problems)}\n  {shown}")
-    if not found:
+        listing = "\n  ".join(problems[:50]) + (f"\n  … and {len(problems) - 50} more" if len(problems) > 50 else "")
+        raise DataError(f"dataset '{root.dataset.name}', split '{split}': missing files: {len(problems)}\n  {listing}")
+    if not complete:
         raise DataError(f"dataset '{root.dataset.name}', split '{split}': no image under {root.path}")
-    return found
+    return complete
 
 
 def scan(root: Root, split: str) -> tuple[list[Pair], list[str]]:
@@ -116,25 +117,23 @@ def scan(root: Root, split: str) -> tuple[list[Pair], list[str]]:
     if layout.one_file_per_split:
         return layout.annotation_module().scan(root, split, images)
     labels = set(_walk(path / _base(label), _suffix(label)))
-    wanted = images
+    ids = images
     problems = []
     if layout.listing:
         listing = path / layout.listing_path(split)
         if not listing.is_file():
             return [], [f"{listing}: the list of the split's images is not there"]
-        wanted = set(listing.read_text(encoding="utf-8").split())
+        ids = set(listing.read_text(encoding="utf-8").split())
         problems += [
-            f"{path / image.format(id=id)}: image listed in {listing.name} is not there" for id in wanted - images
+            f"{path / image.format(id=id)}: image listed in {listing.name} is not there" for id in ids - images
         ]
-    problems += [
-        f"{path / label.format(id=id)}: label map of an image is not there" for id in (wanted & images) - labels
-    ]
+    problems += [f"{path / label.format(id=id)}: label map of an image is not there" for id in (ids & images) - labels]
     if not layout.listing:
         problems += [f"{path / image.format(id=id)}: image of a label map is not there" for id in labels - images]
     prefix = f"{path}/"
-    complete = sorted(wanted & images & labels)
-    found = [Pair(id, prefix + image.replace("{id}", id), prefix + label.replace("{id}", id)) for id in complete]
-    return found, sorted(problems)
+    complete = sorted(ids & images & labels)
+    split_pairs = [Pair(id, prefix + image.replace("{id}", id), prefix + label.replace("{id}", id)) for id in complete]
+    return split_pairs, sorted(problems)
 
 
 def digest(data: Data, *, data_dir: Path | None, cache: Path) -> str:
@@ -171,13 +170,13 @@ class Manifest:
 def manifest(root: Root, cache: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> Manifest:
     """The manifest of all files that the layout's splits use; reads only files that changed since the last time."""
     kept_at = manifest_path(root, cache)
-    known = read_manifest(kept_at).files if kept_at.is_file() else {}
+    previous = read_manifest(kept_at).files if kept_at.is_file() else {}
     files: dict[str, tuple[int, int, str]] = {}
     stale: list[tuple[str, int, int]] = []
     prefix = f"{root.path}/"
     for name in _files(root):
         status = os.stat(prefix + name)
-        entry = known.get(name)
+        entry = previous.get(name)
         if entry is not None and entry[:2] == (status.st_size, status.st_mtime_ns):
             files[name] = entry
         else:
@@ -190,10 +189,10 @@ def manifest(root: Root, cache: Path, progress: Callable[[int, int], None] = lam
             for done, ((name, size, modified), content) in enumerate(zip(stale, contents), start=1):
                 files[name] = (size, modified, content)
                 progress(done, len(stale))
-    made = Manifest(files)
-    if stale or len(files) != len(known):
+    result = Manifest(files)
+    if stale or len(files) != len(previous):
         write_text(kept_at, json.dumps({"root": str(root.path), "files": files}))
-    return made
+    return result
 
 
 def manifest_path(root: Root, cache: Path) -> Path:

@@ -1,6 +1,6 @@
 """What a job uses of a dataset, as JSON for its key: the content of its files, and what its declaration makes of them.
 
-Declarations are data: a job's key holds what is used of one dataset's, and the catalogue is in nobody's code. What moves
+Declarations are data: a job's key holds what it uses of one declaration, and no key covers the catalogue's code. What moves
 no number (title, colours, licence, source, note, published counts) is not used.
 """
 
@@ -15,12 +15,12 @@ from harness.errors import MissingError
 from harness.jobs.key import digest
 from harness.jobs.kinds import Data
 
-_SHORT = 16  # hexadecimal digits of a fact's digest: told apart by eye, and by far enough bits
+_SHORT = 16  # hexadecimal digits of a fact's digest: short enough to compare by eye, long enough to be unique
 
 
 @dataclass(frozen=True)
 class UsedData:
-    """`facts` of a dataset, by what a person calls them; `reader`: the module that reads its label files, or '';
+    """`facts` of a dataset by their names; `reader`: the module that reads its label files, or '';
     `missing`: why the dataset cannot be used here, or ''."""
 
     facts: dict[str, str]
@@ -32,8 +32,8 @@ def used_of(data: Data, *, data_dir: Path | None, cache: Path) -> UsedData:
     """What a job on `data` uses. Raises DataError where the dataset is half there; where it is absent, that is a fact."""
     dataset = catalogue.find(data.name)
     try:
-        drawn = data.scenes() is not None  # not located: that would write them
-        layout = dataset.layouts[0] if drawn else files.locate(data, data_dir=data_dir, cache=cache).layout
+        embedded = data.scenes() is not None  # not located: that would write them
+        layout = dataset.layouts[0] if embedded else files.locate(data, data_dir=data_dir, cache=cache).layout
         content = files.digest(data, data_dir=data_dir, cache=cache)
     except MissingError as error:
         return UsedData({"files": "absent", **_of_dataset(dataset)}, missing=str(error))

@@ -56,7 +56,7 @@ class Layout:
     def listing_path(self, split: str) -> str:
         return self.listing.format(split=self.folders.get(split, split))
 
-    def allowed(self) -> str:
+    def allowed_values(self) -> str:
         """The raw label values that may occur, for people: `0..33, 255`."""
         runs: list[list[int]] = []
         for value in sorted(self.labels):
@@ -112,7 +112,7 @@ class Dataset:
 
     def check_split(self, split: str) -> None:
         if split not in self.splits:
-            tail = nearest(split, self.splits, what="splits are")
+            tail = nearest(split, self.splits, label="splits are")
             raise UserError(f"dataset '{self.name}' has no split '{split}'.{tail}")
 
 

@@ -1,7 +1,8 @@
-"""From an official download to a dataset that trains: unpack, convert raw annotations, recognise."""
+"""Turns an official download into a dataset ready for training: unpack, convert raw annotations, recognise the layout."""
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -49,7 +50,7 @@ def prepare(name: str, source: Path, data_dir: Path, report: Report = lambda wha
         [source] if is_archive(source) else sorted(filter(is_archive, source.iterdir())) if source.is_dir() else []
     )
     for archive in archives:
-        unpack(archive, target, lambda done, total, what=f"unpack {archive.name}": report(what, done, total))
+        unpack(archive, target, functools.partial(report, f"unpack {archive.name}"))
     _unpack_nested(target, report)
     if not archives and source.resolve() != target.resolve():
         _link_tree(source, target, report)
@@ -62,7 +63,7 @@ def prepare(name: str, source: Path, data_dir: Path, report: Report = lambda wha
 def _unpack_nested(target: Path, report: Report) -> None:
     """Archives inside archives (LIP's annotations), each beside itself; one level."""
     for archive in sorted(filter(is_archive, target.rglob("*"))):
-        unpack(archive, archive.parent, lambda done, total, what=f"unpack {archive.name}": report(what, done, total))
+        unpack(archive, archive.parent, functools.partial(report, f"unpack {archive.name}"))
 
 
 def _link_tree(source: Path, target: Path, report: Report) -> None:
@@ -142,20 +143,20 @@ def _convert(dataset: Dataset, target: Path, report: Report) -> None:
         root = recognise(replace(dataset, layouts=raw), target)
     except (MissingError, DataError):  # no .mat files; what is there instead is recognised afterwards
         return
-    layout = next(one for one in dataset.layouts if one.label.endswith(".png"))
+    layout = next(layout for layout in dataset.layouts if layout.label.endswith(".png"))
     values, reader = raw_values(layout), LabelReader(root.layout)
     todo = []
     for split in dataset.splits:
-        found, missing = scan(root, split)
+        complete, missing = scan(root, split)
         if missing:
             raise DataError(f"split '{split}': missing files: {len(missing)}; the first: {missing[0]}")
-        todo += [(pair.label, target / layout.top / layout.label_path(split, pair.id)) for pair in found]
+        todo += [(pair.label, target / layout.top / layout.label_path(split, pair.id)) for pair in complete]
     todo = [(label, png) for label, png in todo if not png.is_file()]
 
-    def one(job: tuple[str, Path]) -> None:
+    def convert_one(job: tuple[str, Path]) -> None:
         _write_png(job[1], values[reader.read(job[0])])
 
-    for done, _ in enumerate(_parallel(one, todo), start=1):
+    for done, _ in enumerate(_parallel(convert_one, todo), start=1):
         report("convert label maps", done, len(todo))
 
 
@@ -165,6 +166,6 @@ def _parallel(work: Callable[[tuple[str, Path]], None], jobs: list[tuple[str, Pa
 
 
 def _write_png(place: Path, label: np.ndarray) -> None:
-    done, data = cv2.imencode(".png", label.astype(np.uint8))
-    assert done
+    success, data = cv2.imencode(".png", label.astype(np.uint8))
+    assert success
     write_stream(place, io.BytesIO(data.tobytes()))

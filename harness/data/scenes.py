@@ -1,8 +1,8 @@
-"""Drawing of scenes with co-occurring classes.
+"""Draws synthetic scenes with co-occurring classes.
 
 Even classes are grounds (sky, road), each followed by the class that comes with it (aeroplane, car). Companions of
 neighbouring grounds look alike, so that the ground tells them apart; low classes are frequent, high ones rare; some
-pixels are void. Everything follows from the generator that is given.
+pixels are void. All randomness comes from the generator passed in.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ def _arrange(rng: np.random.Generator, num_classes: int, size: tuple[int, int]) 
     grounds = (num_classes + 1) // 2
     chance = 1.0 / np.arange(1, grounds + 1) ** _RARITY
     bands = min(int(rng.integers(2, 4)), grounds)
-    chosen = rng.choice(grounds, size=bands, replace=False, p=chance / chance.sum())
-    label = np.full(size, 2 * chosen[0], np.uint8)
+    classes = rng.choice(grounds, size=bands, replace=False, p=chance / chance.sum())
+    label = np.full(size, 2 * classes[0], np.uint8)
     columns = np.arange(width)
     tops = [0]
     for band in range(1, bands):
         top = height * band / bands + rng.uniform(-0.1, 0.1) * height
         wave = 0.05 * height * np.sin(2 * np.pi * (columns / width * rng.uniform(0.5, 2) + rng.random()))
-        label[np.arange(height)[:, None] >= (top + wave)[None, :]] = 2 * chosen[band]
+        label[np.arange(height)[:, None] >= (top + wave)[None, :]] = 2 * classes[band]
         tops.append(int(top))
-    for top, ground in zip(tops, chosen):
+    for top, ground in zip(tops, classes):
         for _ in range(int(rng.integers(1, 4))):
             pair = ground if rng.random() < _HABIT else int(rng.integers(0, grounds))
             companion = min(2 * int(pair) + 1, num_classes - 1)
@@ -64,11 +64,11 @@ def _paint(rng: np.random.Generator, label: np.ndarray) -> np.ndarray:
     y, x = np.mgrid[:height, :width].astype(np.float32)
     image = np.zeros((height, width, 3), np.float32)
     for k in np.unique(label).tolist():
-        own = np.random.default_rng(k)  # the look of a class is the same in every scene
+        class_rng = np.random.default_rng(k)  # the look of a class is the same in every scene
         look = k if k % 2 == 0 else 4 * (k // 4) + 1  # companions of two neighbouring grounds share a colour
         hsv = np.array([[[look * 0.618034 % 1 * 180, 110 + 35 * (look % 4), 120 + 25 * (look % 5)]]], np.uint8)
         colour = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0, 0].astype(np.float32)
-        angle, period = own.uniform(0, np.pi), own.uniform(3, 12)
+        angle, period = class_rng.uniform(0, np.pi), class_rng.uniform(3, 12)
         stripes = 18 * np.sin((x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / period))
         mask = label == k
         image[mask] = colour + stripes[mask][:, None]
@@ -80,6 +80,6 @@ def save(path: Path, pixels: np.ndarray) -> None:
     """Writes an image or a label map in the format of its name (.jpg, .png)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     quality = [cv2.IMWRITE_JPEG_QUALITY, 92] if path.suffix == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 1]
-    done, data = cv2.imencode(path.suffix, pixels, quality)
-    assert done
+    success, data = cv2.imencode(path.suffix, pixels, quality)
+    assert success
     path.write_bytes(data.tobytes())

@@ -1,4 +1,4 @@
-"""Images chosen from a split to look at, with their truth."""
+"""Selection of images of a split for display, with their ground truth."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.errors import UserError, nearest
 
 @dataclass(frozen=True)
 class Scene:
-    """One image uint8 [H, W, 3] (RGB) with its truth and the rows' predictions, training ids uint8 [H, W] (255: ignored)."""
+    """One image uint8 [H, W, 3] (RGB), its ground truth and the rows' predictions: training ids uint8 [H, W] (255: ignored)."""
 
     id: str
     image: np.ndarray
@@ -23,17 +23,17 @@ class Scene:
 
 
 def choose(pairs: Sequence[Pair], count: int, ids: Iterable[str] = ()) -> list[Pair]:
-    """The images called `ids` where there are some, else `count` evenly spread ones: none is picked for what is on it.
+    """The images called `ids` where there are some, else `count` evenly spread ones, independent of their content.
 
     UserError for an image that the split does not have.
     """
     by_id = {pair.id: pair for pair in pairs}
-    wanted = list(ids)
-    for name in wanted:
+    remaining_ids = list(ids)
+    for name in remaining_ids:
         if name not in by_id:
-            raise UserError(f"--image {name}: the split has no such image.{nearest(name, by_id, what='images are')}")
-    if wanted:
-        return [by_id[name] for name in wanted]
+            raise UserError(f"--image {name}: the split has no such image.{nearest(name, by_id, label='images are')}")
+    if remaining_ids:
+        return [by_id[name] for name in remaining_ids]
     return [pairs[i] for i in np.linspace(0, len(pairs) - 1, min(count, len(pairs))).astype(int)]
 
 

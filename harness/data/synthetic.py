@@ -1,4 +1,4 @@
-"""Embedded scenes (`harness.data.scenes`) on disk, in any dataset's own layout and raw values: two writers agree."""
+"""Writes embedded scenes (`harness.data.scenes`) in any dataset's layout and raw values. Two processes may write at once."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def synthesize(name: str, out: Path, *, scenes: Synthetic | None = None, layout:
     Raises UserError when something is there already, or for an unknown layout.
     """
     dataset = catalogue.find(name)
-    chosen = next((one for one in dataset.layouts if layout in (None, one.name)), None)
-    if chosen is None:
+    selected_layout = next((candidate for candidate in dataset.layouts if layout in (None, candidate.name)), None)
+    if selected_layout is None:
         raise UserError(
             f"dataset '{name}' has no layout '{layout}'.{nearest(layout, [o.name for o in dataset.layouts])}"
         )
@@ -49,7 +49,7 @@ def synthesize(name: str, out: Path, *, scenes: Synthetic | None = None, layout:
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty; scenes are only written to a new folder, so that no data is lost")
     with atomic_folder(folder, replace=True, advice="make room or choose another folder with --out DIR") as aside:
-        write(dataset, scenes or Synthetic(), aside / chosen.top, chosen)
+        write(dataset, scenes or Synthetic(), aside / selected_layout.top, selected_layout)
     return folder
 
 

@@ -1,11 +1,12 @@
-"""Is every file of a dataset what its declaration promises? All problems at once, each with its file.
+"""Checks every file of a dataset against its declaration and reports all problems at once, each with its file.
 
 `verify` is the command. `ensure_sound` is what a training or an evaluation asks before its first step: it reads the
-files that nobody has looked at yet, or that changed since, and remembers the good ones under the cache.
+files that were never checked or have changed since, and records the sound ones under the cache.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -21,12 +22,12 @@ from harness.errors import DataError
 from harness.files import write_text
 from harness.jobs.kinds import Data
 
-_SHOWN = 50
+_MAX_LINES = 50
 
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What was found of one split."""
+    """Counts and problems of one split."""
 
     images: int
     published: int | None
@@ -53,13 +54,15 @@ class Verification:
         return not self.problems
 
     def text(self) -> str:
-        """The report for a person, every problem on its own line."""
+        """The report as text, one problem per line."""
         lines = [f"{self.name}: layout '{self.layout}' at {self.path}, manifest {self.digest}"]
-        for split, found in self.splits.items():
-            published = "" if found.published is None else f" of {found.published} published"
-            state = _count(found.problems) if found.problems else "sound" if found.images else "not there"
-            lines.append(f"  {split}: {found.images} images{published}, {state}")
-            lines += [f"    {problem}" for problem in found.problems]
+        for split, split_pairs in self.splits.items():
+            published = "" if split_pairs.published is None else f" of {split_pairs.published} published"
+            state = (
+                _count(split_pairs.problems) if split_pairs.problems else "sound" if split_pairs.images else "not there"
+            )
+            lines.append(f"  {split}: {split_pairs.images} images{published}, {state}")
+            lines += [f"    {problem}" for problem in split_pairs.problems]
         lines += [f"  {line}" for line in self.changed]
         lines.append(f"{_count(self.problems)} found" if self.problems else "no problems found")
         return "\n".join(lines)
@@ -78,13 +81,15 @@ def verify(
     root = locate(Data(name=name), data_dir=data_dir, cache=cache)
     splits = {}
     for split, published in root.dataset.splits.items():
-        found, missing = scan(root, split)
+        complete, missing = scan(root, split)
         problems = list(missing)
         sound: dict[str, list[int]] = {}
-        problems += check(root, found, sound, lambda done, total, split=split: progress(f"read {split}", done, total))
-        if found and published is not None and len(found) != published:
-            problems.append(f"{root.path}: split '{split}' has {len(found)} complete pairs, published are {published}")
-        splits[split] = SplitReport(len(found), published, tuple(problems))
+        problems += check(root, complete, sound, functools.partial(progress, f"read {split}"))
+        if complete and published is not None and len(complete) != published:
+            problems.append(
+                f"{root.path}: split '{split}' has {len(complete)} complete pairs, published are {published}"
+            )
+        splits[split] = SplitReport(len(complete), published, tuple(problems))
     now = manifest(root, cache, lambda done, total: progress("digest", done, total))
     last = manifest_path(root, cache).with_suffix(".sound")
     changed = () if accept or not last.is_file() else tuple(_differences(root, now.files, read_manifest(last).files))
@@ -116,9 +121,11 @@ def check(
     reader = LabelReader(root.layout)
     problems = []
     with ThreadPoolExecutor() as pool:
-        for done, (pair, found) in enumerate(zip(pairs, pool.map(lambda p: _problems(p, reader), pairs)), start=1):
-            problems += found
-            if not found:
+        for done, (pair, pair_problems) in enumerate(
+            zip(pairs, pool.map(lambda p: _problems(p, reader), pairs)), start=1
+        ):
+            problems += pair_problems
+            if not pair_problems:
                 sound[pair.id] = _signature(pair)
             progress(done, len(pairs))
     return problems
@@ -126,9 +133,9 @@ def check(
 
 def _problems(pair: Pair, reader: LabelReader) -> list[str]:
     sizes, problems = [], []
-    for read, path in ((read_image, pair.image), (reader.read, pair.label)):
+    for reader_function, path in ((read_image, pair.image), (reader.read, pair.label)):
         try:
-            sizes.append(read(path).shape[:2])
+            sizes.append(reader_function(path).shape[:2])
         except DataError as error:
             problems.append(str(error))
     if len(set(sizes)) == 2:
@@ -158,7 +165,7 @@ def ensure_sound(
     raises what any of them found, and the first remembers it.
     """
     root.dataset.check_task()
-    found, missing = scan(root, split)
+    complete, missing = scan(root, split)
     record = _record(root, split, cache)
     sound: dict[str, list[int]] = {}
     if record.is_file():
@@ -166,19 +173,19 @@ def ensure_sound(
             sound = dict(json.loads(record.read_text(encoding="utf-8")))
         except (ValueError, TypeError):
             sound = {}
-    own = found[part[0] :: part[1]]
-    unread = [pair for pair in own if sound.get(pair.id) != _signature(pair)]
+    rank_pairs = complete[part[0] :: part[1]]
+    unread_pairs = [pair for pair in rank_pairs if sound.get(pair.id) != _signature(pair)]
     new: dict[str, list[int]] = {}
-    everyones = [json.loads(text) for text in gather(json.dumps([check(root, unread, new, progress), new]))]
-    problems = missing + [problem for theirs, _ in everyones for problem in theirs]
-    read = {name: signature for _, theirs in everyones for name, signature in theirs.items()}
-    if read and part[0] == 0:
-        write_text(record, json.dumps({**sound, **read}))
+    everyones = [json.loads(text) for text in gather(json.dumps([check(root, unread_pairs, new, progress), new]))]
+    problems = missing + [problem for part_result, _ in everyones for problem in part_result]
+    signatures = {name: signature for _, part_result in everyones for name, signature in part_result.items()}
+    if signatures and part[0] == 0:
+        write_text(record, json.dumps({**sound, **signatures}))
     if problems:
-        shown = "\n  ".join(problems[:_SHOWN])
-        more = f"\n  … and {len(problems) - _SHOWN} more (python -m harness data verify {root.dataset.name})"
-        tail = more if len(problems) > _SHOWN else ""
-        raise DataError(f"dataset '{root.dataset.name}', split '{split}': {_count(problems)}\n  {shown}{tail}")
+        listing = "\n  ".join(problems[:_MAX_LINES])
+        more = f"\n  … and {len(problems) - _MAX_LINES} more (python -m harness data verify {root.dataset.name})"
+        tail = more if len(problems) > _MAX_LINES else ""
+        raise DataError(f"dataset '{root.dataset.name}', split '{split}': {_count(problems)}\n  {listing}{tail}")
 
 
 def _count(problems: Sequence[str]) -> str:
@@ -186,6 +193,6 @@ def _count(problems: Sequence[str]) -> str:
 
 
 def _record(root: Root, split: str, cache: Path) -> Path:
-    """Where a split's sound files are remembered: per copy of the dataset and per meaning of its labels."""
+    """The file that records a split's sound files: per copy of the dataset and per meaning of its labels."""
     facts = repr((str(root.path.resolve()), split, sorted(root.layout.labels.items()))).encode()
     return Path(cache) / "sound" / f"{root.dataset.name}-{hashlib.sha256(facts).hexdigest()[:12]}.json"

@@ -1,4 +1,4 @@
-"""Where one job runs and how it says how far it is."""
+"""The context in which a job runs: device, folders, progress reports, request to stop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a running job stands; `text` is for a person, e.g. `loss 1.92 (main 1.71, auxiliary 0.21)`."""
+    """Progress of a running job; `text` for the terminal, e.g. `loss 1.92 (main 1.71, auxiliary 0.21)`."""
 
     done: int
     total: int
@@ -24,7 +24,7 @@ class Context:
     """Where one job runs. Everything it writes goes under `folder`, which survives an interruption."""
 
     folder: Path
-    cache: Path  # shared between jobs: synthetic scenes, manifests; written aside, then renamed
+    cache: Path  # shared between jobs: synthetic scenes, manifests; written atomically
     data_dir: Path | None  # one folder per dataset, or None where none was given
     device: str  # "cpu" or "cuda"
     threads: int

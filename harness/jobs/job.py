@@ -1,4 +1,4 @@
-"""A job and what it measured: JSON, so that it can run in another process or on another machine."""
+"""A job and its measurements, as JSON, so that it can run in another process or on another machine."""
 
 from __future__ import annotations
 

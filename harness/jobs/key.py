@@ -1,4 +1,4 @@
-"""What makes two jobs the same number: configuration, the code it can reach, packages, data, weights, the jobs it needs.
+"""A job's key: the digest of its configuration, reachable code, packages, data, weights and the jobs it needs.
 
 Code is the import closure of the modules that run the job, found in the source text; comments, white space and docstrings
 do not count, and neither do modules that hold nothing else or that cannot move a number (`harness.jobs.silent`). A
@@ -44,7 +44,7 @@ _DISTRIBUTIONS = {  # {import name: who may provide it}
     "mmengine": ("onedl-mmengine", "mmengine"),
     "transformers": ("transformers",),
 }
-_NOTHING = hashlib.sha256().hexdigest()  # the digest of a source that does nothing, as most packages' own files
+_EMPTY_DIGEST = hashlib.sha256().hexdigest()  # the digest of a source that does nothing, as most packages' own files
 _LAYOUT = {tokenize.NL, tokenize.COMMENT, tokenize.ENCODING, tokenize.ENDMARKER}
 
 
@@ -60,8 +60,8 @@ def identity(kind: str, config: Spec, needs: Iterable[str] = ()) -> str:
     A field that the harness gains later, with a default, leaves it as it was, so that `why` and the cell's history go on;
     the key covers every field. `needs`: identities of the jobs that come first.
     """
-    said = config.model_dump(mode="json", exclude_defaults=True)
-    return digest({"kind": kind, "config": said, "needs": [*needs]})
+    settings = config.model_dump(mode="json", exclude_defaults=True)
+    return digest({"kind": kind, "config": settings, "needs": [*needs]})
 
 
 def source_digest(text: str) -> str:
@@ -104,7 +104,7 @@ def _between(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> 
     return "".join([lines[start[0] - 1][start[1] :], *inner, lines[end[0] - 1][: end[1]]])
 
 
-def imported(text: str, module: str, is_package: bool) -> set[str]:
+def imported_names(text: str, module: str, is_package: bool) -> set[str]:
     """Modules of this project that a module's source imports, at any depth of its functions, as dotted names.
 
     A text that is a module's name, or `module:function`, counts as an import: what is imported by name is so written.
@@ -131,7 +131,7 @@ def _imports(text: str, module: str, is_package: bool) -> set[str]:
                 parents = package.split(".")[: len(package.split(".")) - node.level + 1]
                 base = ".".join([*parents, *([base] if base else [])])
             names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _named(node.value):
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _is_module_name(node.value):
             names.add(node.value.partition(":")[0])
     return names
 
@@ -140,22 +140,22 @@ def package_versions(packages: Iterable[str]) -> dict[str, str]:
     """{package: installed version} of packages by their import names, or 'absent'; imports none of them."""
     from importlib import metadata  # loads slowly: only where there are any
 
-    found = {}
+    versions = {}
     for package in sorted(packages):
-        found[package] = "absent"
+        versions[package] = "absent"
         for distribution in _DISTRIBUTIONS[package]:
             with contextlib.suppress(metadata.PackageNotFoundError):
-                found[package] = metadata.version(distribution)
+                versions[package] = metadata.version(distribution)
                 break
-    return found
+    return versions
 
 
-def _named(text: str) -> bool:
+def _is_module_name(text: str) -> bool:
     return "." in text and len(text) < 200 and _BY_NAME.fullmatch(text) is not None
 
 
 class _Source(NamedTuple):
-    """What is read of a module: its digest, the modules of this project it imports, the packages that define numbers."""
+    """The stored facts of a module: its digest, the modules of this project it imports, the packages that define numbers."""
 
     digest: str
     imports: list[str]
@@ -168,36 +168,36 @@ class Code:
     def __init__(self, cache: Path | None = None, root: Path = ROOT) -> None:
         self.root = root
         self._cache = cache / "code.json" if cache is not None else None
-        self._known: dict[str, list[Any]] = {}
-        self._changed = False
-        own = Path(__file__).stat()  # what an older version of this file found does not count
-        self._by = [own.st_size, own.st_mtime_ns]
-        self._seen: dict[str, _Source | None] = {}
+        self._cached_sources: dict[str, list[Any]] = {}
+        self._cache_changed = False
+        source_stat = Path(__file__).stat()  # what an older version of this file found does not count
+        self._by = [source_stat.st_size, source_stat.st_mtime_ns]
+        self._sources: dict[str, _Source | None] = {}
         if self._cache is not None:
             try:
-                known = json.loads(self._cache.read_text(encoding="utf-8"))
+                cached = json.loads(self._cache.read_text(encoding="utf-8"))
             except (OSError, ValueError):
-                known = {}  # only a cache: made anew
-            self._known = known if isinstance(known, dict) else {}
+                cached = {}  # only a cache: filled again
+            self._cached_sources = cached if isinstance(cached, dict) else {}
 
     def closure(self, modules: Iterable[str], files: Mapping[str, Path] | None = None) -> dict[str, str]:
         """{module: digest} of everything reachable by import from `modules` that may move a number; `files` places modules
         outside the checkout."""
-        reached: dict[str, str] = {}
-        seen: set[str] = set()
-        waiting = list(modules)
-        while waiting:
-            module = waiting.pop()
-            if module in seen or module in SILENT:
+        digests: dict[str, str] = {}
+        visited: set[str] = set()
+        pending = list(modules)
+        while pending:
+            module = pending.pop()
+            if module in visited or module in SILENT:
                 continue
-            seen.add(module)
-            found = self._module(module, (files or {}).get(module))
-            if found is not None:
-                if found.digest != _NOTHING:
-                    reached[module] = found.digest
-                waiting += found.imports
-                waiting.append(module.rpartition(".")[0]) if "." in module else None
-        return dict(sorted(reached.items()))
+            visited.add(module)
+            source = self._module(module, (files or {}).get(module))
+            if source is not None:
+                if source.digest != _EMPTY_DIGEST:
+                    digests[module] = source.digest
+                pending += source.imports
+                pending.append(module.rpartition(".")[0]) if "." in module else None
+        return dict(sorted(digests.items()))
 
     def packages(self, modules: Iterable[str], files: Mapping[str, Path] | None = None) -> set[str]:
         """Import names of the packages that define a part of what these modules compute."""
@@ -205,26 +205,26 @@ class Code:
         return {package for source in sources if source is not None for package in source.packages}
 
     def save(self) -> None:
-        """Keeps what was read for the next command."""
-        if self._cache is None or not self._changed:
+        """Writes the cache for the next command."""
+        if self._cache is None or not self._cache_changed:
             return
         with contextlib.suppress(OutputError):  # only a cache: a read-only results folder must still be able to plan
-            write_text(self._cache, json.dumps(self._known), durable=False)
+            write_text(self._cache, json.dumps(self._cached_sources), durable=False)
 
     def _module(self, module: str, file: Path | None) -> _Source | None:
-        if module in self._seen:
-            return self._seen[module]
+        if module in self._sources:
+            return self._sources[module]
         path = self.root.joinpath(*module.split("."))
         candidates = [file] if file is not None else [path.with_suffix(".py"), path / "__init__.py"]
         place = next((c for c in candidates if c.is_file()), None)
-        self._seen[module] = self._read(module, place) if place is not None else None
-        return self._seen[module]
+        self._sources[module] = self._read(module, place) if place is not None else None
+        return self._sources[module]
 
     def _read(self, module: str, place: Path) -> _Source:
         stat = place.stat()
         stamp = [*self._by, stat.st_size, stat.st_mtime_ns]
-        known = self._known.get(str(place))
-        if known is None or known[0] != stamp:
+        cached = self._cached_sources.get(str(place))
+        if cached is None or cached[0] != stamp:
             try:
                 text = place.read_text(encoding="utf-8")
                 names = _imports(text, module, place.name == "__init__.py")
@@ -232,14 +232,14 @@ class Code:
                 raise UserError(f"{place}:{getattr(error, 'lineno', None) or 1}: not Python: {error}") from None
             packages = {name.partition(".")[0] for name in names}
             imports = sorted(name for name in names if name.partition(".")[0] in _ROOMS)
-            known = self._known[str(place)] = [
+            cached = self._cached_sources[str(place)] = [
                 stamp,
                 source_digest(text),
                 imports,
                 sorted(packages & {*_DISTRIBUTIONS}),
             ]
-            self._changed = True
-        return _Source(*known[1:])
+            self._cache_changed = True
+        return _Source(*cached[1:])
 
 
 PARTS = ("config", "code", "packages", "data", "weights", "needs")
@@ -263,7 +263,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def _title(part: str, name: str) -> str:
-    """What a person calls something that a part of a key holds."""
+    """The display name of an entry in a part of a key."""
     if part == "code":
         return name.replace(".", "/") + ".py"
     dataset, _, fact = name.partition(".")

@@ -1,4 +1,4 @@
-"""The kinds of job: what each is told, what each may use while it runs, and what it gives back.
+"""The kinds of job: configuration, runner and resources of each.
 
 A job is JSON and runs in a process of its own. Its configuration is one of the classes below; its runner is named, not
 imported, so that planning never loads torch.
@@ -91,7 +91,7 @@ class LatencyConfig(Spec):
 class Kind:
     """One kind of job: its configuration and the function that runs it.
 
-    `task`: what it trains or tests a model for; None where it only counts or times one. `exclusive`: it needs the
+    `task`: the task that it trains or tests a model for; None where it only counts or times one. `exclusive`: it needs the
     machine to itself.
     """
 
@@ -108,10 +108,10 @@ class Kind:
 
     def modules(self, config: Spec) -> set[str]:
         """The modules that run a job with this configuration: what its code is found from."""
-        tested = isinstance(config, TrainConfig) and config.recipe.evaluate_every is not None
+        tests_itself = isinstance(config, TrainConfig) and config.recipe.evaluate_every is not None
         data = getattr(config, "data", None)
-        drawn = data is not None and data.scenes() is not None
-        names = (self.runner, *([SCORES] if tested else []), *([SCENES] if drawn else []))
+        embedded = data is not None and data.scenes() is not None
+        names = (self.runner, *([SCORES] if tests_itself else []), *([SCENES] if embedded else []))
         return {name.partition(":")[0] for name in names}
 
     def run(self, config: Mapping[str, Any], context: Context) -> list[Measurement]:

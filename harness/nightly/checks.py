@@ -98,7 +98,7 @@ class Night:
         again.prepare()
         references: dict[str, tuple[str, Result]] = {}
         wanted = Plan(plan.profile, plan.repetitions)
-        for cell in plan.wanted():
+        for cell in plan.cells_to_measure():
             for job in cell.jobs:
                 pair = self._kept_checkpoint(plan, job)
                 if pair is None:
@@ -167,13 +167,15 @@ class Night:
 
     def _select(self, plan: Plan, known: Mapping[str, Sequence[NightRecord]], check: Check) -> list[PlannedCell]:
         """Cells in the order of their last night, until the budget is used; one of unknown cost at most."""
-        cells = [c for c in plan.wanted() if c.jobs and c.jobs[0].kind == "evaluate" and not self._blocked(plan, c)]
+        cells = [
+            c for c in plan.cells_to_measure() if c.jobs and c.jobs[0].kind == "evaluate" and not self._blocked(plan, c)
+        ]
         cells.sort(key=lambda c: known[c.name][-1].date if known.get(c.name) else "")
         selection, hours, unknown = [], 0.0, 0
         for cell in cells:
             jobs = list({k: plan.jobs[k] for j in cell.jobs for k in (*j.needs, j.key)}.values())
-            cost = costs.cost(plan, jobs, self.store, device=self.device.kind, each=self.processes)
-            if cost.unknown:
+            cost = costs.cost(plan, jobs, self.store, device=self.device.kind, gpus_per_job=self.processes)
+            if cost.unknown_jobs:
                 unknown += 1
                 if unknown > 1:
                     continue

@@ -1,4 +1,4 @@
-"""What a plan costs before it is run: GPU-hours from stored durations, else from measured throughput; and a budget."""
+"""Estimated cost of a plan: GPU-hours from stored durations, else from measured throughput; and the check of a budget."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Cost:
 
     hours: float
     tables: Mapping[str, float]
-    measured: int  # jobs known from stored durations
-    inferred: int  # jobs known from the throughput of other trainings
-    unknown: int  # jobs that are like nothing measured; not in the hours
+    measured_jobs: int  # jobs known from stored durations
+    inferred_jobs: int  # jobs known from the throughput of other trainings
+    unknown_jobs: int  # jobs unlike any measured one; not in the hours
     parallel: int  # GPUs (processes) at work at once
     gpus: bool
 
@@ -35,33 +35,47 @@ class Cost:
         return self.hours / max(1, self.parallel)
 
 
-def cost(plan: Plan, jobs: Sequence[Job], store: Store, *, device: str, each: int = 1, slots: int = 1) -> Cost:
-    """The cost of `jobs` where each training and evaluation occupies `each` GPUs and `slots` jobs run at once.
+def cost(plan: Plan, jobs: Sequence[Job], store: Store, *, device: str, gpus_per_job: int = 1, slots: int = 1) -> Cost:
+    """The cost of `jobs` where each training and evaluation occupies `gpus_per_job` GPUs and `slots` jobs run at once.
 
     Only what was measured on the same kind of `device` (cpu, cuda) counts.
     """
-    known = durations(jobs, store, device=device)
-    trained = [r for r in store.results("train") if _on(r, device)]
-    inferred = {j.key: s for j in jobs if known[j.key] is None and (s := by_throughput(j, trained)) is not None}
+    durations_by_job = durations(jobs, store, device=device)
+    training_results = [r for r in store.results("train") if _on(r, device)]
+    inferred_durations = {
+        j.key: s
+        for j in jobs
+        if durations_by_job[j.key] is None and (s := by_throughput(j, training_results)) is not None
+    }
     hours: dict[str, float] = {}
     for job in jobs:
-        seconds = known[job.key] if known[job.key] is not None else inferred.get(job.key)
+        seconds = (
+            durations_by_job[job.key] if durations_by_job[job.key] is not None else inferred_durations.get(job.key)
+        )
         if seconds is not None:
-            hours[job.key] = seconds / 3600 * (each if KINDS[job.kind].trains else 1)
+            hours[job.key] = seconds / 3600 * (gpus_per_job if KINDS[job.kind].trains else 1)
     tables = {}
     for table in plan.tables:
-        own = {key for cell in plan.of(table) for job in cell.jobs for key in (job.key, *job.needs)}
-        tables[table.id] = sum(h for key, h in hours.items() if key in own)
-    measured = sum(seconds is not None for seconds in known.values())
-    unknown = len(jobs) - len(hours)
-    return Cost(sum(hours.values()), tables, measured, len(inferred), unknown, slots * each, device == "cuda")
+        table_keys = {key for cell in plan.of(table) for job in cell.jobs for key in (job.key, *job.needs)}
+        tables[table.id] = sum(h for key, h in hours.items() if key in table_keys)
+    measured_count = sum(seconds is not None for seconds in durations_by_job.values())
+    unknown_count = len(jobs) - len(hours)
+    return Cost(
+        sum(hours.values()),
+        tables,
+        measured_count,
+        len(inferred_durations),
+        unknown_count,
+        slots * gpus_per_job,
+        device == "cuda",
+    )
 
 
 def _on(result: Result, device: str) -> bool:
     return str(result.environment.get("device", "")).startswith(device)
 
 
-def by_throughput(job: Job, trained: Iterable[Result]) -> float | None:
+def by_throughput(job: Job, training_results: Iterable[Result]) -> float | None:
     """Seconds of a training from the images per second of others: of its method, else of its backbone; scaled by crop area.
 
     None where nothing comparable was trained. An estimate: it ignores start-up, checkpoints and the cost of larger heads.
@@ -77,7 +91,7 @@ def by_throughput(job: Job, trained: Iterable[Result]) -> float | None:
     pixels = recipe.augmentation.crop[0] * recipe.augmentation.crop[1]
     for name in ("name", "backbone"):
         rates = []
-        for result in trained:
+        for result in training_results:
             other: Any = result.job.config
             throughput = result.value("train_throughput")
             if throughput is None or other["model"][name] != job.config["model"][name]:
@@ -96,36 +110,36 @@ def _images(config: TrainConfig) -> int | None:
     return catalogue.find(config.data.name).splits.get(config.recipe.train_split)
 
 
-def lines(made: Cost, waits: Sequence[float] = ()) -> list[str]:
+def lines(cost: Cost, waits: Sequence[float] = ()) -> list[str]:
     """The cost in a line or two; `waits`: seconds that earlier jobs waited for this cluster."""
-    unit = "GPU-hours" if made.gpus else "process-hours"
-    if not made.hours:
-        return [f"cost: unknown, {_unlike(made)}"] if made.unknown else []
-    each = ", ".join(f"{name} {hours:.3g}" for name, hours in made.tables.items())
-    several = f" ({each})" if len(made.tables) > 1 else ""
-    sources = [f"{plural(made.measured, 'job')} from stored durations"] * bool(made.measured)
-    sources += [f"{made.inferred} from throughput"] * bool(made.inferred)
-    sources += [f"{made.unknown} unknown and not counted"] * bool(made.unknown)
-    found = [f"cost: {made.hours:.3g} {unit}{several}; {', '.join(sources)}"]
+    unit = "GPU-hours" if cost.gpus else "process-hours"
+    if not cost.hours:
+        return [f"cost: unknown, {_unlike(cost)}"] if cost.unknown_jobs else []
+    per_table = ", ".join(f"{name} {hours:.3g}" for name, hours in cost.tables.items())
+    several = f" ({per_table})" if len(cost.tables) > 1 else ""
+    sources = [f"{plural(cost.measured_jobs, 'job')} from stored durations"] * bool(cost.measured_jobs)
+    sources += [f"{cost.inferred_jobs} from throughput"] * bool(cost.inferred_jobs)
+    sources += [f"{cost.unknown_jobs} unknown and not counted"] * bool(cost.unknown_jobs)
+    first = [f"cost: {cost.hours:.3g} {unit}{several}; {', '.join(sources)}"]
     wait = f"; earlier jobs waited {median(waits) / 60:.1f} min in its queue (median of {len(waits)})" if waits else ""
-    return [*found, f"      about {made.wall:.3g} h with {made.parallel} at once{wait}"]
+    return [*first, f"      about {cost.wall:.3g} h with {cost.parallel} at once{wait}"]
 
 
-def _unlike(made: Cost) -> str:
-    return f"{plural(made.unknown, 'job')} unlike any measured on such a device"
+def _unlike(cost: Cost) -> str:
+    return f"{plural(cost.unknown_jobs, 'job')} unlike any measured on such a device"
 
 
-def check_budget(made: Cost, budget: float | None) -> None:
+def check_budget(cost: Cost, budget: float | None) -> None:
     """UserError where the plan costs more than the budget, or where that cannot be known."""
     if budget is None:
         return
-    unit = "GPU-hours" if made.gpus else "process-hours"
-    if made.hours > budget:
+    unit = "GPU-hours" if cost.gpus else "process-hours"
+    if cost.hours > budget:
         raise UserError(
-            f"the plan needs {made.hours:.3g} {unit}, more than --budget {budget:g}; choose fewer rows or columns, or raise it"
+            f"the plan needs {cost.hours:.3g} {unit}, more than --budget {budget:g}; choose fewer rows or columns, or raise it"
         )
-    if made.unknown:
+    if cost.unknown_jobs:
         raise UserError(
-            f"--budget {budget:g} cannot be kept for sure: {_unlike(made)}; "
+            f"--budget {budget:g} cannot be kept for sure: {_unlike(cost)}; "
             "measure one of each first, or leave --budget out"
         )

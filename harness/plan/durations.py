@@ -1,4 +1,4 @@
-"""How long pending jobs will take, from how long similar ones took; and how times and counts are written for people."""
+"""Estimated duration of pending jobs from the stored durations of similar ones."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from harness.store.store import Result, Store
 
 @dataclass(frozen=True)
 class Estimate:
-    """How long the pending jobs will take: `seconds` of work for `known` jobs; nothing like the `unknown` ones ever ran."""
+    """Estimated duration of pending jobs: `seconds` of work for `known_jobs` of them; no job like the `unknown_jobs` has run."""
 
     seconds: float
-    known: int
-    unknown: int
+    known_jobs: int
+    unknown_jobs: int
 
     def wall(self, slots: int) -> float:
         """Seconds on `slots` parallel slots, if the work divides evenly."""
@@ -25,8 +25,8 @@ class Estimate:
 
 def estimate(jobs: Sequence[Job], store: Store) -> Estimate:
     """From stored durations of the most similar finished jobs; a job like no other is counted as unknown."""
-    known = [seconds for seconds in durations(jobs, store).values() if seconds is not None]
-    return Estimate(sum(known), len(known), len(jobs) - len(known))
+    known_durations = [seconds for seconds in durations(jobs, store).values() if seconds is not None]
+    return Estimate(sum(known_durations), len(known_durations), len(jobs) - len(known_durations))
 
 
 def durations(jobs: Sequence[Job], store: Store, *, device: str = "") -> dict[str, float | None]:
@@ -34,17 +34,17 @@ def durations(jobs: Sequence[Job], store: Store, *, device: str = "") -> dict[st
 
     `device`: only what ran on this kind (cpu, cuda).
     """
-    finished = {
+    results_by_identity = {
         kind: [r for r in store.results(kind) if str(r.environment.get("device", "")).startswith(device)]
         for kind in {job.kind for job in jobs}
     }
     from statistics import median  # loads slowly
 
-    found: dict[str, float | None] = {}
+    by_job: dict[str, float | None] = {}
     for job in jobs:
-        like = _similar(job, finished[job.kind])
-        found[job.key] = median(map(work, like)) if like else None
-    return found
+        like = _similar(job, results_by_identity[job.kind])
+        by_job[job.key] = median(map(work, like)) if like else None
+    return by_job
 
 
 def work(result: Result) -> float:
@@ -66,9 +66,9 @@ def _similar(job: Job, results: Sequence[Result]) -> list[Result]:
         ]
 
     same = [r for r in results if r.job.identity == job.identity]
-    wanted = traits(job.config)
+    job_traits = traits(job.config)
     for depth in (6, 5, 4):
         if same:
             return same
-        same = [r for r in results if traits(r.job.config)[:depth] == wanted[:depth]]
+        same = [r for r in results if traits(r.job.config)[:depth] == job_traits[:depth]]
     return same

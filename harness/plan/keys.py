@@ -1,4 +1,4 @@
-"""What a job's key is made of: configuration, code, packages, data, weights and the jobs it needs.
+"""The parts of a job's key: configuration, code, packages, data, weights and the jobs it needs.
 
 The code of a job is the import closure of what runs it, of its method with all that this builds by name, of its backbone's
 family, and of what reads its dataset's labels: everything that is found by name is named here.
@@ -29,7 +29,7 @@ class KeyParts:
     code: Code
     data_dir: Path | None
     cache: Path
-    _used: dict[str, Any] = field(default_factory=dict)
+    _dataset_parts: dict[str, Any] = field(default_factory=dict)
     _files: dict[Path, str] = field(default_factory=dict)
     _sources: dict[tuple[str, ...], _Sources] = field(default_factory=dict)
 
@@ -40,15 +40,15 @@ class KeyParts:
         model: Model = config.model  # type: ignore[attr-defined]
         data: Data | None = getattr(config, "data", None)
         parts: dict[str, Any] = {"config": record}
-        blocked: list[str] = []
-        used = self._data(data) if data is not None else None
-        code, packages = self._code(kind, config, used.reader if used is not None else "")
+        reasons: list[str] = []
+        dataset_parts = self._data(data) if data is not None else None
+        code, packages = self._code(kind, config, dataset_parts.reader if dataset_parts is not None else "")
         parts["code"] = code
         if packages:
             parts["packages"] = packages
-        if data is not None and used is not None:
-            parts["data"] = {data.name: used.facts}
-            blocked += [used.missing] if used.missing else []
+        if data is not None and dataset_parts is not None:
+            parts["data"] = {data.name: dataset_parts.facts}
+            reasons += [dataset_parts.missing] if dataset_parts.missing else []
         try:
             if checkpoint is not None:
                 parts["weights"] = {"checkpoint": f"absent: {checkpoint}"}
@@ -57,22 +57,22 @@ class KeyParts:
                 parts["weights"] = {"file": "absent"}
                 parts["weights"] = self._pretrained(str(model.backbone), model.pretrained)
         except MissingError as error:
-            blocked.append(
+            reasons.append(
                 str(error) if checkpoint is not None else f"{error}. {pretrained.advice(str(model.backbone))}"
             )
         if needs:
             parts["needs"] = {job.kind: job.key for job in needs}
-        return parts, blocked
+        return parts, reasons
 
     def _code(self, kind: str, config: Spec, reader: str) -> _Sources:
         from methods import backbones, registry
 
         model: Model = config.model  # type: ignore[attr-defined]
         entries = registry.dependencies(model.name, model.options, model.kind)
-        named = {*KINDS[kind].modules(config), *(entry.module for entry in entries), reader}
-        if model.backbone is not None:  # an unknown one is said where the model is built
-            named.add(backbones.module_of(model.backbone) or "")
-        modules = tuple(sorted(named - {""}))
+        module_names = {*KINDS[kind].modules(config), *(entry.module for entry in entries), reader}
+        if model.backbone is not None:  # an unknown backbone is an error where the model is built
+            module_names.add(backbones.module_of(model.backbone) or "")
+        modules = tuple(sorted(module_names - {""}))
         if modules not in self._sources:
             outside = {entry.module: entry.file for entry in entries if not entry.module.startswith("methods.")}
             closure = self.code.closure(modules, outside)
@@ -83,13 +83,18 @@ class KeyParts:
         from harness.data.key_parts import used_of
 
         name = digest(data.model_dump(mode="json"))
-        if name not in self._used:
-            self._used[name] = used_of(data, data_dir=self.data_dir, cache=self.cache)
-        return self._used[name]
+        if name not in self._dataset_parts:
+            self._dataset_parts[name] = used_of(data, data_dir=self.data_dir, cache=self.cache)
+        return self._dataset_parts[name]
 
-    def _pretrained(self, backbone: str, wanted: bool | str) -> dict[str, str]:
-        """The digest of the file that a backbone's weights come from; only timm's name of what it would download."""
-        file = pretrained.offline(backbone) if wanted is True else Path(str(wanted)).expanduser()
+    def _pretrained(self, backbone: str, source: bool | str) -> dict[str, str]:
+        """The digest of the file that a backbone's weights come from; only timm's name of what it would download.
+
+        Raises MissingError where there is neither.
+        """
+        file = pretrained.offline(backbone) if source is True else Path(str(source)).expanduser()
+        if file is None and (why := pretrained.unpublished(backbone)) is not None:
+            raise MissingError(why)
         return {"timm": backbone} if file is None else {"file": self._file(file)}
 
     def _file(self, path: Path) -> str:

@@ -82,12 +82,12 @@ class Plan:
     def of(self, table: Table) -> list[PlannedCell]:
         return [cell for cell in self.cells if cell.table.id == table.id]
 
-    def wanted(self) -> list[PlannedCell]:
+    def cells_to_measure(self) -> list[PlannedCell]:
         """The cells that are to be measured."""
         return [cell for cell in self.cells if cell.state == "run"]
 
-    def pending(self, store: Store) -> list[Job]:
-        """Jobs without a result that a wanted cell shows or that such a job needs; needed ones first."""
+    def jobs_to_run(self, store: Store) -> list[Job]:
+        """Jobs without a result that a cell to measure shows, and the jobs that those need; dependencies first."""
         missing: dict[str, Job] = {}
 
         def visit(job: Job) -> None:
@@ -97,7 +97,7 @@ class Plan:
                 visit(self.jobs[key])
             missing[job.key] = job
 
-        for cell in self.wanted():
+        for cell in self.cells_to_measure():
             for job in cell.jobs:
                 visit(job)
         return list(missing.values())
@@ -121,15 +121,15 @@ class Selection:
 
     def check(self, tables: Sequence[Table]) -> None:
         """UserError for a glob that matches nothing."""
-        for what, globs, names in (
+        for axis, globs, names in (
             ("row", self.rows, [r for t in tables for r in t.rows]),
             ("column", self.columns, [c for t in tables for c in t.columns]),
         ):
             for glob in globs:
                 if not fnmatch.filter(names, glob):
-                    tail = nearest(glob, set(names), what=f"{what}s are")
+                    tail = nearest(glob, set(names), label=f"{axis}s are")
                     raise UserError(
-                        f"--{what}s {glob}: no {what} of {', '.join(t.id for t in tables)} is called so.{tail}"
+                        f"--{axis}s {glob}: no {axis} of {', '.join(t.id for t in tables)} is called so.{tail}"
                     )
 
 
@@ -165,28 +165,28 @@ class Planner:
         plan = Plan(self.profile, self.repetitions)
         for table in tables:
             for cell in selection.cells(table):
-                plan.cells.append(self._planned(plan, cell, asked=bool(selection.columns)))
+                plan.cells.append(self._plan_cell(plan, cell, requested=bool(selection.columns)))
         self._code.save()
         return plan
 
-    def _planned(self, plan: Plan, cell: Cell, *, asked: bool) -> PlannedCell:
+    def _plan_cell(self, plan: Plan, cell: Cell, *, requested: bool) -> PlannedCell:
         if cell.cited:
             return PlannedCell(cell, (), "cited", cell.cited)
         awaits = cell.awaits or self._unlike_its_weights(cell)
         if awaits:
             return PlannedCell(cell, (), "awaits", awaits)
         if not cell.metric.trains:
-            jobs = (self._count_or_time(plan, cell),)
+            jobs: tuple[Job, ...] = (self._count_or_time(plan, cell),)
         elif cell.checkpoint is not None:
-            jobs = (self._given(plan, cell),)
+            jobs = (self._checkpoint_job(plan, cell),)
         else:
-            jobs = tuple(self._trained(plan, cell, repetition) for repetition in self.repetitions)
-        if cell.on_request and not asked:
+            jobs = tuple(self._repetition_job(plan, cell, repetition) for repetition in self.repetitions)
+        if cell.on_request and not requested:
             return PlannedCell(cell, jobs, "on request", f"run with --columns {cell.column}")
         return PlannedCell(cell, jobs)
 
     def _unlike_its_weights(self, cell: Cell) -> str:
-        """Why given weights cannot be tested under this profile; '' where they can, or where there are none."""
+        """Why the row's weights cannot be tested under this profile; '' where they can, or where it names none."""
         if cell.checkpoint is None or not cell.metric.trains or not self.profile.model.explicit_fields():
             return ""
         return f"profile {self.profile.name} builds another model than the one whose weights the row names"
@@ -207,46 +207,46 @@ class Planner:
         model = self._model(cell, recipe, image=image)
         if cell.metric.kind == "complexity":
             # parameters do not depend on the convention: count them with the table's FLOPs, in one job
-            named = [column.convention for column in cell.table.columns.values() if column.convention]
-            convention = cell.convention or (named or ["fvcore"])[0]
+            conventions = [column.convention for column in cell.table.columns.values() if column.convention]
+            convention = cell.convention or (conventions or ["fvcore"])[0]
             return self._job(plan, "complexity", ComplexityConfig(model=model, input=shapes, convention=convention))
         threads = f", {environment.cpus()} threads" if self.device.kind == "cpu" else ""
         repeats = {"repeats": self.profile.repeats} if self.profile.repeats else {}
         config = LatencyConfig(model=model, input=shapes, device=f"{self.device}{threads}", **repeats)
         return self._job(plan, "latency", config)
 
-    def _trained(self, plan: Plan, cell: Cell, repetition: int) -> Job:
+    def _repetition_job(self, plan: Plan, cell: Cell, repetition: int) -> Job:
         recipe = self._recipe(cell)
         data = Data(name=recipe.dataset, synthetic=self.profile.synthetic)
         model = self._model(cell, recipe, image=True)
         common = {"profile": self.profile.name, "seed": repetition_seed(dataset=recipe.dataset, repetition=repetition)}
         # a training that tests itself does so as its recipe says, whatever the column: columns share their training
         tests_itself = recipe.evaluate_every is not None
-        own = self._recipe(cell, as_tested=False).test if tests_itself else TestProtocol()
-        train_recipe = recipe.model_copy(update={"test": own, "source": "", "differs": {}})
+        training_test = self._recipe(cell, as_tested=False).test if tests_itself else TestProtocol()
+        train_recipe = recipe.model_copy(update={"test": training_test, "source": "", "differs": {}})
         config = TrainConfig(model=model, data=data, recipe=train_recipe, shorten=self.profile.shorten, **common)
         task = self._task(recipe)
         train = self._job(plan, kind_of(task.train), config)
         if cell.metric.kind == "train":
             return train
-        tested = data.model_copy(update={"name": cell.tested_on or recipe.dataset})
-        given = {"protocol": recipe.test, "normalisation": recipe.normalisation}
-        test = EvaluateConfig(model=model, data=tested, **given, **common)
+        test_data = data.model_copy(update={"name": cell.tested_on or recipe.dataset})
+        test_settings = {"protocol": recipe.test, "normalisation": recipe.normalisation}
+        test = EvaluateConfig(model=model, data=test_data, **test_settings, **common)
         return self._job(plan, kind_of(task.evaluate), test, needs=(train,))
 
-    def _given(self, plan: Plan, cell: Cell) -> Job:
+    def _checkpoint_job(self, plan: Plan, cell: Cell) -> Job:
         """The test of a file of weights; once, however many repetitions: nothing in it is random."""
         recipe = self._recipe(cell)
         data = Data(name=cell.tested_on or recipe.dataset, synthetic=self.profile.synthetic)
         model = self._model(cell, recipe, image=True).model_copy(update={"pretrained": False})
         common = {"profile": self.profile.name, "seed": 0, "checkpoint": str(cell.checkpoint)}
-        given = {"protocol": recipe.test, "normalisation": recipe.normalisation}
-        config = EvaluateConfig(model=model, data=data, **given, **common)
+        test_settings = {"protocol": recipe.test, "normalisation": recipe.normalisation}
+        config = EvaluateConfig(model=model, data=data, **test_settings, **common)
         return self._job(plan, kind_of(self._task(recipe).evaluate), config)
 
     @staticmethod
     def _task(recipe: Recipe) -> Task:
-        """What the recipe's dataset is annotated for; that it is a task of ours was checked with the recipe."""
+        """The task of the recipe's dataset; the check of the recipe has made sure that it is in TASKS."""
         from harness.data import catalogue
 
         return TASKS[catalogue.find(recipe.dataset).task]
@@ -269,8 +269,8 @@ class Planner:
             return Model(name=cell.method, options=options, num_classes=classes)
         defaults = table.defaults.model_dump(include={"backbone", "output_stride"}, exclude_none=True)
         weights = {"pretrained": recipe.pretrained} if recipe is not None else {}
-        given = {**defaults, **weights, **cell.model.explicit_fields(), **self.profile.model.explicit_fields()}
-        return Model(name=cell.method, options=options, num_classes=classes, **given)
+        settings = {**defaults, **weights, **cell.model.explicit_fields(), **self.profile.model.explicit_fields()}
+        return Model(name=cell.method, options=options, num_classes=classes, **settings)
 
     def _recipe(self, cell: Cell, *, as_tested: bool = True) -> Recipe:
         """The recipe of a cell, changed by the profile; `as_tested`: with what its column tests differently."""
@@ -279,17 +279,17 @@ class Planner:
         changes = cell.test if as_tested else {}
         place = (name, near, cell.column if changes else "", cell.table.id if changes else "")
         if place not in self._recipes:
-            found = find_recipe(name, near)
-            found = found.model_copy(update={"test": found.with_test_changes(changes)}) if changes else found
-            self._recipes[place] = apply_profile(self.profile, found, name)
+            recipe = find_recipe(name, near)
+            recipe = recipe.model_copy(update={"test": recipe.with_test_changes(changes)}) if changes else recipe
+            self._recipes[place] = apply_profile(self.profile, recipe, name)
         return self._recipes[place]
 
     def _job(self, plan: Plan, kind: str, config: Spec, *, needs: tuple[Job, ...] = ()) -> Job:
-        parts, blocked = self._keys.of(kind, config, needs)
+        parts, reasons = self._keys.of(kind, config, needs)
         key, same = digest({"kind": kind, **parts}), identity(kind, config, (job.identity for job in needs))
         job = Job(kind, config.model_dump(mode="json"), key, same, parts, tuple(j.key for j in needs))
-        if blocked:
-            plan.blocked[job.key] = "; and ".join(blocked)
+        if reasons:
+            plan.blocked[job.key] = "; and ".join(reasons)
         return plan.jobs.setdefault(job.key, job)
 
 

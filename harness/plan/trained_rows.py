@@ -1,4 +1,4 @@
-"""The trained rows of a plan: which evaluation, of which training, the commands about trained models look at."""
+"""The trained rows of a plan: the evaluations that the commands about trained models read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def rows_tested(plan: Plan, store: Store) -> tuple[str, dict[str, list[Evaluatio
     UserError where there is none, or where a row has several; MissingError that names the cells that are not trained.
     """
     cells: dict[str, PlannedCell] = {}
-    for cell in (c for c in plan.wanted() if c.metric.kind == "evaluate"):
+    for cell in (c for c in plan.cells_to_measure() if c.metric.kind == "evaluate"):
         other = cells.setdefault(cell.row, cell)
         if [job.key for job in other.jobs] != [job.key for job in cell.jobs]:
             raise UserError(f"{cell.table.id} is tested in several columns; choose one (--columns {other.column})")
@@ -31,11 +31,11 @@ def rows_tested(plan: Plan, store: Store) -> tuple[str, dict[str, list[Evaluatio
     if open_:
         names, again = dict.fromkeys(cell.name for cell in open_), _command(plan, open_)
         raise MissingError(f"not trained here yet: {', '.join(names)}; run them first: {again}")
-    found = {
+    rows = {
         row: [(job, next((store.folder(t) for t in _trainings(plan, job)), None)) for job in cell.jobs]
         for row, cell in cells.items()
     }
-    return next(iter(cells.values())).column, found
+    return next(iter(cells.values())).column, rows
 
 
 def first_repetitions(plan: Plan, store: Store) -> dict[str, Evaluation]:
@@ -44,7 +44,7 @@ def first_repetitions(plan: Plan, store: Store) -> dict[str, Evaluation]:
 
 
 def _command(plan: Plan, cells: Sequence[PlannedCell]) -> str:
-    """What measures these cells."""
+    """The command that measures these cells."""
     parts = ["python", "-m", "harness", "run", plan.tables[0].path]
     for flag, names in (("--rows", [c.row for c in cells]), ("--columns", [c.column for c in cells])):
         parts += [part for name in dict.fromkeys(names) for part in (flag, name)]

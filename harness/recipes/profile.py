@@ -30,7 +30,7 @@ class ModelChanges(Spec):
 
 
 class Profile(Spec):
-    """What a run is for. `recipe` and `model` override fields (nested mappings merge); `synthetic` replaces datasets."""
+    """The purpose of a run. `recipe` and `model` override fields (nested mappings merge); `synthetic` replaces datasets."""
 
     name: str  # its file's name
     about: str  # printed when a run begins

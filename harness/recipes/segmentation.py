@@ -1,4 +1,4 @@
-"""How a cell is trained and tested (Recipe), and at which scale a run is made (Profile).
+"""The segmentation recipe: how a cell is trained and tested.
 
 A recipe is data: `tables/recipes/PAPER.yaml` holds one entry per dataset, named `PAPER/ENTRY` by tables. A profile
 (`tables/profiles/NAME.yaml`) changes a recipe for a purpose and is part of every job's key, so its numbers never mix.
@@ -101,10 +101,10 @@ class TestProtocol(Spec):
 
     @model_validator(mode="after")
     def _windows(self) -> TestProtocol:
-        given = [value for value in (self.window, self.stride) if value is not None]
-        if len(given) != (2 if self.mode == "slide" else 0):
+        window_settings = [value for value in (self.window, self.stride) if value is not None]
+        if len(window_settings) != (2 if self.mode == "slide" else 0):
             raise ValueError("mode 'slide' needs 'window' and 'stride'; mode 'whole' takes neither")
-        if given and any(not 1 <= step <= side for side, step in zip(*given)):
+        if window_settings and any(not 1 <= step <= side for side, step in zip(*window_settings)):
             raise ValueError("'stride' must be at least 1 and at most 'window' in both directions")
         return self
 
@@ -122,7 +122,7 @@ class TestProtocol(Spec):
 
 
 class Recipe(Spec):
-    """Everything between a model and its number, apart from the seed."""
+    """Everything besides the model and the seed that decides a score."""
 
     dataset: str  # as `python -m harness list datasets` prints it
     train_split: str = "train"  # of the dataset

@@ -1,4 +1,4 @@
-"""This machine: a bounded queue with device slots, one isolated process per job, forked from a warm server."""
+"""The local transport: a bounded queue with device slots, one process per job, forked from a server with modules loaded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _GRACE = 30.0  # seconds a job may take to save and stop before it is killed
 
 
 @dataclass
-class _Running:
+class _RunningJob:
     job: Job
     process: BaseProcess
     slots: list[int]
@@ -44,10 +44,10 @@ class Local:
         self._store, self._data_dir, self._device = store, data_dir, device
         self.slots = slots or device.slots
         self._free = list(range(self.slots))
-        self._waiting: list[Job] = []
-        self._running: list[_Running] = []
+        self._waiting_jobs: list[Job] = []
+        self._running_jobs: list[_RunningJob] = []
         self._jobs: dict[str, Job] = {}
-        self._failed: set[str] = set()
+        self._failed_keys: set[str] = set()
         self._events: list[Event] = []
         self._deadline: float | None = None
         self._server = multiprocessing.get_context("forkserver")
@@ -55,65 +55,65 @@ class Local:
 
     def start(self, jobs: Sequence[Job], among: Mapping[str, Job]) -> None:
         self._jobs.update(among)
-        self._waiting += jobs
+        self._waiting_jobs += jobs
         self._fill()
 
     def active(self) -> bool:
-        return bool(self._waiting or self._running or self._events)
+        return bool(self._waiting_jobs or self._running_jobs or self._events)
 
     def events(self, timeout: float) -> list[Event]:
-        if not self._events and self._running:
-            wait([r.process.sentinel for r in self._running], timeout)
-        for running in [r for r in self._running if not r.process.is_alive()]:
-            self._ended(running)
+        if not self._events and self._running_jobs:
+            wait([r.process.sentinel for r in self._running_jobs], timeout)
+        for running_job in [r for r in self._running_jobs if not r.process.is_alive()]:
+            self._finish(running_job)
         if self._deadline is not None and time.monotonic() > self._deadline:
-            for running in self._running:
-                running.process.kill()
+            for running_job in self._running_jobs:
+                running_job.process.kill()
         self._fill()
         events, self._events = self._events, []
         return events
 
     def stop(self) -> None:
-        self._waiting.clear()
+        self._waiting_jobs.clear()
         self._deadline = time.monotonic() + _GRACE
-        for running in self._running:
-            running.process.terminate()
+        for running_job in self._running_jobs:
+            running_job.process.terminate()
 
     def close(self) -> None:
-        for running in self._running:
-            running.process.kill()
-            running.process.join()
+        for running_job in self._running_jobs:
+            running_job.process.kill()
+            running_job.process.join()
 
     # -------------------------------------------------------------------------------------------------------------
 
     def _fill(self) -> None:
         """Starts what can start: ordinary jobs while a slot is free, an exclusive one when nothing else is left to."""
-        for job in list(self._waiting):
-            if any(key in self._failed for key in job.needs):
-                self._waiting.remove(job)
-                self._failed.add(job.key)
+        for job in list(self._waiting_jobs):
+            if any(key in self._failed_keys for key in job.needs):
+                self._waiting_jobs.remove(job)
+                self._failed_keys.add(job.key)
                 self._events.append(Event(job, "skipped", SKIPPED))
-        ready = [job for job in self._waiting if not self._blocked(job)]
+        ready = [job for job in self._waiting_jobs if not self._is_blocked(job)]
         ready.sort(key=lambda job: KINDS[job.kind].exclusive)  # stable: plan order within each
         for job in ready:
             exclusive = KINDS[job.kind].exclusive
-            if not self._free or (exclusive and self._running):
+            if not self._free or (exclusive and self._running_jobs):
                 return
-            self._waiting.remove(job)
+            self._waiting_jobs.remove(job)
             self._launch(job, self._free[:] if exclusive else self._free[:1])
             if exclusive:
                 return
 
-    def _blocked(self, job: Job) -> bool:
-        unfinished = {r.job.key for r in self._running} | {j.key for j in self._waiting}
+    def _is_blocked(self, job: Job) -> bool:
+        unfinished = {r.job.key for r in self._running_jobs} | {j.key for j in self._waiting_jobs}
         return any(key in unfinished for key in job.needs)
 
     def _launch(self, job: Job, slots: list[int]) -> None:
         self._free = [s for s in self._free if s not in slots]
         folder = self._store.folder(job)
         threads = max(1, environment.cpus() * len(slots) // self.slots)
-        needed = [self._jobs[key] for key in job.needs]
-        needs = {n.kind: str(self._store.folder(n)) for n in needed}
+        dependencies = [self._jobs[key] for key in job.needs]
+        needs = {n.kind: str(self._store.folder(n)) for n in dependencies}
         data_dir = str(self._data_dir) if self._data_dir else None
         request = Request(job, str(self._store.root), data_dir, self._device.kind, threads, needs)
         request.write(folder)
@@ -122,31 +122,31 @@ class Local:
         environ = {"CUDA_VISIBLE_DEVICES": self._gpu(slots[0])} if self._device.kind == "cuda" else {}
         process = self._server.Process(target=_child, args=(str(folder), environ), daemon=False)
         process.start()
-        self._running.append(_Running(job, process, slots))
+        self._running_jobs.append(_RunningJob(job, process, slots))
         self._events.append(Event(job, "started"))
 
     def _gpu(self, slot: int) -> str:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        listed = visible.split(",") if visible else [str(i) for i in range(self._device.slots)]
-        return listed[slot % len(listed)].strip()
+        devices = visible.split(",") if visible else [str(i) for i in range(self._device.slots)]
+        return devices[slot % len(devices)].strip()
 
-    def _ended(self, running: _Running) -> None:
-        running.process.join()
-        self._running.remove(running)
-        self._free = sorted(self._free + running.slots)
-        job, code = running.job, running.process.exitcode or 0
+    def _finish(self, running_job: _RunningJob) -> None:
+        running_job.process.join()
+        self._running_jobs.remove(running_job)
+        self._free = sorted(self._free + running_job.slots)
+        job, code = running_job.job, running_job.process.exitcode or 0
         if code == 0 and self._store.result(job) is not None:
             self._events.append(Event(job, "done"))
         elif code == Exit.RESUMABLE or (self._deadline is not None and code <= 0):
-            self._failed.add(job.key)
+            self._failed_keys.add(job.key)
             self._events.append(Event(job, "interrupted"))
         else:
             failure = (None if code < 0 else self._store.failure(job)) or self._died(job, code)
-            self._failed.add(job.key)
+            self._failed_keys.add(job.key)
             self._events.append(Event(job, "failed", failure))
 
     def _died(self, job: Job, code: int) -> Failure:
-        """The record of a job that ended without a word."""
+        """The failure record of a job whose process ended without writing one."""
         cause, message, kind = "died", describe_silent_exit(code), Exit.OUTPUT if code == Exit.OUTPUT else Exit.FAILED
         if code < 0:
             hint = " (often the kernel's answer to too little memory; try --jobs 1)" if -code == signal.SIGKILL else ""

@@ -4,7 +4,7 @@
 
 import signal
 
-signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the front end's to handle, also while the imports below run
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # the front end handles Ctrl-C, also while the imports below run
 
 import cv2  # noqa: F401
 import numpy  # noqa: F401

@@ -1,4 +1,4 @@
-"""Measuring a plan: hand its pending jobs to a transport and follow them until each has ended."""
+"""Runs a plan: hands its pending jobs to a transport and follows them until each has ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.store.store import Failure, Store
 
 
 class Listener(Protocol):
-    """Who is told how a run goes."""
+    """Receives the events and the progress of a run."""
 
     def event(self, event: Event) -> None: ...
 
@@ -26,7 +26,7 @@ class Listener(Protocol):
 
 @dataclass
 class Outcome:
-    """How a run ended. Keys of jobs; `failed` and `blocked` with why."""
+    """The outcome of a run, as keys of jobs; `failed` and `blocked` with their reasons."""
 
     done: list[str] = field(default_factory=list)
     failed: dict[str, Failure] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Outcome:
     seconds: float = 0.0
 
     def exit(self, plan: Plan, store: Store) -> Exit:
-        """The exit code that says how the plan stands after the run."""
+        """The exit code of the run."""
         if self.stopped:
             return Exit.INTERRUPTED
         if any(f.exit == Exit.OUTPUT for f in self.failed.values()):
@@ -45,12 +45,12 @@ class Outcome:
             return Exit.FAILED
         if self.blocked:
             return Exit.MISSING
-        return Exit.OK if plan.wanted() else Exit.NOTHING
+        return Exit.OK if plan.cells_to_measure() else Exit.NOTHING
 
 
 @dataclass(frozen=True)
 class Queue:
-    """The pending jobs of a plan by what becomes of them now."""
+    """The pending jobs of a plan: to run, blocked, or failed before."""
 
     run: list[Job]
     blocked: dict[str, str]
@@ -62,10 +62,10 @@ def queue(plan: Plan, store: Store, *, retry_failed: bool = False) -> Queue:
     run: list[Job] = []
     blocked: dict[str, str] = {}
     failed: dict[str, Failure] = {}
-    for job in plan.pending(store):
+    for job in plan.jobs_to_run(store):
         failure = None if retry_failed else store.failure(job)
         if failure is not None and failure.exit == Exit.OUTPUT:
-            failure = None  # no fault of the job's: once there is room, the same command goes on from what was saved
+            failure = None  # not the job's error: once there is room, the same command resumes from the saved state
         reason = plan.reason(job)
         if reason is not None:
             blocked[job.key] = reason
@@ -80,18 +80,18 @@ def queue(plan: Plan, store: Store, *, retry_failed: bool = False) -> Queue:
 
 def run(plan: Plan, store: Store, transport: Transport, listener: Listener, *, retry_failed: bool = False) -> Outcome:
     """Runs what is pending. Ctrl-C once: save and stop; what has finished is kept either way."""
-    started = time.monotonic()
+    start_time = time.monotonic()
     todo = queue(plan, store, retry_failed=retry_failed)
     outcome = Outcome(blocked=todo.blocked, failed=dict(todo.failed))
-    running: dict[str, Job] = {}
+    running_jobs: dict[str, Job] = {}
     try:
         transport.start(todo.run, plan.jobs)
         while transport.active():
             try:
                 for event in transport.events(timeout=0.25):
-                    _note(event, outcome, running)
+                    _note(event, outcome, running_jobs)
                     listener.event(event)
-                listener.progress({key: _progress(store, job) for key, job in running.items()})
+                listener.progress({key: _progress(store, job) for key, job in running_jobs.items()})
             except KeyboardInterrupt:
                 if outcome.stopped:
                     raise
@@ -101,16 +101,16 @@ def run(plan: Plan, store: Store, transport: Transport, listener: Listener, *, r
         outcome.stopped = True  # a second Ctrl-C does not wait for jobs to save
     finally:
         transport.close()
-    outcome.seconds = time.monotonic() - started
+    outcome.seconds = time.monotonic() - start_time
     return outcome
 
 
-def _note(event: Event, outcome: Outcome, running: dict[str, Job]) -> None:
+def _note(event: Event, outcome: Outcome, running_jobs: dict[str, Job]) -> None:
     key = event.job.key
     if event.state == "started":
-        running[key] = event.job
+        running_jobs[key] = event.job
         return
-    running.pop(key, None)
+    running_jobs.pop(key, None)
     if event.state == "retried":
         return
     if event.state == "done":

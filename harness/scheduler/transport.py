@@ -1,4 +1,4 @@
-"""Running jobs somewhere: one interface, several transports (this machine; Slurm)."""
+"""The interface of transports, which run jobs on this machine or on a Slurm cluster."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SKIPPED = Failure("skipped", "a job that it needs did not finish")
 
 @dataclass(frozen=True)
 class Event:
-    """What happened to a job. `retried`: an attempt came to nothing and the job goes on; `skipped`: one that it needs failed."""
+    """A change of a job's state. `retried`: an attempt failed and the job runs again; `skipped`: one that it needs failed."""
 
     job: Job
     state: State

@@ -1,7 +1,7 @@
 """One job in a process of its own: `python -m harness.scheduler.worker FOLDER` runs the job described in FOLDER/job.json.
 
-Everything the job prints goes to FOLDER/log.txt, where it stands to progress.json, what it measured to result.json or
-why it could not to failure.json. SIGTERM, SIGUSR1 and SIGUSR2 ask it to save and stop (exit code 75: run
+Its output goes to FOLDER/log.txt, its progress to progress.json, its measurements to result.json or the reason of its
+failure to failure.json. SIGTERM, SIGUSR1 and SIGUSR2 ask it to save and stop (exit code 75: run
 it again). `torchrun --nproc-per-node N -m harness.scheduler.worker FOLDER` runs it on several processes.
 """
 
@@ -47,7 +47,7 @@ class Request:
 
     @classmethod
     def read(cls, folder: Path) -> Request:
-        record = read_json(folder / "job.json")
+        record = read_json(folder / "job.json") or {}
         try:
             return cls(**{**record, "job": Job.from_json(record["job"])})
         except (KeyError, TypeError):
@@ -75,17 +75,17 @@ class Request:
         )
 
 
-def execute(folder: Path, environ: Mapping[str, str] | None = None, heard: list[int] | None = None) -> int:
+def execute(folder: Path, environ: Mapping[str, str] | None = None, signals: list[int] | None = None) -> int:
     """Runs the job in `folder` in this process and returns its exit code; UserError where there is no whole job.json.
 
-    `heard` collects the signals that ask it to stop.
+    `signals` collects the signals that ask it to stop.
     """
     request = Request.read(folder)
     os.environ.update(environ or {})
     log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
         os.dup2(log, stream)
-    stopping: list[int] = [] if heard is None else heard
+    stopping: list[int] = [] if signals is None else signals
     _collect_stop_signals(stopping)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the front end, which asks jobs to stop
     store = Store(Path(request.results))
@@ -104,7 +104,8 @@ def execute(folder: Path, environ: Mapping[str, str] | None = None, heard: list[
 def run_other_rank(folder: Path) -> int:
     """A distributed job's further processes: they take part and say why they fail; the first one reports and stores."""
     request = Request.read(folder)
-    store, stopping = Store(Path(request.results)), []
+    store = Store(Path(request.results))
+    stopping: list[int] = []
     _collect_stop_signals(stopping)
     if store.result(request.job) is not None:
         return Exit.OK
@@ -125,7 +126,7 @@ def _collect_stop_signals(stopping: list[int]) -> None:
 def report_failure(request: Request, folder: Path, error: BaseException) -> int:
     """Writes down why the job failed and returns its exit code.
 
-    Of a distributed job's processes the first to fail says why: the others fail because it is gone.
+    Of a distributed job's processes the first to fail is recorded: the others fail because it is gone.
     """
     with contextlib.suppress(OSError):  # what a full disk did not take of the log is tried once more here
         sys.stderr.flush()
@@ -142,7 +143,7 @@ def report_failure(request: Request, folder: Path, error: BaseException) -> int:
 
 
 def say(message: str) -> None:
-    """Prints for whoever reads the job's output; a full disk may not take it."""
+    """Prints a line to the job's output; a full disk is no error."""
     with contextlib.suppress(OSError):
         print(message, file=sys.stderr)
 
@@ -165,7 +166,7 @@ def _run(request: Request, folder: Path, store: Store, stopping: list[int]) -> N
 
     torch.set_num_threads(request.threads)
     cv2.setNumThreads(request.threads)
-    started, clock, last = time.time(), time.monotonic(), [0.0]
+    start_time, clock, last = time.time(), time.monotonic(), [0.0]
 
     def progress(step: Progress) -> None:
         now = time.monotonic()
@@ -176,7 +177,7 @@ def _run(request: Request, folder: Path, store: Store, stopping: list[int]) -> N
     context = request.context(folder, stopping, progress)
     measurements = KINDS[request.job.kind].run(request.job.config, context)
     where, took = environment.describe(request.device, request.threads), time.monotonic() - clock
-    store.finish(request.job, measurements, where, started, took)
+    store.finish(request.job, measurements, where, start_time, took)
 
 
 def explain(error: BaseException, log: str) -> Failure:
@@ -216,7 +217,7 @@ if __name__ == "__main__":
 
 
 def describe_silent_exit(code: int) -> str:
-    """What to tell a person of a process that ended with an exit code and without a word."""
+    """A message for a process that ended with an exit code and without a failure record."""
     if code == Exit.OUTPUT:
         return "it could not write its results: is the disk or a quota full?"
     return f"its process ended with exit code {code} and left no result"

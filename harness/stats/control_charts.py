@@ -1,4 +1,4 @@
-"""Whether tonight's numbers are worse than a cell's history says they should be, and since when. Numbers in, numbers out.
+"""Control charts: whether a night's value is lower than a cell's history predicts, and since when.
 
 Two charts per cell on self-starting scores (Hawkins, Technometrics 1987): each night's value against the mean and
 deviation of the nights before it, as Student's t and from there as a normal score, which is exactly standard normal while
@@ -77,7 +77,7 @@ class Chart:
         self._squares += step * (value - self.mean)
 
 
-def rejected(p_values: Mapping[str, float], rate: float, of: int | None = None) -> set[str]:
+def rejected_hypotheses(p_values: Mapping[str, float], rate: float, of: int | None = None) -> set[str]:
     """Benjamini and Hochberg: the cells that count as changed when a share of `rate` of them may be wrong.
 
     `of`: how many cells were tested in all, where only the smallest p-values are given.
@@ -86,17 +86,19 @@ def rejected(p_values: Mapping[str, float], rate: float, of: int | None = None) 
         return set()
     from scipy.stats import false_discovery_control  # loads slowly: only where a cell is suspected
 
-    others = [1.0] * ((of or len(p_values)) - len(p_values))
-    adjusted = false_discovery_control([*p_values.values(), *others])
+    absent_p_values = [1.0] * ((of or len(p_values)) - len(p_values))
+    adjusted = false_discovery_control([*p_values.values(), *absent_p_values])
     return {cell for cell, p in zip(p_values, adjusted) if p <= rate}
 
 
 def suspects(charts: Mapping[str, Chart], tonight: Mapping[str, float], limits: Limits) -> set[str]:
-    """The cells to measure once more before anything is said."""
-    tested = {cell: chart for cell, chart in charts.items() if chart.nights >= ENOUGH and cell in tonight}
-    rate = min(UNLIKELY, limits.suspects / max(1, len(tested)))
-    low = {cell for cell, chart in tested.items() if _chance(chart.score(tonight[cell])) <= rate}
-    drifting = {c for c, chart in tested.items() if tonight[c] < chart.mean and chart.after(tonight[c]) > limits.height}
+    """The cells to measure a second time before an alarm."""
+    tested_charts = {cell: chart for cell, chart in charts.items() if chart.nights >= ENOUGH and cell in tonight}
+    rate = min(UNLIKELY, limits.suspects / max(1, len(tested_charts)))
+    low = {cell for cell, chart in tested_charts.items() if _chance(chart.score(tonight[cell])) <= rate}
+    drifting = {
+        c for c, chart in tested_charts.items() if tonight[c] < chart.mean and chart.after(tonight[c]) > limits.height
+    }
     return low | drifting
 
 
@@ -105,10 +107,10 @@ def alarms(
 ) -> dict[str, float]:
     """{cell: its drop in points} of the suspects whose two measurements together are beyond chance.
 
-    The second measurement alone must be low, too: one odd run never is an alarm, however odd. For a drift that the CUSUM
+    The second measurement alone must be low, too: a single outlier is never an alarm. For a drift that the CUSUM
     saw this is all that is asked.
     """
-    tested = sum(chart.nights >= ENOUGH and cell in tonight for cell, chart in charts.items())
+    tested_count = sum(chart.nights >= ENOUGH and cell in tonight for cell, chart in charts.items())
     p, drifting = {}, set()
     for cell, second in again.items():
         chart = charts[cell]
@@ -117,8 +119,8 @@ def alarms(
         p[cell] = _chance(chart.score((tonight[cell] + second) / 2, repeats=2))
         if chart.after(tonight[cell]) > limits.height:
             drifting.add(cell)
-    found = rejected(p, limits.alarm, tested) | drifting
-    return {cell: charts[cell].mean - (tonight[cell] + again[cell]) / 2 for cell in sorted(found)}
+    alarming = rejected_hypotheses(p, limits.alarm, tested_count) | drifting
+    return {cell: charts[cell].mean - (tonight[cell] + again[cell]) / 2 for cell in sorted(alarming)}
 
 
 def _chance(z: float) -> float:
@@ -132,9 +134,9 @@ def _chance(z: float) -> float:
 def steps(values: Sequence[float], penalty: float = 3.0) -> list[int]:
     """Where the level of a series changes: indices at which a new level begins, by least squares.
 
-    Each level beyond the first must pay for itself: `penalty` · variance · log n (the Schwarz criterion charges 2 for a
-    level and its place; 3 keeps flat series whole). The variance is that of neighbours' differences, which steps hardly
-    touch. Dynamic programming over all divisions, O(n²).
+    Each level beyond the first must reduce the squared error by more than `penalty` · variance ·
+    log n (the Schwarz criterion charges 2 for a level and its place; 3 keeps flat series whole).
+    The variance is that of neighbours' differences, which steps hardly affect. Dynamic programming over all divisions, O(n²).
     """
     n = len(values)
     if n < 4:
@@ -157,17 +159,17 @@ def steps(values: Sequence[float], penalty: float = 3.0) -> list[int]:
             error = squares[end] - squares[start] - total * total / (end - start)
             if best[start] + error + price < best[end]:
                 best[end], since[end] = best[start] + error + price, start
-    found, end = [], n
+    step_positions, end = [], n
     while since[end] > 0:
-        found.append(since[end])
+        step_positions.append(since[end])
         end = since[end]
-    return found[::-1]
+    return step_positions[::-1]
 
 
 def last_drop(values: Sequence[float]) -> int:
     """The index at which the last lower level began: the likeliest place of one step where none pays for itself."""
-    found = [at for at in steps(values) if at < len(values)]
-    falling = [at for at in found if mean(values[at:]) < mean(values[:at])]
+    step_positions = [at for at in steps(values) if at < len(values)]
+    falling = [at for at in step_positions if mean(values[at:]) < mean(values[:at])]
     if falling:
         return falling[-1]
 

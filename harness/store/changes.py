@@ -36,8 +36,8 @@ def stored_chain(result: Result, job: Job, jobs: Mapping[str, Job], store: Store
     chain = {job.kind: result.job.parts}
     made_with = result.job.parts.get("needs") or {}
     for key in job.needs:
-        needed = jobs[key]
-        found = store.version(needed, made_with.get(needed.kind, "")) or store.stale(needed)
-        if found is not None:
-            chain[needed.kind] = found.job.parts
+        needed_job = jobs[key]
+        version = store.version(needed_job, made_with.get(needed_job.kind, "")) or store.stale(needed_job)
+        if version is not None:
+            chain[needed_job.kind] = version.job.parts
     return chain

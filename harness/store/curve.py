@@ -1,5 +1,5 @@
-"""The training curve: a JSON line per iteration, and one per test of the model between two iterations; never a line twice,
-never a half line after a resume."""
+"""The training curve: a JSON line per iteration and per test between two iterations; after a resume no line is
+repeated or cut."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def losses(folder: Path) -> list[dict[str, Any]]:
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """The lines of the curve in `folder`, oldest first; none where there is no curve. What is no line of a curve is left
-    out: a last one that was cut short, or one damaged by the disk."""
+    """The lines of the curve in `folder`, oldest first; none where there is no curve. Invalid lines are skipped: a
+    last one that was cut short, or one damaged by the disk."""
     try:
         lines = (Path(folder) / FILE).read_bytes().split(b"\n")
     except OSError:
@@ -38,13 +38,13 @@ def read(folder: Path) -> list[dict[str, Any]]:
 
 
 class Curve:
-    """Appends to `curve.jsonl`. Opening it forgets every line after `iteration`, the one the training goes on from, and the
-    scores that were measured between it and the next: they will be again."""
+    """Appends to `curve.jsonl`. Opening it removes every line after `iteration`, from which the training continues,
+    and the scores measured between it and the next iteration, which are measured again."""
 
     def __init__(self, folder: Path, iteration: int) -> None:
         self.path = Path(folder) / FILE
-        kept = [r for r in read(folder) if r["iteration"] < iteration + ("loss" in r)]
-        write_text(self.path, "".join(map(_line, kept)), advice=_ADVICE)
+        records = [r for r in read(folder) if r["iteration"] < iteration + ("loss" in r)]
+        write_text(self.path, "".join(map(_line, records)), advice=_ADVICE)
         with output_errors(self.path, _ADVICE):
             self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 -- closed by close()
 

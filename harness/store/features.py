@@ -1,4 +1,4 @@
-"""What a trained model's final classifier sees and is, as a file of arrays beside the evaluation it belongs to."""
+"""Inputs and weights of a trained model's final classifier, as a file of arrays beside its evaluation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Features:
     """
 
     classes: np.ndarray  # str [K]
-    images: np.ndarray  # str: ids of the images that were looked at
+    images: np.ndarray  # str: ids of the the sampled images
     tokens: np.ndarray  # float32 [K, C]: rows of the final classifier's weight
     features: np.ndarray  # float32 [N, C]: its input at the sampled pixels
     labels: np.ndarray  # uint8 [N]: their true classes
@@ -36,7 +36,7 @@ class Features:
     numbers: Mapping[str, Any] = field(default_factory=dict)
 
     def same_pixels(self, other: Features) -> bool:
-        """Whether both look at the same pixels of the same images, so that what is seen of them compares."""
+        """Whether both sample the same pixels of the same images, so that their features are comparable."""
         return np.array_equal(self.images, other.images) and np.array_equal(self.places, other.places)
 
     def with_embedding(self, embedding: np.ndarray, **numbers: Any) -> Features:
@@ -59,20 +59,20 @@ def read(folder: Path) -> Features | None:
         with np.load(folder / FILE, allow_pickle=False) as file:
             arrays = {name: file[name] for name in _ARRAYS}
             notes = json.loads(str(file["told"]))
-        found = Features(**arrays, settings=notes["settings"], numbers=notes["numbers"])
+        features = Features(**arrays, settings=notes["settings"], numbers=notes["numbers"])
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
-    return found if _whole(found) else None
+    return features if _whole(features) else None
 
 
-def _whole(found: Features) -> bool:
+def _whole(features: Features) -> bool:
     """Whether shapes and classes fit each other."""
-    classes, pixels = len(found.classes), len(found.labels)
+    classes, pixels = len(features.classes), len(features.labels)
     return (
-        found.tokens.shape == (classes, found.features.shape[-1])
-        and found.features.shape[0] == pixels
-        and found.places.shape == (pixels, 3)
-        and found.counts.shape == (classes,)
-        and found.embedding.shape in {(pixels, 2), (0, 2)}
-        and (not pixels or int(found.labels.max()) < classes)
+        features.tokens.shape == (classes, features.features.shape[-1])
+        and features.features.shape[0] == pixels
+        and features.places.shape == (pixels, 3)
+        and features.counts.shape == (classes,)
+        and features.embedding.shape in {(pixels, 2), (0, 2)}
+        and (not pixels or int(features.labels.max()) < classes)
     )

@@ -1,4 +1,4 @@
-"""The lock of a running job: who holds it works in the job's folder."""
+"""The lock of a running job: its holder works in the job's folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def busy(folder: Path) -> bool:
-    """Whether a process has the job, wherever it runs: told by its lock, which ends with it, not by anybody's clock."""
+    """Whether a process on any host runs the job: it holds the lock, which is released when it ends; no clock is compared."""
     try:
         with (folder / "lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

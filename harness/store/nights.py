@@ -1,4 +1,4 @@
-"""What the nightly has measured so far, per cell; and, where a cell has dropped, since when and what changed then."""
+"""History of nightly measurements per cell and, where a cell has dropped, since when and what changed then."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class NightRecord:
     value: float
     commit: str
     folder: str
-    alarm: bool = False  # it was part of a drop: kept for the record, and no part of what is expected
+    alarm: bool = False  # part of a drop: recorded, but excluded from the expected value
 
 
 class History:
@@ -33,8 +33,8 @@ class History:
         self.file = root / "nightly/history.jsonl"
 
     def nights(self) -> dict[str, list[NightRecord]]:
-        """{cell: its nights, oldest first}. Lines that are no records are passed over."""
-        found: dict[str, list[NightRecord]] = {}
+        """{cell: its nights, oldest first}. Invalid lines are skipped."""
+        by_cell: dict[str, list[NightRecord]] = {}
         try:
             lines = self.file.read_text(encoding="utf-8").splitlines()
         except OSError:
@@ -44,27 +44,27 @@ class History:
                 night = NightRecord(**json.loads(line))
             except (ValueError, TypeError):  # half a line, from a night that was cut off
                 continue
-            found.setdefault(night.cell, []).append(night)
-        return {cell: sorted(nights, key=lambda night: str(night.date)) for cell, nights in found.items()}
+            by_cell.setdefault(night.cell, []).append(night)
+        return {cell: sorted(nights, key=lambda night: str(night.date)) for cell, nights in by_cell.items()}
 
     def add(self, nights: Sequence[NightRecord]) -> None:
         append_jsonl(self.file, map(asdict, nights))
 
 
 def charts(
-    history: Mapping[str, Sequence[NightRecord]], accepted: Mapping[str, str], limits: Limits
+    history: Mapping[str, Sequence[NightRecord]], accepted_levels: Mapping[str, str], limits: Limits
 ) -> dict[str, Chart]:
-    """What is expected of each cell: its nights without alarms, since the date from which a new level was accepted."""
-    made = {}
+    """A control chart per cell: its nights without alarms since the date from which a new level was accepted."""
+    cell_charts = {}
     for cell, nights in history.items():
-        since = accepted.get(cell, "")
-        made[cell] = Chart((n.value for n in nights if n.date >= since and not n.alarm), limits.slack)
-    return made
+        since = accepted_levels.get(cell, "")
+        cell_charts[cell] = Chart((n.value for n in nights if n.date >= since and not n.alarm), limits.slack)
+    return cell_charts
 
 
 @dataclass(frozen=True)
 class Change:
-    """Where a cell's level fell: between two nights, hence two commits; and what of its key differs between them."""
+    """The drop of a cell's level: between two nights, hence two commits; and which parts of its key differ between them."""
 
     good: NightRecord
     bad: NightRecord
@@ -90,22 +90,28 @@ def _differences(good: Path, bad: Path) -> list[str]:
     before, after = _chain(good), _chain(bad)
     if not before or before.keys() != after.keys():
         return ["(a result has been deleted since, so that the keys cannot be compared)"]
-    found = chain_differences(*({kind: record["job"]["parts"] for kind, record in c.items()} for c in (before, after)))
-    changed = dict.fromkeys(line for _, lines in found for line in lines)
-    lines = [line for line in changed if not line.startswith("config  seed:")]
-    surroundings = (line for kind in before for line in _moved(before[kind]["environment"], after[kind]["environment"]))
+    changes = chain_differences(
+        *({kind: record["job"]["parts"] for kind, record in c.items()} for c in (before, after))
+    )
+    unique_lines = dict.fromkeys(line for _, lines in changes for line in lines)
+    lines = [line for line in unique_lines if not line.startswith("config  seed:")]
+    surroundings = (
+        line
+        for kind in before
+        for line in _environment_differences(before[kind]["environment"], after[kind]["environment"])
+    )
     return [*lines, *dict.fromkeys(surroundings)] or ["nothing that a key covers: look at the machine"]
 
 
-def _moved(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def _environment_differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """What differs between where two jobs ran."""
     for name in sorted({*was["packages"], *now["packages"]}):
         versions = was["packages"].get(name), now["packages"].get(name)
         if versions[0] != versions[1]:
             yield f"package {name}: {versions[0] or 'absent'} → {versions[1] or 'absent'}"
-    for what in ("device", "python", "host"):
-        if was.get(what) != now.get(what):
-            yield f"{what:<8}{was.get(what, 'unknown')} → {now.get(what, 'unknown')}"
+    for fact in ("device", "python", "host"):
+        if was.get(fact) != now.get(fact):
+            yield f"{fact:<8}{was.get(fact, 'unknown')} → {now.get(fact, 'unknown')}"
 
 
 def _chain(folder: Path) -> dict[str, dict[str, Any]]:
@@ -113,14 +119,14 @@ def _chain(folder: Path) -> dict[str, dict[str, Any]]:
     record = read_json(folder / "result.json")
     if record is None:
         return {}
-    found = {record["job"]["kind"]: record}
+    records = {record["job"]["kind"]: record}
     for key in record["job"]["needs"]:
         places = folder.parents[2].glob(f"*/*/{key[:20]}/result.json")
-        needed = next((r for place in places if (r := read_json(place)) is not None), None)
-        if needed is None:
+        needed_record = next((r for place in places if (r := read_json(place)) is not None), None)
+        if needed_record is None:
             return {}
-        found[needed["job"]["kind"]] = needed
-    return found
+        records[needed_record["job"]["kind"]] = needed_record
+    return records
 
 
 def night(date: str, cell: str, result: Result, value: float, *, root: Path, alarm: bool) -> NightRecord:

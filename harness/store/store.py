@@ -1,9 +1,9 @@
-"""Where measurements live: one folder per job, one JSON per finished job.
+"""Storage of measurements: a folder per job, a JSON file per finished job.
 
     results/jobs/KIND/IDENTITY/KEY/{job.json, result.json | failure.json, log.txt, progress.json, checkpoints, …}
 
 `IDENTITY` is the job's configuration and `KEY` adds code, data and weights, so every version of one job lies together.
-Files are written aside and renamed: a reader never sees half a result, and two runs at once never lose one.
+Writes are atomic: a reader never sees half a result, and two runs at once never lose one.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Store:
         self.reports = root / "reports"
 
     def prepare(self) -> None:
-        """Makes the folder, or says that it cannot be written."""
+        """Creates the folder; OutputError where it cannot be written."""
         probe = temporary_path(self.root / "probe")
         with output_errors(self.root):
             try:
@@ -102,8 +102,8 @@ class Store:
 
     def stale(self, job: Job) -> Result | None:
         """The newest result of the same configuration under another key: other code, data or weights."""
-        others = (self.result_in(f) for f in self.folder(job).parent.glob("*") if f.name != job.key[:20])
-        return max((r for r in others if r is not None), key=lambda r: r.started, default=None)
+        results = (self.result_in(f) for f in self.folder(job).parent.glob("*") if f.name != job.key[:20])
+        return max((r for r in results if r is not None), key=lambda r: r.started, default=None)
 
     def version(self, job: Job, key: str) -> Result | None:
         """The result of the job's configuration under this key."""
@@ -111,8 +111,8 @@ class Store:
 
     def versions(self, job: Job) -> list[Result]:
         """Every result of the job's configuration, whatever its code, data and weights; oldest first."""
-        found = (self.result_in(folder) for folder in self.folder(job).parent.glob("*"))
-        return sorted((r for r in found if r is not None), key=lambda r: r.started)
+        results = (self.result_in(folder) for folder in self.folder(job).parent.glob("*"))
+        return sorted((r for r in results if r is not None), key=lambda r: r.started)
 
     def finish(
         self,
@@ -122,7 +122,7 @@ class Store:
         started: float,
         seconds: float | None = None,
     ) -> Result:
-        """Stores a finished job's measurements. `seconds`: what it took by a clock that nobody sets (else: since `started`)."""
+        """Stores a finished job's measurements. `seconds`: duration by a monotonic clock (default: since `started`)."""
         folder = self.folder(job)
         took = time.time() - started if seconds is None else seconds
         result = Result(job, tuple(measurements), environment, started, took, folder)
@@ -143,10 +143,10 @@ class Store:
 
     def results_outside(self, jobs: Iterable[Job]) -> Iterator[Path]:
         """The folders of finished jobs of any configuration but these jobs'; their results are not read."""
-        known = {str(self.folder(job).parent) for job in jobs}
+        folders = {str(self.folder(job).parent) for job in jobs}
         for kind in _folders(self.root / "jobs"):
             for identity in _folders(kind.path):
-                if identity.path not in known:
+                if identity.path not in folders:
                     yield from (
                         Path(f.path) for f in _folders(identity.path) if os.path.exists(f"{f.path}/result.json")
                     )

@@ -1,4 +1,4 @@
-"""What a table file says of one number, one row or one column, once its defaults are filled in.
+"""A table's cells, rows and columns with all defaults filled in.
 
 `Table.cells()` resolves every cell once; the planner turns cells into jobs and the reports put results beside them.
 """
@@ -47,12 +47,12 @@ class ResolvedRow:
 
 @dataclass(frozen=True)
 class Cell:
-    """Everything a table says of one number.
+    """One number of a table with everything the table states about it.
 
     `cited`: quoted from there and never run; `awaits`: why there is nothing to run; '' otherwise.
     `method` and its `options`, or the `module` that is counted; `shapes`: of its input, where the table says them.
     `checkpoint`: file of weights that is tested instead of a training. `tested_on`, `test`: dataset and protocol of the
-    test where they differ from the recipe's. `published` is what the number is compared with, and `another` the name of
+    test where they differ from the recipe's. `published` is what the number is compared with, and `compared_row` the name of
     the row that prints it where that is not this row. `provenance` says where the published value comes from and how it
     is to be read; {} where the paper prints none.
     """
@@ -70,7 +70,7 @@ class Cell:
     convention: str
     rounding: Rounding
     published: Value | None
-    another: str
+    compared_row: str
     provenance: Mapping[str, Any]
     cited: str
     awaits: str
@@ -87,7 +87,7 @@ class Cell:
     @property
     def comparable(self) -> Value | None:
         """The published value, where a comparison means something: a time of another module on another machine does not."""
-        return self.published if self.metric.portable or not self.another else None
+        return self.published if self.metric.portable or not self.compared_row else None
 
 
 def resolve_column(table: Table, key: str) -> ResolvedColumn:
@@ -113,7 +113,7 @@ def resolve_cell(table: Table, row: str, column: str) -> Cell:
     """One cell with the defaults of its table, row and column."""
     across, down = resolve_row(table, row), resolve_column(table, column)
     row_spec, column_spec = table.rows[row], table.columns[column]
-    own = row_spec.cells.get(column)
+    cell_spec = row_spec.cells.get(column)
     checkpoint = _checkpoint(table, row, column)
     own_convention = row_spec.convention if down.metric.kind == "complexity" else None
     return Cell(
@@ -121,11 +121,11 @@ def resolve_cell(table: Table, row: str, column: str) -> Cell:
         row=row,
         column=column,
         metric=down.metric,
-        recipe=(own.recipe if own is not None else None) or down.recipe,
+        recipe=(cell_spec.recipe if cell_spec is not None else None) or down.recipe,
         method=row_spec.method.name if row_spec.method is not None else None,
         options={
             **(row_spec.method.options if row_spec.method is not None else {}),
-            **(own.options if own is not None else {}),
+            **(cell_spec.options if cell_spec is not None else {}),
         },
         module=row_spec.module,
         model=row_spec.model,
@@ -133,7 +133,7 @@ def resolve_cell(table: Table, row: str, column: str) -> Cell:
         convention=own_convention or down.convention,
         rounding=across.rounding if down.metric.exact else "round",
         published=table.published.values.get(row_spec.compared_with or row, {}).get(column),
-        another=resolve_row(table, row_spec.compared_with).name if row_spec.compared_with else "",
+        compared_row=resolve_row(table, row_spec.compared_with).name if row_spec.compared_with else "",
         provenance=_provenance(table, across, down),
         cited=row_spec.cited or "",
         awaits=_awaits(table, row, down, checkpoint),
@@ -147,8 +147,8 @@ def resolve_cell(table: Table, row: str, column: str) -> Cell:
 def _awaits(table: Table, row: str, column: ResolvedColumn, checkpoint: Path | None) -> str:
     """Why there is nothing to run in a cell, as far as its table tells."""
     spec = table.rows[row]
-    own = spec.cells.get(column.key)
-    reason = spec.awaits or (own.awaits if own is not None else None)
+    cell_spec = spec.cells.get(column.key)
+    reason = spec.awaits or (cell_spec.awaits if cell_spec is not None else None)
     if reason or not column.metric.trains:
         return reason or ""
     if spec.method is None:
@@ -161,10 +161,10 @@ def _awaits(table: Table, row: str, column: ResolvedColumn, checkpoint: Path | N
 def _checkpoint(table: Table, row: str, column: str) -> Path | None:
     """The absolute path of the file of weights that a cell names."""
     spec = table.rows[row]
-    own = spec.cells.get(column)
-    named = own.checkpoint if own is not None else None
-    named = named or (spec.checkpoint.replace("{column}", column) if spec.checkpoint else None)
-    return Path(os.path.abspath(Path(table.path).parent / Path(named).expanduser())) if named else None
+    cell_spec = spec.cells.get(column)
+    file = cell_spec.checkpoint if cell_spec is not None else None
+    file = file or (spec.checkpoint.replace("{column}", column) if spec.checkpoint else None)
+    return Path(os.path.abspath(Path(table.path).parent / Path(file).expanduser())) if file else None
 
 
 def _provenance(table: Table, row: ResolvedRow, column: ResolvedColumn) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the types of a table file cannot say: the names in it must exist, here, in the registries and in the catalogue."""
+"""Consistency checks of a table file beyond its types: every name must exist in the file, a registry or the catalogue."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
 
 
 def inconsistencies(table: Table) -> Iterator[tuple[Path_, str]]:
-    """What the types cannot say: names that must exist, here and in the registries."""
+    """(path, message) of every name that exists neither in the file nor in the registries."""
     yield from _columns(table)
     yield from _rows(table)
     for row, values in table.published.values.items():
         if row not in table.rows:
             yield (
                 ("published", "values", row),
-                f"a published value for no row.{nearest(row, table.rows, what='rows are')}",
+                f"a published value for no row.{nearest(row, table.rows, label='rows are')}",
             )
         for column in values:
             if column not in table.columns:
-                tail = nearest(column, table.columns, what="columns are")
+                tail = nearest(column, table.columns, label="columns are")
                 yield ("published", "values", row, column), f"no such column.{tail}"
     for i, claim in enumerate(table.claims):
         keys = ("monotone",) * len(claim.rows) if claim.monotone is not None else ("better", "than")
         for key, name in zip(keys, claim.rows):
             if name not in table.rows:
-                yield ("claims", i, key), f"unknown row '{name}'.{nearest(name, table.rows, what='rows are')}"
+                yield ("claims", i, key), f"unknown row '{name}'.{nearest(name, table.rows, label='rows are')}"
         for column in () if claim.on == "all" else claim.on:
             if column not in table.columns:
                 yield (
                     ("claims", i, "on"),
-                    f"unknown column '{column}'.{nearest(column, table.columns, what='columns are')}",
+                    f"unknown column '{column}'.{nearest(column, table.columns, label='columns are')}",
                 )
 
 
@@ -55,10 +55,10 @@ def _columns(table: Table) -> Iterator[tuple[Path_, str]]:
             where = (*path, "metric") if column.metric else ("metric",)
             yield where, f"unknown metric '{name}'.{nearest(name, METRICS)}"
         if name == "flops" and column.convention not in CONVENTIONS:
-            what = f"unknown convention '{column.convention}'" if column.convention else "FLOPs need a 'convention'"
-            yield (*path, "convention"), f"{what}.{nearest(column.convention, CONVENTIONS)}"
+            problem = f"unknown convention '{column.convention}'" if column.convention else "FLOPs need a 'convention'"
+            yield (*path, "convention"), f"{problem}.{nearest(column.convention, CONVENTIONS)}"
         if column.relative_to is not None and column.relative_to not in table.rows:
-            tail = nearest(column.relative_to, table.rows, what="rows are")
+            tail = nearest(column.relative_to, table.rows, label="rows are")
             yield (*path, "relative_to"), f"unknown row '{column.relative_to}'.{tail}"
         recipe = column.recipe or table.defaults.recipe
         trains = metric is None or metric.trains  # an unknown metric must not hide a bad recipe
@@ -72,14 +72,16 @@ def _columns(table: Table) -> Iterator[tuple[Path_, str]]:
 def _recipe_problems(table: Table, name: str, path: Path_) -> Iterator[tuple[Path_, str]]:
     """What is wrong with the recipe that `path` names, or with how its column tests what was trained by it."""
     try:
-        found = recipe(name, near=Path(table.path).parent)
+        resolved_recipe = recipe(name, near=Path(table.path).parent)
     except Problems as error:  # of the recipe's own file: named with its own lines, beside what is wrong here
         yield from (((*path, "recipe"), str(problem)) for problem in error.problems)
     except UserError as error:
         yield (*path, "recipe"), str(error)
     else:
         column = path[1] if path[0] == "columns" else path[3]
-        yield from ((("columns", column, *at), message) for at, message in _test_problems(table, str(column), found))
+        yield from (
+            (("columns", column, *at), message) for at, message in _test_problems(table, str(column), resolved_recipe)
+        )
 
 
 def _test_problems(table: Table, column: str, recipe: Recipe) -> Iterator[tuple[Path_, str]]:
@@ -122,15 +124,15 @@ def _rows(table: Table) -> Iterator[tuple[Path_, str]]:
 
     for key, row in table.rows.items():
         path: Path_ = ("rows", key)
-        said = [w for w, v in (("method", row.method), ("cited", row.cited), ("awaits", row.awaits)) if v is not None]
-        if len(said) != 1 and not (said == [] and row.module is not None):
-            found = " and ".join(said) or "none of them"
+        fields = [w for w, v in (("method", row.method), ("cited", row.cited), ("awaits", row.awaits)) if v is not None]
+        if len(fields) != 1 and not (fields == [] and row.module is not None):
+            listing = " and ".join(fields) or "none of them"
             yield (
                 path,
-                f"a row says one of 'method', 'cited' (quoted from there) or 'awaits' (why no method yet); found {found}",
+                f"a row says one of 'method', 'cited' (quoted from there) or 'awaits' (why no method yet); found {listing}",
             )
         if row.compared_with is not None and row.compared_with not in table.published.values:
-            tail = nearest(row.compared_with, table.published.values, what="published rows are")
+            tail = nearest(row.compared_with, table.published.values, label="published rows are")
             yield (*path, "compared_with"), f"'{row.compared_with}' has no published values.{tail}"
         if row.evidence is not None and row.module is not None:
             yield (*path, "evidence"), "the row's module says it; leave one of the two out"
@@ -139,11 +141,11 @@ def _rows(table: Table) -> Iterator[tuple[Path_, str]]:
             yield (*path, "convention"), f"unknown convention '{row.convention}'.{tail}"
         for name in row.descriptors:
             if name not in table.descriptors or name == "label":
-                tail = nearest(name, set(table.descriptors) - {"label"}, what="the table's descriptors are")
+                tail = nearest(name, set(table.descriptors) - {"label"}, label="the table's descriptors are")
                 yield (*path, "descriptors", name), f"no such descriptor.{tail}"
         for column in row.cells:
             if column not in table.columns:
-                tail = nearest(column, table.columns, what="columns are")
+                tail = nearest(column, table.columns, label="columns are")
                 yield (*path, "cells", column), f"no such column.{tail}"
         yield from _cell_problems(table, key, row)
         for ref_path, kind, ref in _references(path, row):
@@ -152,8 +154,10 @@ def _rows(table: Table) -> Iterator[tuple[Path_, str]]:
             except UserError as error:
                 yield ref_path[: len(path) + 1], str(error)
                 continue
-            own = {"num_classes": 0} if kind == "context" and "num_classes" in (entry.options or {}) else {}
-            for option, message in registry.check_options(entry, {**own, **ref.options}):
+            required_options = (
+                {"num_classes": 0} if kind == "context" and "num_classes" in (entry.options or {}) else {}
+            )
+            for option, message in registry.check_options(entry, {**required_options, **ref.options}):
                 yield (*ref_path, option), message
 
 
@@ -162,9 +166,9 @@ def _cell_problems(table: Table, key: str, row: Row) -> Iterator[tuple[Path_, st
     for column, cell in row.cells.items():
         if cell.recipe is not None and column in table.columns:
             yield from _recipe_problems(table, cell.recipe, ("rows", key, "cells", column))
-    named = [("checkpoint",)] if row.checkpoint else []
-    named += [("cells", column, "checkpoint") for column, cell in row.cells.items() if cell.checkpoint]
-    for path in named if row.method is None else ():
+    checkpoint_paths: list[tuple[str, ...]] = [("checkpoint",)] if row.checkpoint else []
+    checkpoint_paths += [("cells", column, "checkpoint") for column, cell in row.cells.items() if cell.checkpoint]
+    for path in checkpoint_paths if row.method is None else ():
         yield ("rows", key, *path), "a checkpoint needs the 'method' whose weights it holds"
     if row.checkpoint and "{" in row.checkpoint.replace("{column}", ""):
         yield ("rows", key, "checkpoint"), "only {column} is filled in"
@@ -177,5 +181,5 @@ def _references(path: Path_, row: Row) -> Iterator[tuple[Path_, str, MethodRef |
     if row.method is not None:
         yield (*path, "method"), "method", row.method
         for column, cell in row.cells.items():
-            own = row.method.model_copy(update={"options": {**row.method.options, **cell.options}})
-            yield (*path, "cells", column, "options"), "method", own
+            cell_method = row.method.model_copy(update={"options": {**row.method.options, **cell.options}})
+            yield (*path, "cells", column, "options"), "method", cell_method

@@ -1,4 +1,4 @@
-"""Table files read and checked: every error at once, with its line."""
+"""Loads and checks table files; all errors are reported at once with their lines."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ def check(document: Document) -> Table:
     """A Table from a document, or Problems."""
     if not isinstance(document.data, dict):
         raise Problems([Problem(document.file, 1, "", "a table file is a mapping: paper, title, columns, rows, …")])
-    given = [k for k in ("id", "path") if k in document.data]
-    problems = [document.problem((key,), "is derived from the file's name; leave it out") for key in given]
+    reserved = [k for k in ("id", "path") if k in document.data]
+    problems = [document.problem((key,), "is derived from the file's name; leave it out") for key in reserved]
     data = {**document.data, "id": Path(document.file).stem, "path": document.file}
     try:
         table = Table.model_validate(data)
     except ValidationError as error:
         problems += validation_problems(error, document, Table, data)
         remainder = _without_errors(data, error)
-        if remainder is not None:  # what is well formed may still name things that do not exist: say both at once
+        if remainder is not None:  # well-formed parts may still name things that do not exist: report both at once
             problems += [document.problem(path, message) for path, message in inconsistencies(remainder)]
         raise Problems(problems) from None
     problems += [document.problem(path, message) for path, message in inconsistencies(table)]
@@ -59,19 +59,19 @@ def check(document: Document) -> Table:
 
 
 def _without_errors(data: Mapping[str, Any], error: ValidationError) -> Table | None:
-    """The table that is left when everything ill-formed is taken out, if that is a table."""
-    left = copy.deepcopy(dict(data))
+    """The table without its invalid parts; None where the rest is no table."""
+    remaining_data = copy.deepcopy(dict(data))
     for issue in error.errors(include_url=False, include_context=False, include_input=False):
         path = location(issue["loc"], data)
         if path in (("title",), ("paper",)):
-            left[str(path[0])] = ""
+            remaining_data[str(path[0])] = ""
             continue
-        parent: Any = left
+        parent: Any = remaining_data
         for part in path[:-1]:
             parent = parent[part] if isinstance(parent, dict) and part in parent else None
         if isinstance(parent, dict):
             parent.pop(path[-1], None)
     try:
-        return Table.model_validate(left)
+        return Table.model_validate(remaining_data)
     except ValidationError:
         return None

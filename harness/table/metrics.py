@@ -1,4 +1,4 @@
-"""What a column can show: which kind of job measures it, in which unit it is printed, and the FLOP counting conventions."""
+"""Metrics: the kind of job that measures each, the printed unit, and the FLOP counting conventions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.jobs.kinds import KINDS
 class Metric:
     """`scale` turns a stored value into the printed unit by division; `better` is `higher` or `lower`.
 
-    `abbreviation` is what the field writes where `title` is too long.
+    `abbreviation` is the usual short form of `title`.
     """
 
     name: str
@@ -88,7 +88,7 @@ CONVENTIONS = {
 
 
 def scale(metric: Metric, convention: str | None) -> float:
-    """What a stored value is divided by to be printed in the metric's unit."""
+    """The divisor from a stored value to the metric's printed unit."""
     if metric.name == "flops" and convention in CONVENTIONS:
         return CONVENTIONS[convention].giga
     return metric.scale
@@ -98,11 +98,14 @@ MARGINS = {"miou": 0.5, "fwiou": 0.5, "macc": 1.0, "aacc": 0.3}
 """Differences too small to matter, in points: below the gains that the field's papers report as such. Class accuracy
 varies about twice as much as IoU, pixel accuracy about half as much."""
 
-_DATASET_MARGINS = {("miou", "camvid"): 1.0, ("macc", "camvid"): 2.0}  # 101 validation images: every image weighs a lot
+_DATASET_MARGINS = {
+    ("miou", "camvid"): 1.0,
+    ("macc", "camvid"): 2.0,
+}  # 101 validation images: each has a large influence
 _DEFAULT_MARGIN = 0.01  # of the published value, for a metric that has no margin of its own
 
 
 def equivalence_margin(metric: str, dataset: str, published: float) -> float:
     """The difference below which two values of a metric on a dataset count as equal."""
-    found = _DATASET_MARGINS.get((metric, dataset), MARGINS.get(metric))
-    return found if found is not None else _DEFAULT_MARGIN * abs(published)
+    margin = _DATASET_MARGINS.get((metric, dataset), MARGINS.get(metric))
+    return margin if margin is not None else _DEFAULT_MARGIN * abs(published)

@@ -1,4 +1,4 @@
-"""Where table, recipe and profile files lie. Nothing here reads them, so listing stays quick."""
+"""Paths of table, recipe and profile files. No file is read here, so that listing is fast."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from harness import ROOT
 
 
 def files(shelf: str, near: Path | None = None) -> dict[str, Path]:
-    """The YAML files of a shelf (`recipes`, `profiles`) by stem: those beside the table first, then the checkout's."""
-    found: dict[str, Path] = {}
+    """The YAML files of a folder (`recipes`, `profiles`) by stem: those beside the table first, then the checkout's."""
+    by_name: dict[str, Path] = {}
     for folder in ([near / shelf] if near is not None else []) + [ROOT / "tables" / shelf]:
         for file in sorted(folder.glob("*.yaml")):
-            found.setdefault(file.stem, file)
-    return found
+            by_name.setdefault(file.stem, file)
+    return by_name
 
 
 def table_files() -> list[Path]:

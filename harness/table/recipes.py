@@ -1,4 +1,4 @@
-"""How recipe and profile files are read into their models, with every error at once."""
+"""Loads recipe and profile files into their models; all errors are reported at once."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def recipe(name: str, near: Path | None = None) -> Recipe:
     if document is None or entry not in _entries(document):
         raise UserError(f"unknown recipe '{name}'.{nearest(name, recipe_names(near))} (python -m harness list recipes)")
     document, data = _extended(document, entry)
-    found: Recipe = validate(document, data, Recipe, (entry,))
-    problems = [document.problem((entry, key), message) for key, message in _dataset_problems(found)]
+    resolved_recipe: Recipe = validate(document, data, Recipe, (entry,))
+    problems = [document.problem((entry, key), message) for key, message in _dataset_problems(resolved_recipe)]
     if problems:
         raise Problems(problems)
-    return found
+    return resolved_recipe
 
 
 def _dataset_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
@@ -69,20 +69,20 @@ def _extended(document: Document, entry: str) -> tuple[Document, dict[str, Any]]
             raise Problems([document.problem(((chain or [entry])[-1],), message)])
         chain.append(current)
         current = document.data[current].get("extends")
-    resolved: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for name in reversed(chain):
-        resolved = merge(resolved, document.data[name])
-    resolved.pop("extends", None)
+        settings = merge(settings, document.data[name])
+    settings.pop("extends", None)
     lines = dict(document.lines)
     for name in chain[1:]:
         lines = {(entry, *path[1:]): line for path, line in document.lines.items() if path[:1] == (name,)} | lines
-    return replace(document, lines=lines), resolved
+    return replace(document, lines=lines), settings
 
 
 def profile(name: str, near: Path | None = None) -> Profile:
     """The profile called `name`, from `tables/profiles/NAME.yaml`."""
-    found = files("profiles", near)
-    if name not in found:
-        raise UserError(f"unknown profile '{name}'.{nearest(name, found)}")
-    document = read(found[name])
+    profiles = files("profiles", near)
+    if name not in profiles:
+        raise UserError(f"unknown profile '{name}'.{nearest(name, profiles)}")
+    document = read(profiles[name])
     return validate(document, document.data, Profile)

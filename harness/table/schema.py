@@ -75,7 +75,7 @@ Shapes = Annotated[tuple[Shape, ...], Field(min_length=1)]  # one image, or one 
 
 
 class Column(Spec):
-    """One quantity. `on_request`: shown when measured, but run only when `--columns` names it.
+    """One measured quantity. `on_request`: shown when measured, but run only when `--columns` names it.
 
     `tested_on`: another dataset with the same classes as the recipe's, on which its trainings are tested; `test`: what
     of the recipe's test protocol differs there.
@@ -112,6 +112,7 @@ class CellSpec(Spec):
 class Row(Spec):
     """One line of the table. `cited`: quoted from there, never run; `awaits`: why there is no method for it yet.
 
+    `evidence`: how well it is established that this method is what the paper counted, where no module says so.
     `checkpoint`: file of weights (python -m harness weights import) that is tested as it is, so that nothing is trained;
     relative to the table file, with the column's key for `{column}`.
     """
@@ -128,12 +129,11 @@ class Row(Spec):
     compared_with: str | None = None  # row whose published values this one is held against
     descriptors: dict[str, str] = {}  # what the table prints of the row besides its label and its numbers
     system: str | None = None  # one name for what several tables quote, where label and backbone do not tell
+    evidence: Evidence | None = None
     rounding: Rounding | None = None  # of this row's counts, where it differs from the table's
     input: Shapes | None = None  # of this row's counts, where it differs from the column's
     convention: str | None = None  # by which this row is counted, where it differs from the column's
-    # how well it is established that the paper counted this method as it is built here, where no `module` says it
-    evidence: Evidence | None = None
-    extra: bool = False  # not in the paper's table; ours, printed below it
+    extra: bool = False  # not in the paper's table; added here, printed below the paper's rows
     notes: tuple[str, ...] = ()  # one text, or several; printed below the table
 
     @field_validator("notes", mode="before", json_schema_input_type=str | tuple[str, ...])
@@ -192,7 +192,7 @@ class Value(Spec):
 
 
 class Published(Spec):
-    """The values a paper prints, and what it says of how they came about."""
+    """The values a paper prints, and how it says they were obtained."""
 
     source: Source = Source()
     statistic: Statistic = "unknown"  # what a number is of several runs
@@ -233,7 +233,7 @@ class Claim(Spec):
 
 
 class Defaults(Spec):
-    """What holds for every row or column that does not say otherwise."""
+    """Defaults of all rows and columns."""
 
     backbone: str | None = None  # such as resnet50_v1c, or timm/NAME
     output_stride: int | None = Field(None, gt=0)  # 8, 16 or 32, of a backbone that has a choice
@@ -266,7 +266,7 @@ class Table(Spec):
 
     @property
     def name(self) -> str:
-        """What a person calls the table: `IDRNet, Table 2`; its id where the paper gives it no number."""
+        """The table's display name: `IDRNet, Table 2`; its id where the paper gives it no number."""
         paper = self.published.source.name or self.paper
         return f"{paper}, Table {self.table}" if self.table is not None else self.id
 

@@ -25,13 +25,13 @@ from harness.spec import flatten
 
 log = logging.getLogger("harness.training")
 
-KEPT = 2
+MAX_CHECKPOINTS = 2
 _NAME = re.compile(r"(checkpoint|final)-(\d{8})-([0-9a-f]{64})\.pt")
 _CORRUPT = ".corrupt"
 
 
 @dataclass(frozen=True, order=True)
-class Saved:
+class Checkpoint:
     """One checkpoint file, ordered by iteration."""
 
     iteration: int
@@ -49,7 +49,7 @@ class Saved:
 
 
 class _HashingWriter(io.RawIOBase):
-    """Hashes what passes to `file`. torch.save reports a failed write only as a broken archive, so the error is kept."""
+    """Writes to `file` and hashes the content. Keeps a write's error, which torch.save reports only as a broken archive."""
 
     def __init__(self, file: Any) -> None:
         self.file = file
@@ -66,14 +66,14 @@ class _HashingWriter(io.RawIOBase):
         return len(data)
 
 
-def listing(folder: Path) -> list[Saved]:
+def listing(folder: Path) -> list[Checkpoint]:
     """The checkpoints of `folder`, oldest first; nothing is read."""
-    found = []
+    checkpoints = []
     for path in Path(folder).glob("*.pt"):
         match = _NAME.fullmatch(path.name)
         if match:
-            found.append(Saved(int(match[2]), match[3], path, match[1] == "final"))
-    return sorted(found, key=lambda saved: (saved.iteration, saved.final, saved.digest))
+            checkpoints.append(Checkpoint(int(match[2]), match[3], path, match[1] == "final"))
+    return sorted(checkpoints, key=lambda checkpoint: (checkpoint.iteration, checkpoint.final, checkpoint.digest))
 
 
 def save(folder: Path, state: Mapping[str, Any], iteration: int) -> Path:
@@ -87,8 +87,10 @@ def save_final(folder: Path, state: Mapping[str, Any], iteration: int) -> Path:
 
 
 def _write(folder: Path, kind: str, state: Mapping[str, Any], iteration: int) -> Path:
-    kept = [saved.iteration for saved in listing(folder)]
-    advice = f"the checkpoint of iteration {max(kept)} is kept; " if kept else "there is no earlier checkpoint; "
+    iterations = [checkpoint.iteration for checkpoint in listing(folder)]
+    advice = (
+        f"the checkpoint of iteration {max(iterations)} is kept; " if iterations else "there is no earlier checkpoint; "
+    )
     advice += "make room or choose another --results folder, then run the same command again to go on"
     stem = f"{kind}-{iteration:08d}"
     digest = ""
@@ -98,12 +100,12 @@ def _write(folder: Path, kind: str, state: Mapping[str, Any], iteration: int) ->
 
     with atomic_file(folder / stem, name=place, advice=advice) as file:
         digest = _serialise(state, file)
-    _drop_older(folder, place(), keep=1 if kind == "final" else KEPT)
+    _drop_older(folder, place(), keep=1 if kind == "final" else MAX_CHECKPOINTS)
     return place()
 
 
 def _serialise(state: Mapping[str, Any], file: Any) -> str:
-    """Writes what torch.save makes of the state and returns its SHA-256. Raises the OSError of a failed write."""
+    """Writes the state with torch.save and returns the SHA-256 of the file. Raises the OSError of a failed write."""
     writer = _HashingWriter(file)
     try:
         torch.save(dict(state), writer)
@@ -116,9 +118,9 @@ def _serialise(state: Mapping[str, Any], file: Any) -> str:
 
 
 def _drop_older(folder: Path, newest: Path, keep: int) -> None:
-    others = [saved for saved in listing(folder) if saved.path != newest]
-    for saved in others[: len(others) - (keep - 1)]:
-        saved.path.unlink(missing_ok=True)
+    older = [checkpoint for checkpoint in listing(folder) if checkpoint.path != newest]
+    for checkpoint in older[: len(older) - (keep - 1)]:
+        checkpoint.path.unlink(missing_ok=True)
     for corrupt in folder.glob(f"*{_CORRUPT}"):
         corrupt.unlink(missing_ok=True)
     for kind in ("checkpoint", "final"):
@@ -127,24 +129,24 @@ def _drop_older(folder: Path, newest: Path, keep: int) -> None:
 
 def load(folder: Path) -> dict[str, Any] | None:
     """The newest intact state in `folder`, or None where there is none; says so when it has to go back to an older one."""
-    for saved in reversed(listing(folder)):
-        if saved.intact():
-            return saved.read()
+    for checkpoint in reversed(listing(folder)):
+        if checkpoint.intact():
+            return checkpoint.read()
         log.warning(
-            "checkpoint %s is corrupt or cut short (its SHA-256 differs): going back to the one before", saved.path
+            "checkpoint %s is corrupt or cut short (its SHA-256 differs): going back to the one before", checkpoint.path
         )
-        saved.path.rename(saved.path.with_suffix(_CORRUPT))  # no longer counted among the kept ones
+        checkpoint.path.rename(checkpoint.path.with_suffix(_CORRUPT))  # no longer counted among the kept ones
     return None
 
 
 def load_weights(folder: Path) -> dict[str, Tensor]:
     """Weights of the finished training in `folder`. Raises DataError when they are corrupt, UserError when it has not ended."""
-    finals = [saved for saved in listing(folder) if saved.final]
+    finals = [checkpoint for checkpoint in listing(folder) if checkpoint.final]
     # a training that counts as measured is repeated only when its folder is gone
     again = f"Delete the folder {folder} and run the training again (the same command with --retry-failed)"
     if not finals:
-        measured = (Path(folder) / "result.json").exists()
-        how = again if measured else "Run the training again, it resumes"
+        is_measured = (Path(folder) / "result.json").exists()
+        how = again if is_measured else "Run the training again, it resumes"
         raise UserError(f"{folder} holds no weights of a finished training. {how}")
     if not finals[-1].intact():
         raise DataError(
@@ -155,21 +157,21 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 of tensors: their names, kinds, shapes and values, wherever they lie."""
-    found = hashlib.sha256()
+    content_hash = hashlib.sha256()
     for name, value in sorted(tensors.items()):
-        found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return found.hexdigest()
+        content_hash.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        content_hash.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return content_hash.hexdigest()
 
 
-def check_identity(folder: Path, saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+def check_identity(folder: Path, checkpoint: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     """Refuses a checkpoint of another training: UserError with every field that differs, saved -> asked for."""
-    before, now = flatten(saved), flatten(current)
+    before, now = flatten(checkpoint), flatten(current)
     differing = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     if not differing:
         return
     lines = "\n".join(f"  {_difference(name, before, now)}" for name in differing)
-    processes = f"Start it on {saved['processes']} again, choose" if differing == ["processes"] else "Choose"
+    processes = f"Start it on {checkpoint['processes']} again, choose" if differing == ["processes"] else "Choose"
     raise UserError(
         f"the checkpoint in {folder} is of another training (saved -> asked for):\n{lines}\n"
         f"{processes} another folder (--results DIR, --folder DIR), or delete the checkpoint to start anew"

@@ -51,27 +51,27 @@ def rendezvous(environment: Mapping[str, str] = os.environ) -> tuple[str, int]:
         if not nodes or environment.get("SLURM_JOB_NUM_NODES", "1") == "1":
             address = "127.0.0.1"
         else:
-            listed = subprocess.run(
-                ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True
-            )
-            address = listed.stdout.split()[0]
+            hosts = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
+            address = hosts.stdout.split()[0]
     return address, int(port) if port else 20000 + int(environment.get("SLURM_JOB_ID", "9500")) % 20000
 
 
 @contextlib.contextmanager
 def process_group(device: str) -> Iterator[Rank]:
     """Joins the other processes of this training, if there are any: NCCL between GPUs, gloo between CPUs."""
-    here = place()
-    if here.world == 1 or (dist.is_available() and dist.is_initialized()):
-        yield here
+    rank_info = place()
+    if rank_info.world == 1 or (dist.is_available() and dist.is_initialized()):
+        yield rank_info
         return
     address, port = rendezvous()
     backend = "nccl" if device == "cuda" else "gloo"
     if device == "cuda":
-        torch.cuda.set_device(here.local_rank)
-    dist.init_process_group(backend, init_method=f"tcp://{address}:{port}", rank=here.rank, world_size=here.world)
+        torch.cuda.set_device(rank_info.local_rank)
+    dist.init_process_group(
+        backend, init_method=f"tcp://{address}:{port}", rank=rank_info.rank, world_size=rank_info.world
+    )
     try:
-        yield here
+        yield rank_info
     finally:
         dist.destroy_process_group()
 
@@ -112,8 +112,9 @@ def data_parallel(model: nn.Module, losses: Losses) -> Losses:
 
 def no_sync(losses: Losses) -> contextlib.AbstractContextManager[None]:
     """Gradients stay local: for all but the last part of an accumulated batch."""
-    wrapped = isinstance(losses, nn.parallel.DistributedDataParallel)
-    return losses.no_sync() if wrapped else contextlib.nullcontext()
+    if isinstance(losses, nn.parallel.DistributedDataParallel):
+        return losses.no_sync()
+    return contextlib.nullcontext()
 
 
 @contextlib.contextmanager
@@ -122,13 +123,13 @@ def statistics_of_rank_0(model: nn.Module) -> Iterator[None]:
     if world_size() == 1:
         yield
         return
-    own = [buffer.clone() for buffer in model.buffers()]
+    buffers = [buffer.clone() for buffer in model.buffers()]
     for buffer in model.buffers():
         dist.broadcast(buffer, 0)
     try:
         yield
     finally:
-        for buffer, before in zip(model.buffers(), own):
+        for buffer, before in zip(model.buffers(), buffers):
             buffer.copy_(before)
 
 
@@ -147,10 +148,10 @@ def gather_texts(text: str) -> list[str]:
     if world_size() == 1:
         return [text]
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    own = torch.tensor(list(text.encode()), dtype=torch.uint8, device=device)
+    encoded_text = torch.tensor(list(text.encode()), dtype=torch.uint8, device=device)
     lengths = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(world_size())]
-    dist.all_gather(lengths, torch.tensor([len(own)], device=device))
-    padded = nn.functional.pad(own, (0, max(map(int, lengths)) - len(own)))
+    dist.all_gather(lengths, torch.tensor([len(encoded_text)], device=device))
+    padded = nn.functional.pad(encoded_text, (0, max(map(int, lengths)) - len(encoded_text)))
     parts = [torch.empty_like(padded) for _ in lengths]
     dist.all_gather(parts, padded)
     return [bytes(part[:length].tolist()).decode() for part, length in zip(parts, lengths)]

@@ -1,4 +1,4 @@
-"""The training loop. It knows no method: what a method needs lives behind `Segmentor.losses`.
+"""The training loop, independent of the method, which it reaches through `Segmentor.losses` alone.
 
 One iteration is one step of the optimiser on one batch. Data order and learning rate are functions of the iteration, so
 the state to save is the model, the optimiser, the random generators and what has been measured so far.
@@ -65,31 +65,31 @@ class Training:
         Raises Interrupted after saving when `should_stop` says so, NonFiniteLoss, and OutputError when the folder cannot
         be written; after all of them the same call goes on from the newest checkpoint.
         """
-        tally = self._resume()
-        if tally.iteration == self.iterations:
-            return tally
+        totals = self._resume()
+        if totals.iteration == self.iterations:
+            return totals
         self.model.train()
-        journal = Meter(self.folder, tally, self.iterations, progress, read_every=self.read_every, log=self.log)
+        meter = Meter(self.folder, totals, self.iterations, progress, read_every=self.read_every, log=self.log)
         try:
-            for batch in journal.timed(self.batches(tally.iteration, self.iterations)):
-                if self.test_every and tally.iteration and tally.iteration % self.test_every == 0:
-                    self._test(journal, should_stop)
-                factor = self.factor(tally.iteration)
+            for batch in meter.timed(self.batches(totals.iteration, self.iterations)):
+                if self.test_every and totals.iteration and totals.iteration % self.test_every == 0:
+                    self._test(meter, should_stop)
+                factor = self.factor(totals.iteration)
                 terms = self._step(batch, factor)
-                tally.iteration += 1
-                journal.note(terms, batch, self.optimizer.defaults["lr"] * factor)
-                last = tally.iteration == self.iterations
+                totals.iteration += 1
+                meter.note(terms, batch, self.optimizer.defaults["lr"] * factor)
+                last = totals.iteration == self.iterations
                 stop = distributed.any_rank(should_stop()) and not last
-                if last or stop or tally.iteration % self.checkpoint_every == 0:
-                    journal.read()  # nothing is saved before its loss is known to be finite
-                    with journal.excluded_from_throughput():
-                        self._save(tally, final=last)
+                if last or stop or totals.iteration % self.checkpoint_every == 0:
+                    meter.read()  # nothing is saved before its loss is known to be finite
+                    with meter.excluded_from_throughput():
+                        self._save(totals, final=last)
                 if stop:
-                    raise self._stopped(tally)
+                    raise self._interruption(totals)
         finally:
-            journal.close()
-        assert tally.iteration == self.iterations, "the source of batches ended early"
-        return tally
+            meter.close()
+        assert totals.iteration == self.iterations, "the source of batches ended early"
+        return totals
 
     def _step(self, batch: Any, factor: float) -> dict[str, Tensor]:
         """One step of the optimiser; gives the loss terms, whose sum was minimised, still on their device."""
@@ -99,59 +99,59 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         parts = list(zip(images.chunk(self.accumulate), targets.chunk(self.accumulate)))
         weights = self.part_weights([part_targets for _, part_targets in parts])
-        seen: dict[str, Any] = {}
+        loss_terms: dict[str, Any] = {}
         for i, (share, (part_images, part_targets)) in enumerate(zip(weights, parts)):
             with distributed.no_sync(compute) if i + 1 < len(parts) else nullcontext():
                 with self.precision.autocast():
                     losses = compute(part_images, part_targets)
                 scaler.scale(sum(losses.values()) * share).backward()
-            seen = {name: seen.get(name, 0) + loss.detach() * share for name, loss in losses.items()}
+            loss_terms = {name: loss_terms.get(name, 0) + loss.detach() * share for name, loss in losses.items()}
         if self.clip_norm is not None:
             scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
         scaler.step(self.optimizer)
         scaler.update()
-        return seen
+        return loss_terms
 
-    def _test(self, journal: Meter, should_stop: Callable[[], bool]) -> None:
+    def _test(self, meter: Meter, should_stop: Callable[[], bool]) -> None:
         """Scores of the model as it stands, for the curve. Weights, statistics and random numbers stay as they are.
 
         It comes after the checkpoint of its iteration, so that a training which goes on from there tests again.
         """
         assert self.test is not None
-        journal.read()
+        meter.read()
         random = random_state.capture()
         self.model.eval()
         stopped = False
-        with journal.excluded_from_throughput():
+        with meter.excluded_from_throughput():
             try:
                 with distributed.statistics_of_rank_0(self.model):
-                    journal.note_scores(self.test(should_stop))
+                    meter.note_scores(self.test(should_stop))
             except Interrupted:
                 stopped = True
         self.model.train()
         random_state.restore(random)
         if stopped:
-            self._save(journal.tally, final=False)
-            raise self._stopped(journal.tally)
+            self._save(meter.totals, final=False)
+            raise self._interruption(meter.totals)
 
-    def _stopped(self, tally: Totals) -> Interrupted:
-        return Interrupted(f"stopped after iteration {tally.iteration} of {self.iterations}; state saved")
+    def _interruption(self, totals: Totals) -> Interrupted:
+        return Interrupted(f"stopped after iteration {totals.iteration} of {self.iterations}; state saved")
 
-    def _save(self, tally: Totals, *, final: bool) -> None:
+    def _save(self, totals: Totals, *, final: bool) -> None:
         """Rank 0 writes; the random generators of every rank go along."""
         random = distributed.gather_texts(random_state.capture())
         if rank() == 0:
-            state = {"identity": dict(self.identity), "tally": asdict(tally), "model": self.model.state_dict()}
+            state = {"identity": dict(self.identity), "tally": asdict(totals), "model": self.model.state_dict()}
             if final:
-                checkpoint.save_final(self.folder, state, tally.iteration)
+                checkpoint.save_final(self.folder, state, totals.iteration)
             else:
                 state |= {"optimizer": self.optimizer.state_dict(), "scaler": self.precision.scaler.state_dict()}
-                checkpoint.save(self.folder, {**state, "random": random}, tally.iteration)
+                checkpoint.save(self.folder, {**state, "random": random}, totals.iteration)
         distributed.barrier()
 
     def _resume(self) -> Totals:
-        """Takes up the newest intact checkpoint; rank 0 has put corrupt ones aside before the others look."""
+        """Restores the newest intact checkpoint; rank 0 sets corrupt ones aside before the others read."""
         state = distributed.first_rank_first(lambda: checkpoint.load(self.folder))
         if state is None:
             return Totals()

@@ -1,4 +1,4 @@
-"""When a training does not fit into memory: which batch would have."""
+"""Turns an out-of-memory error of a training into advice: the largest batch that fits."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def explain_out_of_memory(training: Training, recipe: Recipe) -> Iterator[None]:
     if not fits:
         raise OutOfMemory(f"{too_large}, and neither does one crop alone: lower recipe.augmentation.crop")
     size = recipe.batch_size
-    parts = next(parts for parts in range(1, size + 1) if size % parts == 0 and size // parts <= fits)
+    smallest = next(parts for parts in range(1, size + 1) if size % parts == 0 and size // parts <= fits)
     raise OutOfMemory(
-        f"{too_large}; {fits} at a time fit. Set recipe.batch_size: {fits}, or keep the batch and set recipe.accumulate: {parts} "
-        "(batch norm then sees one part at a time)"
+        f"{too_large}; {fits} at a time fit. Set recipe.batch_size: {fits}, or keep the batch and set recipe.accumulate: "
+        f"{smallest} (batch norm then sees one part at a time)"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a training tells about itself: times, the curve, progress, and where a loss stops being finite."""
+"""Metering of a training: times, the curve, progress, and the check that losses are finite."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ PROGRESS_SECONDS = 0.5
 
 
 class Batch(Protocol):
-    """What a source of data hands out; only `ids` (one name per image) is looked at here."""
+    """A batch of the data source; only `ids` (one name per image) is used here."""
 
-    ids: Sequence[str]
+    @property
+    def ids(self) -> Sequence[str]: ...
 
 
 class Log(Protocol):
-    """What keeps the lines of a training: curve.jsonl, and others that are asked for."""
+    """A log of a training's lines: curve.jsonl, or another such as TensorBoard."""
 
     def append(self, records: Sequence[Mapping[str, Any]]) -> None: ...
 
@@ -50,7 +51,7 @@ class NonFiniteLoss(UserError):
 
 @dataclass
 class Totals:
-    """What has been measured so far; part of every checkpoint, so that an interruption does not lose it."""
+    """Running totals of a training; part of every checkpoint, so that an interruption does not lose them."""
 
     iteration: int = 0  # iterations done
     images: int = 0  # of the timed iterations
@@ -61,13 +62,13 @@ class Totals:
 
 
 class Meter:
-    """Counts the time of iterations, reads their losses now and then (a read waits for a GPU to catch up), checks them,
-    writes them to the curve and tells how far the training is."""
+    """Counts the time of iterations, reads their losses now and then (a read waits for a GPU to catch up), checks
+    them, writes them to the curve and reports progress."""
 
     def __init__(
         self,
         folder: Path,
-        tally: Totals,
+        totals: Totals,
         iterations: int,
         progress: Callable[[Progress], None],
         *,
@@ -75,58 +76,58 @@ class Meter:
         log: Callable[[int], Log] | None = None,
     ) -> None:
         self.folder = folder
-        self.tally = tally
+        self.totals = totals
         self.iterations = iterations
         self.progress = progress
         self.read_every = read_every
         self.logs: list[Log] = []
         if rank() == 0:
-            self.logs = [Curve(folder, tally.iteration), *([log(tally.iteration)] if log is not None else [])]
-        self.first = tally.iteration
-        self.timed_from = tally.iteration + min(WARM_UP, iterations - tally.iteration - 1)
-        self.pending: list[tuple[dict[str, Any], dict[str, Tensor], Batch]] = []
+            self.logs = [Curve(folder, totals.iteration), *([log(totals.iteration)] if log is not None else [])]
+        self.first = totals.iteration
+        self.timed_from = totals.iteration + min(WARM_UP, iterations - totals.iteration - 1)
+        self.unread_entries: list[tuple[dict[str, Any], dict[str, Tensor], Batch]] = []
         self.waited = 0.0  # since the last read
-        self.started = self.clock = time.perf_counter()  # the clock is that of the last read
-        self.shown = -math.inf
+        self.start_time = self.clock = time.perf_counter()  # the clock is that of the last read
+        self.last_shown = -math.inf
 
     def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Passes the batches on and counts the time spent waiting for them."""
+        """Yields the batches and counts the time spent waiting for them."""
         source = iter(batches)
         while True:
-            asked = time.perf_counter()
+            request_time = time.perf_counter()
             batch = next(source, None)
-            self.waited += time.perf_counter() - asked
+            self.waited += time.perf_counter() - request_time
             if batch is None:
                 return
             yield batch
 
     def note(self, terms: dict[str, Tensor], batch: Batch, rate: float) -> None:
         """Takes the loss terms of the iteration just done, still on their device, and the base learning rate it had."""
-        self.pending.append(({"iteration": self.tally.iteration, "lr": rate}, terms, batch))
-        if len(self.pending) >= self.read_every or self.tally.iteration == self.timed_from:
+        self.unread_entries.append(({"iteration": self.totals.iteration, "lr": rate}, terms, batch))
+        if len(self.unread_entries) >= self.read_every or self.totals.iteration == self.timed_from:
             self.read()
 
     def read(self) -> None:
         """Reads the losses since the last time in one go, checks that they are finite, and writes them to the curve."""
-        if not self.pending:
+        if not self.unread_entries:
             return
         losses = self._values()
         images, seconds = self._count_time()
-        records = []
-        for (record, _, batch), terms in zip(self.pending, losses):
+        records: list[dict[str, Any]] = []
+        for (record, _, batch), terms in zip(self.unread_entries, losses):
             total = sum(terms.values())
             if not math.isfinite(total):
                 self._write(records)
                 self._stop(record["iteration"], terms, batch)
             records.append({**record, "loss": total, "terms": terms, "images_per_s": images / seconds})
         self._write(records)
-        self.pending.clear()
+        self.unread_entries.clear()
         self._show(records[-1])
 
     def note_scores(self, scores: Mapping[str, float]) -> None:
         """Takes scores of the model after the iteration last read, in %. On a GPU the memory that they took does not count
         as the training's peak."""
-        self._write([{"iteration": self.tally.iteration, **scores}])
+        self._write([{"iteration": self.totals.iteration, **scores}])
         if torch.cuda.is_initialized():
             torch.cuda.reset_peak_memory_stats()
 
@@ -135,20 +136,20 @@ class Meter:
             log.append(records)
 
     def _values(self) -> list[dict[str, float]]:
-        flat = torch.stack([loss.float() for _, terms, _ in self.pending for loss in terms.values()])
+        flat = torch.stack([loss.float() for _, terms, _ in self.unread_entries for loss in terms.values()])
         values = iter(average_over_ranks(flat).tolist())
-        return [{name: next(values) for name in terms} for _, terms, _ in self.pending]
+        return [{name: next(values) for name in terms} for _, terms, _ in self.unread_entries]
 
     def _count_time(self) -> tuple[int, float]:
-        tally, now = self.tally, time.perf_counter()
-        images, seconds = world_size() * sum(len(batch.ids) for _, _, batch in self.pending), now - self.clock
-        tally.total_seconds += seconds
-        if tally.iteration > self.timed_from:
-            tally.images += images
-            tally.seconds += seconds
-            tally.waited += self.waited
-        device = next(iter(self.pending[0][1].values())).device
-        tally.peak_memory = max(tally.peak_memory, peak_memory(device))
+        totals, now = self.totals, time.perf_counter()
+        images, seconds = world_size() * sum(len(batch.ids) for _, _, batch in self.unread_entries), now - self.clock
+        totals.total_seconds += seconds
+        if totals.iteration > self.timed_from:
+            totals.images += images
+            totals.seconds += seconds
+            totals.waited += self.waited
+        device = next(iter(self.unread_entries[0][1].values())).device
+        totals.peak_memory = max(totals.peak_memory, peak_memory(device))
         self.clock, self.waited = now, 0.0
         return images, seconds
 
@@ -164,18 +165,18 @@ class Meter:
         )
 
     def _show(self, record: Mapping[str, Any]) -> None:
-        last = self.tally.iteration == self.iterations
-        if self.clock - self.shown < PROGRESS_SECONDS and not last:
+        last = self.totals.iteration == self.iterations
+        if self.clock - self.last_shown < PROGRESS_SECONDS and not last:
             return
-        self.shown = self.clock
-        rate = self.tally.images / self.tally.seconds if self.tally.seconds else record["images_per_s"]
-        wait = 100 * self.tally.waited / self.tally.seconds if self.tally.seconds else 0.0
+        self.last_shown = self.clock
+        rate = self.totals.images / self.totals.seconds if self.totals.seconds else record["images_per_s"]
+        wait = 100 * self.totals.waited / self.totals.seconds if self.totals.seconds else 0.0
         terms = ", ".join(f"{name} {value:.3g}" for name, value in record["terms"].items())
-        memory = f"memory {self.tally.peak_memory / 1024:.2f} GiB"
+        memory = f"memory {self.totals.peak_memory / 1024:.2f} GiB"
         text = f"loss {record['loss']:.3f} ({terms}), lr {record['lr']:.2g}, {memory}, waiting for data {wait:.0f} %"
-        done = self.tally.iteration
-        left = (self.clock - self.started) / (done - self.first) * (self.iterations - done)
-        self.progress(Progress(done, self.iterations, rate, text, left))
+        iteration = self.totals.iteration
+        seconds_left = (self.clock - self.start_time) / (iteration - self.first) * (self.iterations - iteration)
+        self.progress(Progress(iteration, self.iterations, rate, text, seconds_left))
 
     @contextlib.contextmanager
     def excluded_from_throughput(self) -> Iterator[None]:
@@ -183,7 +184,7 @@ class Meter:
         began = time.perf_counter()
         yield
         seconds = time.perf_counter() - began
-        self.tally.total_seconds += seconds
+        self.totals.total_seconds += seconds
         self.clock += seconds
 
     def close(self) -> None:

@@ -46,10 +46,10 @@ def parameter_groups(model: Segmentor, optimizer: Optimizer) -> Iterator[dict[st
     Raises UserError for a multiplier of a group that the model does not have.
     """
     groups = {name: parameters for name, parameters in model.parameter_groups().items() if parameters}
-    unknown = [name for name in optimizer.multipliers if name not in groups]
-    if unknown:
+    unknown_groups = [name for name in optimizer.multipliers if name not in groups]
+    if unknown_groups:
         raise UserError(
-            f"recipe.optimizer.multipliers: no parameter group '{unknown[0]}'.{nearest(unknown[0], groups)}"
+            f"recipe.optimizer.multipliers: no parameter group '{unknown_groups[0]}'.{nearest(unknown_groups[0], groups)}"
         )
     _check_partition(model, groups)
     exempt = set() if optimizer.decay_norm_and_bias else _no_decay(model)
@@ -58,10 +58,10 @@ def parameter_groups(model: Segmentor, optimizer: Optimizer) -> Iterator[dict[st
         kinds: dict[tuple[int, bool], list[nn.Parameter]] = {}
         for p in parameters:
             kinds.setdefault((depth.get(id(p), 0), id(p) not in exempt), []).append(p)
-        for (layers, decays), chosen in sorted(kinds.items(), key=lambda kind: (kind[0][0], not kind[0][1])):
+        for (layers, decays), members in sorted(kinds.items(), key=lambda kind: (kind[0][0], not kind[0][1])):
             rate = optimizer.lr * optimizer.multipliers.get(name, 1.0) * (optimizer.layer_decay or 1.0) ** layers
             decay = optimizer.weight_decay if decays else 0.0
-            yield {"name": name, "params": chosen, "lr": rate, "initial_lr": rate, "weight_decay": decay}
+            yield {"name": name, "params": members, "lr": rate, "initial_lr": rate, "weight_decay": decay}
 
 
 def _layers_from_head(model: Segmentor) -> dict[int, int]:
@@ -89,7 +89,7 @@ def _stage(name: str) -> list[str]:
 
 
 def _block(name: str) -> str | None:
-    """The block that a parameter's name tells of: `layer3.5` of `layer3.5.conv1.weight`; None where it tells of none."""
+    """The block in a parameter's name: `layer3.5` of `layer3.5.conv1.weight`; None where there is none."""
     parts = name.split(".")
     number = next((i for i, part in enumerate(parts) if part.isdigit()), len(parts))
     return ".".join(parts[: number + 1]) if number + 2 < len(parts) else None
@@ -97,10 +97,10 @@ def _block(name: str) -> str | None:
 
 def _check_partition(model: nn.Module, groups: Mapping[str, list[nn.Parameter]]) -> None:
     """Every trainable parameter is in exactly one group; anything else is a bug of the method."""
-    grouped = [id(p) for parameters in groups.values() for p in parameters]
+    grouped_ids = [id(p) for parameters in groups.values() for p in parameters]
     trainable = {id(p) for p in model.parameters() if p.requires_grad}
-    assert len(grouped) == len(set(grouped)), "parameter_groups() names a parameter twice"
-    assert set(grouped) == trainable, "parameter_groups() must name every trainable parameter, and no other"
+    assert len(grouped_ids) == len(set(grouped_ids)), "parameter_groups() names a parameter twice"
+    assert set(grouped_ids) == trainable, "parameter_groups() must name every trainable parameter, and no other"
 
 
 def build_optimizer(model: Segmentor, optimizer: Optimizer) -> torch.optim.Optimizer:

@@ -1,4 +1,4 @@
-"""Number formats of training: what is computed in which, and the loss scaling that fp16 needs."""
+"""Number formats of training (fp32, tf32, bf16, fp16) and the loss scaling of fp16."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class Precision:
 
 
 def only_repeatable_algorithms(enabled: bool = True) -> None:
-    """Makes a GPU repeat bit for bit, at some cost in speed; an operation that cannot raises torch's own error.
+    """Allows deterministic algorithms only, so that a GPU repeats bit for bit, at some cost in speed;
+    an operation that cannot raises torch's own error.
 
     To be called before the first matrix product on a GPU: cuBLAS looks at its workspace then.
     """

@@ -30,11 +30,11 @@ def capture() -> str:
 
 def restore(state: str) -> None:
     """Puts every generator back where `capture` found it."""
-    saved = json.loads(state)
-    version, internal, gauss_next = saved["python"]
+    states = json.loads(state)
+    version, internal, gauss_next = states["python"]
     random.setstate((version, tuple(internal), gauss_next))
-    name, keys, *rest = saved["numpy"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
-    torch.set_rng_state(torch.tensor(saved["torch"], dtype=torch.uint8))
-    if saved["cuda"] is not None:
-        torch.cuda.set_rng_state(torch.tensor(saved["cuda"], dtype=torch.uint8))
+    name, keys, *numpy_rest = states["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), *numpy_rest))
+    torch.set_rng_state(torch.tensor(states["torch"], dtype=torch.uint8))
+    if states["cuda"] is not None:
+        torch.cuda.set_rng_state(torch.tensor(states["cuda"], dtype=torch.uint8))

@@ -1,6 +1,6 @@
 """TensorBoard beside curve.jsonl, where HARNESS_TENSORBOARD=1 asks for it: the optional extra `tensorboard`.
 
-It is a switch of the run and no field of a recipe: what is looked at changes no number and no key.
+It is a setting of the run and not of the recipe: logging changes no number and no key.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ VARIABLE = "HARNESS_TENSORBOARD"
 FOLDER = "tensorboard"
 
 
-def wanted() -> bool:
-    """Whether it is asked for. Raises MissingError where it is and the package is not there."""
+def is_enabled() -> bool:
+    """Whether HARNESS_TENSORBOARD asks for it. Raises MissingError where it does and the package is absent."""
     if os.environ.get(VARIABLE, "") in ("", "0"):
         return False
     try:

@@ -18,20 +18,20 @@ from harness.errors import UserError, nearest
 if TYPE_CHECKING:
     from methods.segmentor import Backbone
 
-_HERE = Path(__file__).parent
+_FOLDER = Path(__file__).parent
 
 
 @functools.cache
 def _families() -> dict[str, str]:
     """{name: module that builds it}, from the source text."""
-    found: dict[str, str] = {}
-    for file in sorted(_HERE.glob("[!_]*.py")):
+    modules: dict[str, str] = {}
+    for file in sorted(_FOLDER.glob("[!_]*.py")):
         for name in _declared_names(file):
             module = f"{__name__}.{file.stem}"
-            if name in found:
-                raise UserError(f"backbone '{name}' is declared twice: in {found[name]} and in {module}")
-            found[name] = module
-    return found
+            if name in modules:
+                raise UserError(f"backbone '{name}' is declared twice: in {modules[name]} and in {module}")
+            modules[name] = module
+    return modules
 
 
 def _declared_names(file: Path) -> tuple[str, ...]:

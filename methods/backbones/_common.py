@@ -1,4 +1,4 @@
-"""What every family of backbones needs: the check of an output stride, and weights from a file."""
+"""Helpers of all backbone families: the check of an output stride, and loading of weights from a file."""
 
 from __future__ import annotations
 
@@ -58,18 +58,20 @@ def load_file(body: nn.Module, path: Path, name: str) -> None:
             f"backbone '{name}': {path} is not a file of weights (it holds no mapping from names to tensors)"
         )
     target = body.model if isinstance(body, FeatureGetterNet) else body  # what timm wraps, under the file's names
-    own = target.state_dict()
+    parameters = target.state_dict()
     # timm's feature pyramids call stage 1 of `layers` layers_1, where the file says layers.1
-    flat = {_FLATTENED.sub(r"\1.\2.", key): key for key in own}
-    given = {flat.get(key, key): value for key, value in state.items() if not key.startswith(_CLASSIFIERS)}
-    problems = [f"missing {key}" for key in own if key not in given and not key.endswith("num_batches_tracked")]
-    problems += [f"unexpected {key}" for key in given if key not in own]
+    flat = {_FLATTENED.sub(r"\1.\2.", key): key for key in parameters}
+    weights = {flat.get(key, key): value for key, value in state.items() if not key.startswith(_CLASSIFIERS)}
+    problems = [
+        f"missing {key}" for key in parameters if key not in weights and not key.endswith("num_batches_tracked")
+    ]
+    problems += [f"unexpected {key}" for key in weights if key not in parameters]
     problems += [
-        f"{key} is {tuple(given[key].shape)}, should be {tuple(value.shape)}"
-        for key, value in own.items()
-        if key in given and given[key].shape != value.shape
+        f"{key} is {tuple(weights[key].shape)}, should be {tuple(value.shape)}"
+        for key, value in parameters.items()
+        if key in weights and weights[key].shape != value.shape
     ]
     if problems:
         lines = "\n  ".join(problems)
         raise UserError(f"backbone '{name}': {path} does not fit; nothing was loaded:\n  {lines}")
-    target.load_state_dict(given, strict=False)
+    target.load_state_dict(weights, strict=False)

@@ -1,4 +1,4 @@
-"""Swin's blocks as segmentation has them, for the family and for timm's own names."""
+"""Swin blocks as segmentation codes define them, for the family and for timm's own names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A timm model as a feature pyramid; what the families that take their bodies from timm share."""
+"""A timm model as a feature pyramid, shared by the families built on timm."""
 
 from __future__ import annotations
 

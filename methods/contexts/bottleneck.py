@@ -1,4 +1,4 @@
-"""The frame that Non-Local, DNL and CCNet share: reduce, relate pixels, convolve, concatenate with the input, fuse."""
+"""The structure shared by Non-Local, DNL and CCNet: reduce, attention block, convolve, concatenate with the input, fuse."""
 
 from __future__ import annotations
 

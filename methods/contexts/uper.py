@@ -1,4 +1,4 @@
-"""UPerNet (Xiao et al. 2018, Sec. 3.1): a feature pyramid whose top is given context."""
+"""UPerNet (Xiao et al. 2018, Sec. 3.1): a feature pyramid with a context module on its top level."""
 
 from __future__ import annotations
 

@@ -44,5 +44,6 @@ UPDATERS: dict[str, type[nn.Module]] = {"gated": GatedUpdater, "plus": SumUpdate
 def build_updater(name: str, channels: int) -> nn.Module:
     """The updater called `gated` or `plus`; raises UserError for another name."""
     if name not in UPDATERS:
-        raise UserError(f"unknown updater '{name}'.{nearest(name, UPDATERS, what='updaters are')}")
+        tail = nearest(name, UPDATERS, label="updaters are")
+        raise UserError(f"unknown updater '{name}'.{tail}")
     return UPDATERS[name](channels)

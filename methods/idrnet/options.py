@@ -130,5 +130,5 @@ def _check(name: str, value: Any) -> None:
     allowed = CHOICES[name]
     if value in allowed and type(value) is type(allowed[0]):  # True is not 1 here
         return
-    tail = nearest(str(value), [str(a) for a in allowed], what="allowed are")
+    tail = nearest(str(value), [str(a) for a in allowed], label="allowed are")
     raise UserError(f"idrnet: option '{name}' cannot be {value!r}.{tail}")

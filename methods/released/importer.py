@@ -1,4 +1,4 @@
-"""A checkpoint that another toolbox wrote, as one of ours. No job comes here: a key holds what is in the file of weights."""
+"""Converts another toolbox's checkpoint into one of this harness. Jobs do not import this: keys hold the file's content."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ def toolboxes() -> list[str]:
 
 
 @dataclass(frozen=True)
-class Imported:
-    """What an import wrote."""
+class ImportReport:
+    """Summary of an import."""
 
     tensors: int
     parameters: int
     classes: int
 
 
-def import_foreign(source: Path, toolbox: str, model: Model, out: Path, *, num_classes: int | None = None) -> Imported:
+def import_foreign(
+    source: Path, toolbox: str, model: Model, out: Path, *, num_classes: int | None = None
+) -> ImportReport:
     """Converts a checkpoint that `toolbox` wrote into one of `model`, and writes it to `out`.
 
     The number of classes is `num_classes`, else what the checkpoint says. UserError with every name that is missing,
@@ -42,16 +44,17 @@ def import_foreign(source: Path, toolbox: str, model: Model, out: Path, *, num_c
     if classes is None:
         raise UserError(f"{source} does not say how many classes it has; give --classes")
     model = model.model_copy(update={"num_classes": classes})
-    state, left = names.convert(model, foreign)
+    state, unmatched = names.convert(model, foreign)
     with torch.device("meta"):
-        built = build_model(model)
-    problems = [f"unexpected {name}" for name in left] + misfits(built, state)
+        module = build_model(model)
+    problems = [f"unexpected {name}" for name in unmatched] + misfits(module, state)
     problems += [f"{name} holds NaN or infinity" for name, value in state.items() if not value.isfinite().all()]
     if problems:
         lines = "\n  ".join(problems)
         raise UserError(f"{source} does not fit {model.name} with {model.options}; nothing was written:\n  {lines}")
     whole = {
-        name: state.get(name, torch.zeros(value.shape, dtype=value.dtype)) for name, value in built.state_dict().items()
+        name: state.get(name, torch.zeros(value.shape, dtype=value.dtype))
+        for name, value in module.state_dict().items()
     }
     write(whole, out)
-    return Imported(len(whole), sum(p.numel() for p in built.parameters()), model.num_classes)
+    return ImportReport(len(whole), sum(p.numel() for p in module.parameters()), model.num_classes)

@@ -34,11 +34,11 @@ def thin(line: Sequence[tuple[int, float]], most: int = POINTS) -> list[tuple[fl
     """At most `most` points: the means of equal stretches, each at its middle."""
     if len(line) <= most:
         return [(float(x), y) for x, y in line]
-    found = []
+    kept_points = []
     for i in range(most):
         part = line[i * len(line) // most : (i + 1) * len(line) // most]
-        found.append((sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)))
-    return found
+        kept_points.append((sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)))
+    return kept_points
 
 
 def band(folders: Sequence[Path], key: str = "loss") -> Band | None:

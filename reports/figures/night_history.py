@@ -1,4 +1,4 @@
-"""A cell's nights as a figure: what was measured, what was expected of it by then, and which nights were an alarm."""
+"""Nightly history of a cell as a figure: measured values, expected values with control limits, and alarms."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Point:
 def points(nights: Sequence[NightRecord], since: str = "") -> list[Point]:
     """The nights of a cell with their control limits; alarms are no part of what is expected, nor are nights before the
     date `since` which a new level was accepted. Nights without a date or a finite value are left out."""
-    chart, found = Chart(), []
+    chart, result = Chart(), []
     for night in nights:
         try:
             date = datetime.date.fromisoformat(night.date)
@@ -45,10 +45,10 @@ def points(nights: Sequence[NightRecord], since: str = "") -> list[Point]:
         if chart.nights >= ENOUGH:
             reach = t_quantile(1 - UNLIKELY, chart.nights - 1) * math.sqrt(1 + 1 / chart.nights)
             expected, low = chart.mean, chart.mean - reach * chart.spread
-        found.append(Point(date, float(night.value), bool(night.alarm), expected, low))
+        result.append(Point(date, float(night.value), bool(night.alarm), expected, low))
         if not night.alarm and night.date >= since:
             chart.add(night.value)
-    return found
+    return result
 
 
 def profile(nights: Sequence[NightRecord], root: Path) -> str | None:
@@ -64,34 +64,42 @@ def profile(nights: Sequence[NightRecord], root: Path) -> str | None:
 
 def draw(cell: str, nights: Sequence[NightRecord], since: str = "") -> tuple[str, str] | None:
     """(SVG, text alternative) of a cell's history; None below two nights."""
-    shown = points(nights, since)
-    if len(shown) < 2:
+    chart_points = points(nights, since)
+    if len(chart_points) < 2:
         return None
     with style.styled():
         figure = style.canvas(7.2, 2.7)
-        _plot(figure.add_subplot(), shown)
+        _plot(figure.add_subplot(), chart_points)
         figure.legend(loc="outside upper left", ncols=4, handlelength=1.4)
         svg = style.svg(figure)
-    bad = [point for point in shown if point.alarm]
+    bad = [point for point in chart_points if point.alarm]
     dates = list(dict.fromkeys(point.date.isoformat() for point in bad))
-    told = f"alarms on {', '.join(dates[-3:])}{' and before' if len(dates) > 3 else ''}" if bad else "no alarm"
-    span = f"{shown[0].date} to {shown[-1].date}"
-    return svg, f"Nightly history of {style.label(cell, 80)}: {len(shown)} measurements from {span}, {told}"
+    alarm_text = f"alarms on {', '.join(dates[-3:])}{' and before' if len(dates) > 3 else ''}" if bad else "no alarm"
+    span = f"{chart_points[0].date} to {chart_points[-1].date}"
+    return (
+        svg,
+        f"Nightly history of {style.label(cell, 80)}: {len(chart_points)} measurements from {span}, {alarm_text}",
+    )
 
 
-def _plot(ax: Any, shown: Sequence[Point]) -> None:
-    known = [p for p in shown if p.expected is not None and p.low is not None]
-    if known:
-        dates = [p.date for p in known]
-        ax.plot(dates, [p.expected for p in known], color=style.INK, linewidth=1, label="expected", zorder=2)
+def _plot(ax: Any, chart_points: Sequence[Point]) -> None:
+    expected_points = [p for p in chart_points if p.expected is not None and p.low is not None]
+    if expected_points:
+        dates = [p.date for p in expected_points]
+        ax.plot(dates, [p.expected for p in expected_points], color=style.INK, linewidth=1, label="expected", zorder=2)
         ax.plot(
-            dates, [p.low for p in known], color=style.INK, linewidth=1, linestyle=style.DASHES[1], zorder=2,
+            dates, [p.low for p in expected_points], color=style.INK, linewidth=1, linestyle=style.DASHES[1], zorder=2,
             label="control limit",
         )  # fmt: skip
         ax.fill_between(
-            dates, [p.low for p in known], [p.expected for p in known], color=style.FAINT, alpha=0.6, zorder=1
+            dates,
+            [p.low for p in expected_points],
+            [p.expected for p in expected_points],
+            color=style.FAINT,
+            alpha=0.6,
+            zorder=1,
         )
-    good, bad = ([p for p in shown if p.alarm is kind] for kind in (False, True))
+    good, bad = ([p for p in chart_points if p.alarm is kind] for kind in (False, True))
     look = {"linestyle": "", "zorder": 3}
     ax.plot([p.date for p in good], [p.value for p in good], "o", color=style.MEASURED, ms=4, label="measured", **look)
     if bad:
@@ -106,15 +114,23 @@ def _plot(ax: Any, shown: Sequence[Point]) -> None:
 
 
 def tonight(
-    nights: Mapping[str, Sequence[NightRecord]], date: str, folder: Path, accepted: Mapping[str, str]
+    nights: Mapping[str, Sequence[NightRecord]], date: str, folder: Path, accepted_levels: Mapping[str, str]
 ) -> Iterator[str]:
     """Draws the history of every cell that was measured on `date` into `folder` and yields the Markdown that shows it,
     for a page beside that folder. OutputError where the folder or the disk refuses."""
-    measured = {cell: found for cell, found in nights.items() if any(night.date == date for night in found)}
-    drawn = {cell: made for cell, found in measured.items() if (made := draw(cell, found, accepted.get(cell, "")))}
-    if drawn:
+    cell_nights = {
+        cell: nights_of_cell
+        for cell, nights_of_cell in nights.items()
+        if any(night.date == date for night in nights_of_cell)
+    }
+    drawings = {
+        cell: drawing
+        for cell, nights_of_cell in cell_nights.items()
+        if (drawing := draw(cell, nights_of_cell, accepted_levels.get(cell, "")))
+    }
+    if drawings:
         yield "## Histories\n"
-    for i, (cell, (svg, alternative)) in enumerate(sorted(drawn.items())):
+    for i, (cell, (svg, alternative)) in enumerate(sorted(drawings.items())):
         file = folder / f"{i:03d}.svg"
         write_text(file, svg)
         yield f"{markdown(cell)}\n\n![{markdown(alternative)}]({folder.name}/{file.name})\n"

@@ -1,4 +1,4 @@
-"""Figures of what scores are made of: which classes a claimed gain comes from, and what a score costs."""
+"""Figures of per-class gains behind claims, and of mIoU against FLOPs."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ _PREFIX = "iou/"
 
 def class_differences(better: CellReport, than: CellReport) -> dict[str, float]:
     """{class: mean IoU difference in points over the seeds that both have}, largest first; classes both have measured."""
-    ours, theirs = _by_seed(better), _by_seed(than)
-    pairs = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
+    ours, reference = _by_seed(better), _by_seed(than)
+    pairs = [(ours[seed], reference[seed]) for seed in ours if seed in reference]
     names = set.intersection(*({*a} & {*b} for a, b in pairs)) if pairs else set()
-    found = {name: mean([a[name] - b[name] for a, b in pairs]) for name in names}
-    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+    differences = {name: mean([a[name] - b[name] for a, b in pairs]) for name in names}
+    return dict(sorted(differences.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _by_seed(shown: CellReport) -> dict[int, dict[str, float]]:
+def _by_seed(cell: CellReport) -> dict[int, dict[str, float]]:
     return {
         seed: {
             m.name.removeprefix(_PREFIX): m.value
             for m in result.measurements
             if m.name.startswith(_PREFIX) and math.isfinite(m.value)
         }
-        for seed, result in zip(shown.seeds, shown.results)
+        for seed, result in zip(cell.seeds, cell.results)
     }
 
 
 def classes(report: TableReport) -> tuple[Any, str] | None:
     """(figure, text alternative): bars of per-class IoU differences, a panel per judged claim and mIoU column."""
-    panels = list(_claimed(report))[:_PANELS]
+    panels = list(_claimed_differences(report))[:_PANELS]
     if not panels:
         return None
     across = min(3, len(panels))
     down = math.ceil(len(panels) / across)
-    shown = [(title, everything, _extremes(everything)) for title, everything in panels]
-    longest = max(len(differences) for _, _, differences in shown)
+    selected_panels = [(title, all_differences, _extremes(all_differences)) for title, all_differences in panels]
+    longest = max(len(differences) for _, _, differences in selected_panels)
     figure = style.canvas(4.0 * across, (1.0 + 0.2 * longest) * down)
-    for i, (title, everything, differences) in enumerate(shown):
+    for i, (title, all_differences, differences) in enumerate(selected_panels):
         ax = figure.add_subplot(down, across, i + 1)
         colours = [style.MEASURED if value >= 0 else style.COLOURS[3] for value in differences.values()]
         ax.barh(range(len(differences)), list(differences.values()), color=colours, height=0.7, zorder=2)
@@ -56,24 +56,28 @@ def classes(report: TableReport) -> tuple[Any, str] | None:
         ax.tick_params(axis="y", length=0)
         ax.grid(visible=False, axis="y")
         ax.set_title("\n".join(style.label(line, 32) for line in title), fontsize=8)
-        part = f"; {len(differences)} of {len(everything)} classes" if len(everything) > len(differences) else ""
+        part = (
+            f"; {len(differences)} of {len(all_differences)} classes" if len(all_differences) > len(differences) else ""
+        )
         ax.set_xlabel(f"IoU difference, points{part}", fontsize=8)
     names = "; ".join(" ".join(style.plain(line, 60) for line in title) for title, _ in panels)
     return figure, f"Difference of IoU per class, largest gain first: {names}"
 
 
-def _claimed(report: TableReport) -> Iterator[tuple[tuple[str, str], Mapping[str, float]]]:
-    """((`better`, `− than, column`), differences of all classes) of what claims compare."""
+def _claimed_differences(report: TableReport) -> Iterator[tuple[tuple[str, str], Mapping[str, float]]]:
+    """((`better`, `− than, column`), differences of all classes) of the rows that claims compare."""
     for judgement in claims.judge_claims(report):
         for part in judgement.parts:
-            judged = part.outcome not in (claims.UNMEASURED, claims.NOT_JUDGED)
-            if not judged or report.table.column(part.column).metric.name != "miou":
+            is_judged = part.outcome not in (claims.UNMEASURED, claims.NOT_JUDGED)
+            if not is_judged or report.table.column(part.column).metric.name != "miou":
                 continue
-            found = class_differences(report.cells[part.better, part.column], report.cells[part.than, part.column])
-            if found:
+            differences = class_differences(
+                report.cells[part.better, part.column], report.cells[part.than, part.column]
+            )
+            if differences:
                 better, than = (report.table.row(row).name for row in (part.better, part.than))
                 column = style.plain(report.table.columns[part.column].label or part.column, 14)
-                yield (better, f"− {style.plain(than, 28 - len(column))}, {column}"), found
+                yield (better, f"− {style.plain(than, 28 - len(column))}, {column}"), differences
 
 
 def _extremes(differences: Mapping[str, float]) -> dict[str, float]:
@@ -94,9 +98,10 @@ def cost(report: TableReport) -> tuple[Any, str] | None:
     points = []
     for row in report.rows:
         score, flops = (report.cells.get((row, str(column[name]))) for name in ("miou", "flops"))
-        both = score is not None and flops is not None and score.measured and flops.measured
+        if score is None or flops is None or not (score.measured and flops.measured):
+            continue
         # the FLOPs of a reconstruction do not belong to the module that was scored
-        if both and flops.provenance.get("evidence") != "fitted":
+        if flops.provenance.get("evidence") != "fitted":
             points.append((row, flops.mean, score.mean, score.deviation))
     points = [p for p in points if math.isfinite(p[1]) and math.isfinite(p[2])]
     if len(points) < 3:

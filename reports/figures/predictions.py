@@ -1,4 +1,4 @@
-"""Images beside their truth and what rows of a table predict, with the pixels in which rows differ marked; contact sheets."""
+"""Images, ground truth and predictions of rows, with marks where rows differ; and contact sheets of datasets."""
 
 from __future__ import annotations
 
@@ -25,10 +25,17 @@ _TITLE, _LETTER = 0.2, 0.062  # inches: the height of a picture's title, the wid
 class Scene(Protocol):
     """One image uint8 [H, W, 3] with its truth and the rows' predictions, training ids uint8 [H, W] (255: ignored)."""
 
-    id: str
-    image: np.ndarray
-    truth: np.ndarray
-    predictions: Mapping[str, np.ndarray]
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def image(self) -> np.ndarray: ...
+
+    @property
+    def truth(self) -> np.ndarray: ...
+
+    @property
+    def predictions(self) -> Mapping[str, np.ndarray]: ...
 
 
 def accuracy(prediction: np.ndarray, truth: np.ndarray) -> float:
@@ -54,13 +61,13 @@ def coloured(label: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> np.n
     return table[label]
 
 
-def marked(image: np.ndarray, marks: np.ndarray) -> np.ndarray:
+def mark_pixels(image: np.ndarray, marks: np.ndarray) -> np.ndarray:
     """The image in pale grey with the marks of `differences` in colour, uint8 [H, W, 3]."""
     grey = image.mean(axis=2, keepdims=True).astype(np.float32)
-    shown = np.repeat(255 - 0.3 * (255 - grey), 3, axis=2)
+    picture = np.repeat(255 - 0.3 * (255 - grey), 3, axis=2)
     for value, colour in enumerate((MENDED, SPOILT, WRONG), start=1):
-        shown[marks == value] = tuple(bytes.fromhex(colour[1:]))
-    return shown.astype(np.uint8)
+        picture[marks == value] = tuple(bytes.fromhex(colour[1:]))
+    return picture.astype(np.uint8)
 
 
 def draw(scenes: Sequence[Scene], labels: Mapping[str, str], classes: Sequence[str], palette: Any) -> Any:
@@ -69,7 +76,9 @@ def draw(scenes: Sequence[Scene], labels: Mapping[str, str], classes: Sequence[s
     `labels` are the rows in order with what to call them; the first is what the others are compared with.
     """
     rows = list(labels)
-    side = min(3.2, max(1.3, 12.5 / (1 + len(rows))))  # inches; many rows make a wider figure rather than stamps
+    side = min(
+        3.2, max(1.3, 12.5 / (1 + len(rows)))
+    )  # inches; many rows make the figure wider, not the pictures smaller
     heights = [side * scene.truth.shape[0] / scene.truth.shape[1] + _TITLE for scene in scenes for _ in range(2)]
     figure = style.canvas(side * (1 + len(rows)), sum(heights) + 0.9)
     figure.get_layout_engine().set(h_pad=0.01, w_pad=0.03, hspace=0.0, wspace=0.0)
@@ -87,14 +96,14 @@ def draw(scenes: Sequence[Scene], labels: Mapping[str, str], classes: Sequence[s
             _picture(ax, coloured(prediction, palette), style.label(labels[row], room - len(right)) + right)
             marks = differences(prediction, scene.predictions[rows[0]], scene.truth)
             against = "where it is wrong" if row == rows[0] else f"against {labels[rows[0]]}"
-            _picture(mark, marked(scene.image, marks), style.label(against, room))
+            _picture(mark, mark_pixels(scene.image, marks), style.label(against, room))
     _name_classes(figure, [m for scene in scenes for m in (scene.truth, *scene.predictions.values())], classes, palette)
     _name_marks(figure, labels[rows[0]], several=len(rows) > 1)
     return figure
 
 
 def contact_sheet(scenes: Sequence[Scene], classes: Sequence[str], palette: Any) -> Any:
-    """A figure of images, two to a line, each beside itself with its labels laid over it: do both belong together?"""
+    """A figure of images, two to a line, each beside itself with its labels laid over it: to check that both match."""
     lines = [scenes[i : i + 2] for i in range(0, len(scenes), 2)]
     heights = [_SIDE * max(s.truth.shape[0] / s.truth.shape[1] for s in line) + _TITLE for line in lines]
     present = len(set().union(*(np.unique(scene.truth).tolist() for scene in scenes)))
@@ -124,12 +133,12 @@ def _name_classes(
     from matplotlib.patches import Patch
 
     values = set().union(*(np.unique(m).tolist() for m in maps))
-    present, ignored = sorted(values - {IGNORE}), IGNORE in values
+    present, has_ignored = sorted(values - {IGNORE}), IGNORE in values
     handles = [
         Patch(color=tuple(v / 255 for v in palette[k]), label=style.label(classes[k], 18)) for k in present[:most]
     ]
     handles += [Patch(color="none", label=f"and {len(present) - most} more")] if len(present) > most else []
-    handles += [Patch(facecolor="white", edgecolor=style.PUBLISHED, label="ignored")] if ignored else []
+    handles += [Patch(facecolor="white", edgecolor=style.PUBLISHED, label="ignored")] if has_ignored else []
     figure.legend(
         handles=handles, loc="outside lower left", ncols=_ACROSS, fontsize=6.5, handlelength=1, columnspacing=1
     )

@@ -1,4 +1,4 @@
-"""Measured against published: a point per cell, with the line on which both are equal."""
+"""Scatter plot of measured against published values: a point per cell, and the line of equality."""
 
 from __future__ import annotations
 
@@ -29,37 +29,37 @@ def scatter(report: TableReport) -> tuple[Any, str] | None:
         _panel(figure.add_subplot(1, len(panels), i + 1), report, cells)
         figure.axes[i].set_title(style.label(name, 30))
     names = ", ".join(panels)
-    fitted = any(_fitted(shown) for cells in panels.values() for shown in cells)
-    tail = "; hollow points are fitted reconstructions" if fitted else ""
+    any_fitted = any(_is_fitted(cell) for cells in panels.values() for cell in cells)
+    tail = "; hollow points are fitted reconstructions" if any_fitted else ""
     return figure, f"Measured against published values with the line of equality, one panel per metric: {names}{tail}"
 
 
 def _panels(report: TableReport) -> dict[str, list[CellReport]]:
-    found: dict[str, list[CellReport]] = {}
-    for shown in report:
-        both = shown.measured and shown.published is not None and math.isfinite(shown.mean)
-        if both and shown.metric.portable and not shown.another:
-            found.setdefault(f"{shown.metric.title} ({shown.metric.unit})", []).append(shown)
-    return {name: cells for name, cells in found.items() if len(cells) >= _FEWEST}
+    panels: dict[str, list[CellReport]] = {}
+    for cell in report:
+        has_both = cell.measured and cell.published is not None and math.isfinite(cell.mean)
+        if has_both and cell.metric.portable and not cell.compared_row:
+            panels.setdefault(f"{cell.metric.title} ({cell.metric.unit})", []).append(cell)
+    return {name: cells for name, cells in panels.items() if len(cells) >= _FEWEST}
 
 
 def _panel(ax: Any, report: TableReport, cells: Sequence[CellReport]) -> None:
-    columns = list(dict.fromkeys(shown.column for shown in cells))
+    columns = list(dict.fromkeys(cell.column for cell in cells))
     ends = _ends(cells)
     ax.plot(ends, ends, color=style.INK, linewidth=0.8, zorder=1)
-    margin = max((shown.verdict.margin or 0.0 for shown in cells), default=0.0)
+    margin = max((cell.verdict.margin or 0.0 for cell in cells), default=0.0)
     if margin:
         low, high = ([end + sign * margin for end in ends] for sign in (-1, 1))
         ax.fill_between(ends, low, high, color=style.FAINT, alpha=0.6, linewidth=0, zorder=0)
     for i, column in enumerate(columns):
         look = {"color": style.COLOURS[i % len(style.COLOURS)], "marker": "osD^vP"[i // len(style.COLOURS) % 6]}
         label = style.label(report.table.columns[column].label or column, 20)
-        for shown in (s for s in cells if s.column == column):
-            assert shown.published is not None
-            fill = "white" if _fitted(shown) else look["color"]
-            error = _half(shown)
+        for cell in (s for s in cells if s.column == column):
+            assert cell.published is not None
+            fill = "white" if _is_fitted(cell) else look["color"]
+            error = _half(cell)
             ax.errorbar(
-                shown.published.value, shown.mean, yerr=error, linestyle="", markersize=6, capsize=2, zorder=3,
+                cell.published.value, cell.mean, yerr=error, linestyle="", markersize=6, capsize=2, zorder=3,
                 markerfacecolor=fill, label=label, **look,
             )  # fmt: skip
             label = "_nolegend_"
@@ -83,13 +83,13 @@ def _ends(cells: Sequence[CellReport]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _half(shown: CellReport) -> float | None:
+def _half(cell: CellReport) -> float | None:
     """Half of the 90 % interval of the mean; None below two repetitions."""
-    n = len(shown.values)
-    if n < 2 or not math.isfinite(shown.deviation):
+    n = len(cell.values)
+    if n < 2 or not math.isfinite(cell.deviation):
         return None
-    return t_quantile(1 - ALPHA, n - 1) * shown.deviation / math.sqrt(n)
+    return t_quantile(1 - ALPHA, n - 1) * cell.deviation / math.sqrt(n)
 
 
-def _fitted(shown: CellReport) -> bool:
-    return shown.provenance.get("evidence") == "fitted"
+def _is_fitted(cell: CellReport) -> bool:
+    return cell.provenance.get("evidence") == "fitted"

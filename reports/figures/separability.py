@@ -1,4 +1,4 @@
-"""How compact classes are and how far apart, in the space that the classifier sees: what a two-dimensional map distorts."""
+"""Compactness and separation of classes in the classifier's input space, which a two-dimensional map distorts."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def separability(features: np.ndarray, labels: np.ndarray) -> Separability:
     import numpy as np
 
     names, place, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    kept = sizes[place] > 1
-    features, place = np.asarray(features, np.float32)[kept], place[kept]
+    repeated = sizes[place] > 1
+    features, place = np.asarray(features, np.float32)[repeated], place[repeated]
     names, place = np.unique(place, return_inverse=True)
     if len(names) < 2:
         return Separability(float("nan"), float("nan"))
@@ -44,8 +44,8 @@ def separability(features: np.ndarray, labels: np.ndarray) -> Separability:
         part = slice(start, start + _BLOCK)
         square = squares[part, None] + squares - 2 * features[part] @ features.T
         np.maximum(square, 0, out=square)
-        own = np.arange(start, min(start + _BLOCK, len(place)))
-        square[own - start, own] = 0
+        block = np.arange(start, min(start + _BLOCK, len(place)))
+        square[block - start, block] = 0
         sums = (np.sqrt(square) @ member).astype(np.float64)  # [block, classes]
         np.add.at(between, place[part], sums)
     inside = np.diag(between) / (sizes * (sizes - 1))

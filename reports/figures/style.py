@@ -1,4 +1,4 @@
-"""How every figure looks: one style, colours that colour-blind readers tell apart, and SVG that is the same every time."""
+"""Style of all figures: colours distinguishable by colour-blind readers, and deterministic SVG."""
 
 from __future__ import annotations
 

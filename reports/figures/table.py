@@ -13,7 +13,7 @@ from reports.table_report import CellReport, TableReport
 
 @dataclass(frozen=True)
 class Figure:
-    """One drawn figure: its file name, its SVG, and what it shows in words."""
+    """A figure: file name, SVG and text alternative."""
 
     name: str
     svg: str
@@ -23,29 +23,29 @@ class Figure:
 def draw(report: TableReport) -> list[Figure]:
     """The figures that the report has data for; none where nothing is measured."""
     with style.styled():
-        makes = (_comparison, _agreement, _classes, _cost, _picked, _curves)
-        found = [figure for make in makes if (figure := make(report)) is not None]
-        return found + [Figure(name, style.svg(made), words) for name, made, words in features.figures(report)]
+        makes = (_comparison, _agreement, _classes, _cost, _predictions_figure, _curves)
+        figures = [figure for make in makes if (figure := make(report)) is not None]
+        return figures + [Figure(name, style.svg(canvas), words) for name, canvas, words in features.figures(report)]
 
 
 def _agreement(report: TableReport) -> Figure | None:
-    return _named("agreement.svg", scatter.scatter(report))
+    return _figure_or_none("agreement.svg", scatter.scatter(report))
 
 
 def _classes(report: TableReport) -> Figure | None:
-    return _named("classes.svg", per_class.classes(report))
+    return _figure_or_none("classes.svg", per_class.classes(report))
 
 
 def _cost(report: TableReport) -> Figure | None:
-    return _named("cost.svg", per_class.cost(report))
+    return _figure_or_none("cost.svg", per_class.cost(report))
 
 
-def _picked(report: TableReport) -> Figure | None:
-    return _named("frequency.svg", deletions.figure(report))
+def _predictions_figure(report: TableReport) -> Figure | None:
+    return _figure_or_none("frequency.svg", deletions.figure(report))
 
 
-def _named(name: str, made: tuple[Any, str] | None) -> Figure | None:
-    return Figure(name, style.svg(made[0]), made[1]) if made is not None else None
+def _figure_or_none(name: str, canvas_and_words: tuple[Any, str] | None) -> Figure | None:
+    return Figure(name, style.svg(canvas_and_words[0]), canvas_and_words[1]) if canvas_and_words is not None else None
 
 
 # --------------------------------------------------------------------------------------- measured beside published
@@ -56,23 +56,23 @@ def _comparison(report: TableReport) -> Figure | None:
     columns = [c for c in report.columns if any(_finite(s) for s in _column(report, c))]
     if not columns:
         return None
-    rows = [r for r in report.rows if any(_drawn(report.cells[r, c]) for c in columns if (r, c) in report.cells)]
+    rows = [r for r in report.rows if any(_is_drawn(report.cells[r, c]) for c in columns if (r, c) in report.cells)]
     across = min(len(columns), 5)
     down = math.ceil(len(columns) / across)
     labels = [style.label(report.table.row(row).name, 36) for row in rows]
     width = 2.15 * across + 0.075 * max(map(len, labels))
     figure = style.canvas(max(4.5, width), (0.75 + 0.29 * len(rows)) * down + 0.25)
-    drawn: set[str] = set()
+    legend_keys: set[str] = set()
     for i, column in enumerate(columns):
         ax = figure.add_subplot(down, across, i + 1)
-        drawn |= _panel(ax, report, column, rows)
+        legend_keys |= _panel(ax, report, column, rows)
         ax.set_yticks(range(len(rows)), labels if i % across == 0 else [])
         ax.tick_params(axis="y", length=0)
-    if drawn != {"measured"}:
-        handles = [_handle(kind) for kind in _LOOKS if kind in drawn]
+    if legend_keys != {"measured"}:
+        handles = [_handle(kind) for kind in _LOOKS if kind in legend_keys]
         figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), handlelength=1.2)
     names = ", ".join(style.plain(report.table.columns[c].label or c) for c in columns)
-    beside = "Measured beside published values" if "published" in drawn else "Measured values"
+    beside = "Measured beside published values" if "published" in legend_keys else "Measured values"
     return Figure("measured.svg", style.svg(figure), f"{beside}, a line per row, one panel per column: {names}")
 
 
@@ -96,16 +96,16 @@ def _column(report: TableReport, column: str) -> list[CellReport]:
     return [report.cells[row, column] for row in report.rows if (row, column) in report.cells]
 
 
-def _finite(shown: CellReport) -> bool:
-    return shown.measured and math.isfinite(shown.mean)
+def _finite(cell: CellReport) -> bool:
+    return cell.measured and math.isfinite(cell.mean)
 
 
-def _drawn(shown: CellReport) -> bool:
-    return _finite(shown) or shown.published is not None
+def _is_drawn(cell: CellReport) -> bool:
+    return _finite(cell) or cell.published is not None
 
 
 def _panel(ax: Any, report: TableReport, column: str, rows: Sequence[str]) -> set[str]:
-    """Draws one column; returns which kinds of mark are in it."""
+    """Draws one column; returns the kinds of marks in it."""
     spec, metric = report.table.columns[column], report.table.column(column).metric
     base = report.cells.get((spec.relative_to, column)) if spec.relative_to else None
     relative = base is not None and _finite(base) and base.mean > 0
@@ -114,16 +114,16 @@ def _panel(ax: Any, report: TableReport, column: str, rows: Sequence[str]) -> se
     compare = report.comparable and (metric.portable or relative)
     dots = not metric.exact and metric.portable
     cells = {y: report.cells[row, column] for y, row in enumerate(rows) if (row, column) in report.cells}
-    several = compare and any(shown.published is not None for shown in cells.values())
+    several = compare and any(cell.published is not None for cell in cells.values())
     shift = 0.2 if several and not dots else 0.0
     kinds: set[str] = set()
-    for y, shown in cells.items():
-        if compare and shown.published is not None:
-            kinds.add(_mark(ax, y + shift, shown.published.value / paper_by, None, _PUBLISHED, dot=dots))
-        if _finite(shown):
-            kind = _FITTED if shown.provenance.get("evidence") == "fitted" and compare else _MEASURED
-            spread = _spread(shown, by)
-            kinds |= {_mark(ax, y - shift, shown.mean / by, spread, kind, dot=dots), *([_SPREAD] if spread else [])}
+    for y, cell in cells.items():
+        if compare and cell.published is not None:
+            kinds.add(_mark(ax, y + shift, cell.published.value / paper_by, None, _PUBLISHED, dot=dots))
+        if _finite(cell):
+            kind = _FITTED if cell.provenance.get("evidence") == "fitted" and compare else _MEASURED
+            spread = _spread(cell, by)
+            kinds |= {_mark(ax, y - shift, cell.mean / by, spread, kind, dot=dots), *([_SPREAD] if spread else [])}
     ax.set_ylim(len(rows) - 0.45, -0.55)
     ax.grid(visible=False, axis="y")
     to = report.table.row(spec.relative_to).name if relative and spec.relative_to else ""
@@ -148,12 +148,12 @@ def _mark(ax: Any, y: float, value: float, spread: tuple[float, float] | None, k
     return kind
 
 
-def _spread(shown: CellReport, by: float) -> tuple[float, float] | None:
+def _spread(cell: CellReport, by: float) -> tuple[float, float] | None:
     """The line through a mark: quartiles of a time, one standard deviation to both sides of several seeds."""
-    if shown.quartiles is not None:
-        return shown.quartiles[0] / by, shown.quartiles[1] / by
-    if len(shown.values) > 1:
-        return (shown.mean - shown.deviation) / by, (shown.mean + shown.deviation) / by
+    if cell.quartiles is not None:
+        return cell.quartiles[0] / by, cell.quartiles[1] / by
+    if len(cell.values) > 1:
+        return (cell.mean - cell.deviation) / by, (cell.mean + cell.deviation) / by
     return None
 
 
@@ -162,7 +162,11 @@ def _spread(shown: CellReport, by: float) -> tuple[float, float] | None:
 
 def _curves(report: TableReport) -> Figure | None:
     """Loss over iterations, a panel per set of trainings, a line per row, a band over seeds; mIoU where they were tested."""
-    panels = [(f"{name}{also}", bands, key) for key, also in _DRAWN.items() for name, bands in _trained(report, key)]
+    panels = [
+        (f"{name}{also}", bands, key)
+        for key, also in _CURVE_NOTES.items()
+        for name, bands in _training_bands(report, key)
+    ]
     if not panels:
         return None
     rows = list(dict.fromkeys(row for _, bands, _ in panels for row in bands))
@@ -183,7 +187,7 @@ def _curves(report: TableReport) -> Figure | None:
     return Figure("curves.svg", style.svg(figure), f"Training loss over iterations, a line per row{band_text}: {names}")
 
 
-_DRAWN = {"loss": "", "miou": ", tested while training"}
+_CURVE_NOTES = {"loss": "", "miou": ", tested while training"}
 """What is drawn of a training's curve, and what the panel's title says of it."""
 
 
@@ -208,28 +212,28 @@ def _lines(
         ax.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _trained(report: TableReport, key: str) -> Iterator[tuple[str, dict[str, curves.Band]]]:
+def _training_bands(report: TableReport, key: str) -> Iterator[tuple[str, dict[str, curves.Band]]]:
     """(label, {row: curve of `key`}) of every distinct set of trainings; columns that share theirs (mIoU, accuracy) are
     drawn once."""
-    seen: set[tuple[str, ...]] = set()
+    keys_drawn: set[tuple[str, ...]] = set()
     for column in report.columns:
         bands: dict[str, curves.Band] = {}
         keys: list[str] = []
-        for shown in _column(report, column):
-            found = curves.band([result.folder for result in shown.trainings], key)
-            if found is not None:
-                bands[shown.row] = found
-                keys += [result.job.key for result in shown.trainings]
-        if bands and tuple(keys) not in seen:
-            seen.add(tuple(keys))
+        for cell in _column(report, column):
+            band = curves.band([result.folder for result in cell.trainings], key)
+            if band is not None:
+                bands[cell.row] = band
+                keys += [result.job.key for result in cell.trainings]
+        if bands and tuple(keys) not in keys_drawn:
+            keys_drawn.add(tuple(keys))
             yield _where(report, column), bands
 
 
 def _where(report: TableReport, column: str) -> str:
-    """What the trainings of a column are on: the column's name, or the dataset where several columns show one training."""
+    """The title of a column's trainings: the column's name, or the dataset where several columns show one training."""
     name = report.table.column(column).recipe
     same = [c for c in report.columns if report.table.column(c).recipe == name]
     trained = [c for c in same if report.table.column(c).metric.trains]
-    if len(trained) > 1 and name in report.recipes:
+    if len(trained) > 1 and name is not None and name in report.recipes:
         return report.recipes[name].dataset
     return report.table.columns[column].label or column

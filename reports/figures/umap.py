@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from harness.store.features import Features
 
-SETTINGS = {"n_neighbors": 15, "min_dist": 0.1, "metric": "euclidean", "random_state": 0}
+SETTINGS: dict[str, Any] = {"n_neighbors": 15, "min_dist": 0.1, "metric": "euclidean", "random_state": 0}
 """Of UMAP; its own defaults, with a fixed seed."""
 
 _MARKERS = "osD^vP*X"
 _LOOKS = len(style.COLOURS) * len(_MARKERS)
 """So many classes have a look of their own; the less frequent ones beyond are grey dots."""
-_NAMED = 16  # so many of the most frequent classes are named where they lie
-_LISTED = 60  # up to so many classes are listed below as well
+_MAX_NAMES = 16  # number of the most frequent classes that are labelled in the panel
+_MAX_LISTED = 60  # largest number of classes listed in the legend
 
 
 def embed(features: np.ndarray) -> np.ndarray:
@@ -46,33 +46,33 @@ def embed(features: np.ndarray) -> np.ndarray:
             ) from error
         settings = {**SETTINGS, "n_neighbors": min(SETTINGS["n_neighbors"], len(features) - 1)}
         # spectral starting positions need more points than the eigenvectors they are made of
-        made = UMAP(**settings, init="spectral" if len(features) > 20 else "random").fit_transform(features)
-    return np.asarray(made, np.float32)
+        embedding = UMAP(**settings, init="spectral" if len(features) > 20 else "random").fit_transform(features)
+    return np.asarray(embedding, np.float32)
 
 
 def figure(rows: Mapping[str, Sequence[Features]], where: str) -> tuple[Any, str] | None:
     """(figure, text alternative): a panel per row, the same pixels in each; None where nothing is embedded.
 
-    `rows` are {label: features of each seed}; the first seed is drawn, numbers are means over seeds. Rows that look at
-    other pixels than most do are left out and named.
+    `rows` are {label: features of each seed}; the first seed is drawn, numbers are means over seeds. Rows with
+    another sample of pixels than most are left out and named.
     """
-    embedded = {label: seeds for label, seeds in rows.items() if len(seeds[0].embedding)}
-    if not embedded:
+    embedded_rows = {label: seeds for label, seeds in rows.items() if len(seeds[0].embedding)}
+    if not embedded_rows:
         return None
-    shown, others = _of_one_sample(embedded)
-    first = next(iter(shown.values()))[0]
+    sample_rows, omitted = _of_one_sample(embedded_rows)
+    first = next(iter(sample_rows.values()))[0]
     classes = _by_frequency(first)
     looks = {k: _look(i) for i, k in enumerate(classes)}
-    across = min(len(shown), 2 if len(shown) == 4 else 3)
-    down = math.ceil(len(shown) / across)
-    listed = len(classes) <= _LISTED
-    lines = math.ceil(len(classes) / (3 * across)) if listed else 1
-    made = style.canvas(max(4.4, 3.7 * across), 3.75 * down + 0.16 * lines + 0.5)
-    for i, (label, seeds) in enumerate(shown.items()):
-        ax = made.add_subplot(down, across, i + 1)
+    across = min(len(sample_rows), 2 if len(sample_rows) == 4 else 3)
+    down = math.ceil(len(sample_rows) / across)
+    has_list = len(classes) <= _MAX_LISTED
+    lines = math.ceil(len(classes) / (3 * across)) if has_list else 1
+    canvas = style.canvas(max(4.4, 3.7 * across), 3.75 * down + 0.16 * lines + 0.5)
+    for i, (label, seeds) in enumerate(sample_rows.items()):
+        ax = canvas.add_subplot(down, across, i + 1)
         _panel(ax, seeds[0], classes, looks)
         ax.set_title(f"{style.label(label, 36)}\n{_numbers(seeds)}", fontsize=8.5)
-    _legend(made, first, classes, looks, 3 * across if across > 1 else 4)
+    _legend(canvas, first, classes, looks, 3 * across if across > 1 else 4)
     settings = first.settings
     method = (
         f"UMAP ({SETTINGS['n_neighbors']} neighbours, minimal distance {SETTINGS['min_dist']}, {SETTINGS['metric']}, seed "
@@ -81,19 +81,19 @@ def figure(rows: Mapping[str, Sequence[Features]], where: str) -> tuple[Any, str
     )
     absent = [str(first.classes[k]) for k in settings.get("asked", []) if k not in classes]
     tail = f"; no pixel of: {', '.join(absent)}" if absent else ""
-    tail += f"; not drawn, as they look at other pixels: {', '.join(others)}" if others else ""
-    made.supxlabel(
+    tail += f"; not drawn, as they look at other pixels: {', '.join(omitted)}" if omitted else ""
+    canvas.supxlabel(
         "\n".join(textwrap.wrap(f"{method}.", 64 * across)), fontsize=6.5, x=0.01, ha="left", color=style.INK
     )
-    words = "; ".join(f"{style.plain(label)}: {_numbers(seeds)}" for label, seeds in shown.items())
-    return made, (
+    words = "; ".join(f"{style.plain(label)}: {_numbers(seeds)}" for label, seeds in sample_rows.items())
+    return canvas, (
         f"{method}: {style.plain(where)}, a panel per row, a colour and marker per class. In the original space, "
         f"distances within classes over those between, and silhouette: {words}{tail}"
     )
 
 
 def _of_one_sample(rows: Mapping[str, Sequence[Features]]) -> tuple[dict[str, Sequence[Features]], list[str]]:
-    """The rows that look at the pixels which most rows look at (of equals: the most pixels), and the names of the others."""
+    """The rows with the most common sample of pixels (of equals: the largest), and the names of the other rows."""
     groups: list[dict[str, Sequence[Features]]] = []
     for label, seeds in rows.items():
         group = next((g for g in groups if next(iter(g.values()))[0].same_pixels(seeds[0])), None)
@@ -122,10 +122,10 @@ def _look(rank: int) -> dict[str, Any]:
 
 def _numbers(seeds: Sequence[Features]) -> str:
     ratio, silhouette = (
-        mean([float(found.numbers.get(name, math.nan)) for found in seeds]) for name in ("ratio", "silhouette")
+        mean([float(features.numbers.get(name, math.nan)) for features in seeds]) for name in ("ratio", "silhouette")
     )
-    shown = ("–" if math.isnan(value) else f"{value:.2f}".replace("-", "−") for value in (ratio, silhouette))
-    return "within / between {}, silhouette {}".format(*shown)
+    texts = ("–" if math.isnan(value) else f"{value:.2f}".replace("-", "−") for value in (ratio, silhouette))
+    return "within / between {}, silhouette {}".format(*texts)
 
 
 def _panel(ax: Any, features: Features, classes: Sequence[int], looks: Mapping[int, dict[str, Any]]) -> None:
@@ -140,22 +140,22 @@ def _panel(ax: Any, features: Features, classes: Sequence[int], looks: Mapping[i
     ax.margins(0.08)
     low, high = features.embedding.min(axis=0), features.embedding.max(axis=0)
     span = np.maximum(high - low, 1e-6)
-    taken: list[tuple[float, float, float, float]] = []
-    for k in classes[:_NAMED]:
+    occupied: list[tuple[float, float, float, float]] = []
+    for k in classes[:_MAX_NAMES]:
         text = style.label(str(features.classes[k]), 16)
         place = (_centre(features.embedding[features.labels == k]) - low) / span
-        x, y = _free(place, 0.024 * len(text) + 0.02, 0.05, taken)
+        x, y = _free(place, 0.024 * len(text) + 0.02, 0.05, occupied)
         anchor, at = low + place * span, low + np.array([x, y]) * span
         line = {"arrowstyle": "-", "color": style.INK, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 0}
-        moved = abs(x - place[0]) + abs(y - place[1]) > 0.06
+        is_moved = abs(x - place[0]) + abs(y - place[1]) > 0.06
         note = ax.annotate(
-            text, anchor, xytext=at, ha="center", va="center", fontsize=7, zorder=5, arrowprops=line if moved else None,
+            text, anchor, xytext=at, ha="center", va="center", fontsize=7, zorder=5, arrowprops=line if is_moved else None,
         )  # fmt: skip
         note.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8})
 
 
 def _centre(points: np.ndarray) -> np.ndarray:
-    """The point with the smallest summed distance to the others: unlike the mean it lies where the class does."""
+    """The point with the smallest summed distance to the others: unlike the mean it is a point of the class."""
     import numpy as np
 
     few = points[:: max(1, len(points) // 200)]
@@ -163,7 +163,7 @@ def _centre(points: np.ndarray) -> np.ndarray:
 
 
 def _free(
-    place: Sequence[float], width: float, height: float, taken: list[tuple[float, float, float, float]]
+    place: Sequence[float], width: float, height: float, occupied: list[tuple[float, float, float, float]]
 ) -> tuple[float, float]:
     """The nearest place for a box of this size that overlaps none of those taken, all in parts of the panel; takes it."""
     steps = [(0.0, 0.0)]
@@ -173,14 +173,14 @@ def _free(
         x = min(max(place[0] + dx, width / 2), 1 - width / 2)
         y = min(max(place[1] + dy, 0), 1)
         box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-        if not any(box[0] < t[2] and t[0] < box[2] and box[1] < t[3] and t[1] < box[3] for t in taken):
+        if not any(box[0] < t[2] and t[0] < box[2] and box[1] < t[3] and t[1] < box[3] for t in occupied):
             break
-    taken.append(box)
+    occupied.append(box)
     return x, y
 
 
 def _legend(
-    made: Any, features: Features, classes: Sequence[int], looks: Mapping[int, dict[str, Any]], columns: int
+    canvas: Any, features: Features, classes: Sequence[int], looks: Mapping[int, dict[str, Any]], columns: int
 ) -> None:
     from matplotlib.lines import Line2D
 
@@ -188,13 +188,13 @@ def _legend(
         look = looks[k]
         return Line2D([], [], linestyle="", color=look["color"], marker=look["marker"], markersize=4, label=text)
 
-    if len(classes) <= _LISTED:
+    if len(classes) <= _MAX_LISTED:
         handles = [handle(k, style.label(str(features.classes[k]), 20)) for k in classes]
     else:
-        named = min(len(classes), _LOOKS)
-        text = f"the {named} most frequent classes: eight colours × eight markers; the others grey"
+        name_count = min(len(classes), _LOOKS)
+        text = f"the {name_count} most frequent classes: eight colours × eight markers; the others grey"
         handles = [Line2D([], [], linestyle="", marker="o", color=style.COLOURS[0], markersize=4, label=text)]
         columns = 1
-    made.legend(
+    canvas.legend(
         handles=handles, loc="outside upper left", ncols=columns, fontsize=7, handletextpad=0.1, columnspacing=0.8
     )

@@ -43,12 +43,12 @@ def render(report: TableReport, header: bool = True) -> str:
     if header:
         writer.writerow(HEADER)
     writer.writerows(_line(report, shown) for shown in report)
-    if report.others:
+    if report.other_jobs:
         blank = dict.fromkeys(HEADER, "")
         told = {
             "table": report.table.id,
             "verdict": _NAMED_BY_NONE,
-            "n": str(report.others),
+            "n": str(report.other_jobs),
             "profile": report.profile.name,
         }
         writer.writerow((blank | told).values())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from harness.plan.durations import work
@@ -97,7 +98,7 @@ def _published(cell: CellReport, own_facts: Sequence[str]) -> str:
     """The published value with what sets it apart from the others of its column."""
     if cell.published is None:
         return "–"
-    row = cell.another or cell.provenance.get("row")
+    row = cell.compared_row or cell.provenance.get("row")
     return markdown(f"{cell.published.printed} {cell.metric.unit} ({'; '.join([f'row {row}', *own_facts])})")
 
 
@@ -115,7 +116,7 @@ def _facts(cell: CellReport) -> list[str]:
     )
     facts += [] if cell.metric.exact else [f"statistic: {source.get('statistic')}"]
     facts += [f"{name}: {source[name]}" for name in ("split", "protocol", "convention") if source.get(name)]
-    return facts + ([f"module {source['evidence']}"] if source.get("evidence") and not cell.another else [])
+    return facts + ([f"module {source['evidence']}"] if source.get("evidence") and not cell.compared_row else [])
 
 
 def _row(report: TableReport, key: str) -> dict[str, str]:
@@ -124,11 +125,32 @@ def _row(report: TableReport, key: str) -> dict[str, str]:
     if row.module is not None:
         note = f": {row.module.note}" if row.module.note else ""
         parts.append(f"module {_reference(row.module)}, {row.module.evidence}{note}")
+    parts += _initialisation(report, key)
     parts += [f"quoted from {row.cited}"] if row.cited is not None else []
     parts += [f"awaits {row.awaits}"] if row.awaits is not None else []
     parts += [f"in {column}: {_options(cell.options)}" for column, cell in row.cells.items() if cell.options]
     parts += [f"compared with the published {row.compared_with}"] if row.compared_with is not None else []
     return {"name": report.table.row(key).name, "key": key, "text": "; ".join([*parts, *row.notes])}
+
+
+def _initialisation(report: TableReport, row: str) -> list[str]:
+    """What the backbone of a row's trainings starts from: a phrase for each kind there is, mostly one."""
+    found: dict[str, None] = {}
+    for column in report.columns:
+        cell = report.cells.get((row, column))
+        for job in cell.jobs if cell is not None else ():
+            if job.kind not in ("train", "evaluate") or job.config.get("checkpoint") is not None:
+                continue
+            weights = job.config["model"].get("pretrained")
+            start = (
+                "pretrained weights"
+                if weights is True
+                else f"the file {Path(weights).name}"
+                if weights
+                else "random weights"
+            )
+            found[f"backbone {job.config['model'].get('backbone')} from {start}"] = None
+    return list(found)
 
 
 def _reference(ref: Any) -> str:

@@ -96,7 +96,7 @@ def render(report: TableReport) -> str:
     headings = [shorten(heading, LABEL) for heading in heads.values()]
     headings += [_heading(report, column) for column in report.columns]
     record = reproduce.record(report)
-    comments = [*(line(text) for text in reproduce.summary(record, report.others)), reproduce.embed(record)]
+    comments = [*(line(text) for text in reproduce.summary(record, report.other_jobs)), reproduce.embed(record)]
     return (
         latex_templates(escape)
         .get_template("table.tex.jinja")
@@ -127,7 +127,7 @@ def _character(char: str) -> str:
         return f"$\\{name.lower() if char in _SMALL else name.capitalize()}$"
     if char in _POWERS:
         return f"$^{_POWERS[char]}$"
-    base, *marks = unicodedata.normalize("NFD", char)
+    base, *marks = list(unicodedata.normalize("NFD", char))
     if base.isascii() and base.isalpha() and len(marks) == 1 and marks[0] in _ACCENTS:
         stem = {"i": r"\i", "j": r"\j"}.get(base, base) if marks[0] not in ("\u0327", "\u0328") else base
         return f"\\{_ACCENTS[marks[0]]}{{{stem}}}"

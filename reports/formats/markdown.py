@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from harness.table.schema import Table
-from harness.text import duration, markdown, number, plural, printed, shorten, signed
+from harness.text import duration, format_decimals, markdown, number, plural, shorten, signed
 from reports import advice, claims, commands, reproduce, row_headers, verdict
 from reports.formats import details
 from reports.formats.templates import markdown_templates
@@ -35,7 +35,7 @@ def render(report: TableReport, *, figures: Mapping[str, str] | None = None) -> 
         measured=sum(cell.measured for cell in report),
         total=len(list(report)),
         counts=report.counts(),
-        unnamed=reproduce.unnamed(report.others) if report.others else "",
+        unnamed=reproduce.unreported_jobs(report.other_jobs) if report.other_jobs else "",
         headings=headings,
         lines=lines,
         footnotes=notes.texts,
@@ -152,7 +152,7 @@ def _value(cell: CellReport) -> str:
     if len(cell.values) > 1:
         return f"{cell.text} ± {number(cell.deviation, 2)} (n = {len(cell.values)})"
     if cell.quartiles is not None:
-        low, high = (printed(q, cell.decimals) for q in cell.quartiles)
+        low, high = (format_decimals(q, cell.decimals) for q in cell.quartiles)
         return f"{cell.text} ({low} … {high})"
     return cell.text
 

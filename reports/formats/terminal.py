@@ -191,4 +191,4 @@ def _steps(report: TableReport) -> list[str]:
 
 
 def _origin(report: TableReport) -> list[str]:
-    return [shorten(line(text), COLUMNS) for text in reproduce.summary(reproduce.record(report), report.others)]
+    return [shorten(line(text), COLUMNS) for text in reproduce.summary(reproduce.record(report), report.other_jobs)]

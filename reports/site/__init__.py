@@ -1,1 +1,1 @@
-"""All tables as a static site: opens from a folder, asks no server and no network for anything."""
+"""All tables as a static site: opens from a folder, needs no server and no network."""

@@ -22,7 +22,7 @@ from reports.meanings import MEANINGS
 from reports.site import views
 from reports.table_report import build as build_report
 
-_HERE = Path(__file__).parent
+_FOLDER = Path(__file__).parent
 
 
 def build(
@@ -32,11 +32,11 @@ def build(
     findings: Sequence[Finding] = (),
     *,
     figures: bool = True,
-    queued: Mapping[str, str] | None = None,
+    queue_states: Mapping[str, str] | None = None,
 ) -> Path:
     """Writes the site of the plan's tables to `folder` and returns its first page; OutputError where the disk refuses.
 
-    `queued`: how jobs stand that some cluster has, by key.
+    `queue_states`: states of jobs submitted to a cluster, by key.
     An older site in `folder` is replaced only when the new one is whole. UserError where `folder` holds anything else.
     """
     if (
@@ -48,8 +48,8 @@ def build(
     with atomic_folder(folder, replace=True, advice="make room or choose another folder with --out DIR") as aside:
         (aside / "cells").mkdir()
         (aside / "tables").mkdir()
-        shutil.copytree(_HERE / "assets", aside / "assets")
-        _Site(plan, store, aside, findings, figures=figures, queued=queued or {}).write()
+        shutil.copytree(_FOLDER / "assets", aside / "assets")
+        _Site(plan, store, aside, findings, figures=figures, queue_states=queue_states or {}).write()
     return folder / "index.html"
 
 
@@ -62,74 +62,74 @@ class _Site:
         findings: Sequence[Finding],
         *,
         figures: bool,
-        queued: Mapping[str, str],
+        queue_states: Mapping[str, str],
     ) -> None:
         import jinja2  # loads slowly: only for a site
 
         self.plan, self.store, self.folder = plan, store, folder
-        self.findings, self.figures, self.queued = findings, figures, queued
-        loader = jinja2.FileSystemLoader(_HERE / "templates")
+        self.findings, self.figures, self.queue_states = findings, figures, queue_states
+        loader = jinja2.FileSystemLoader(_FOLDER / "templates")
         self.templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
         self.templates.filters |= {"tone": views.tone, "brief": views.brief}
-        self.others = list(_others(plan, store))
+        self.other_jobs = list(_other_jobs(plan, store))
         self.nights = History(store.root).nights()
         commit, dirty = environment.commit()
         at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
         self.common = {
             "profile": line(plan.profile.name),
             "made": f"Made {at} from commit {commit[:12] or 'unknown'}{', with uncommitted changes' if dirty else ''}.",
-            "unnamed": sum(job["jobs"] for job in self.others),
+            "unnamed": sum(job["jobs"] for job in self.other_jobs),
         }
 
     def write(self) -> None:
         summaries, cells = [], []
         for table in self.plan.tables:
-            report = build_report(self.plan, table, self.store, self.queued)
+            report = build_report(self.plan, table, self.store, self.queue_states)
             about = [finding for finding in self.findings if table.id in finding.tables]
-            own = sum(len(finding.tables) <= 2 for finding in about)  # the others are about whole papers
+            table_findings = sum(len(finding.tables) <= 2 for finding in about)  # the others are about whole papers
             about.sort(key=lambda finding: len(finding.tables) > 2)
-            summaries.append(views.summary(report, own))
+            summaries.append(views.summary(report, table_findings))
             self.page(
                 f"tables/{views.table_page(report)}",
                 "table.html",
                 views.table_name(report),
                 views.table(report, about, list(self._figures(report))),
             )
-            for shown in report:
-                cells.append(views.listed(report, shown))
-                self._cell(report, shown)
+            for cell in report:
+                cells.append(views.list_entry(report, cell))
+                self._cell(report, cell)
         summaries.sort(key=_order)
         self._index(summaries)
         outcomes = [o for o in views.OUTCOMES if any(c["outcome"] == o for c in cells)]
         names = [s["id"] for s in summaries]
         self.page("cells.html", "cells.html", "Cells", {"cells": cells, "tables": names, "outcomes": outcomes})
-        told = {rule: about for rule, about in RULES.items() if any(f.rule == rule for f in self.findings)}
+        rules = {rule: about for rule, about in RULES.items() if any(f.rule == rule for f in self.findings)}
         safe = [Finding(f.rule, line(f.where), line(f.message), f.tables) for f in self.findings]
-        self.page("audit.html", "audit.html", "Audit", {"findings": safe, "rules": told})
-        if self.others:
-            self.page("other.html", "other.html", "Other jobs", _other_page(self.others))
+        self.page("audit.html", "audit.html", "Audit", {"findings": safe, "rules": rules})
+        if self.other_jobs:
+            self.page("other.html", "other.html", "Other jobs", _other_page(self.other_jobs))
 
-    def _cell(self, report: Any, shown: Any) -> None:
-        view = {**views.cell(report, shown, self.store), "nights": self._nights(report, shown)}
-        self.page(views.cell_page(report, shown), "cell.html", f"{view['row']}, {view['column']}", view)
+    def _cell(self, report: Any, cell: Any) -> None:
+        view = {**views.cell(report, cell, self.store), "nights": self._nights(report, cell)}
+        self.page(views.cell_page(report, cell), "cell.html", f"{view['row']}, {view['column']}", view)
 
-    def _nights(self, report: Any, shown: Any) -> Mapping[str, str] | None:
-        """The picture of the cell's nightly history under this profile."""
-        nights = self.nights.get(f"{report.table.id}/{shown.row}/{shown.column}") if self.figures else None
+    def _nights(self, report: Any, cell: Any) -> Mapping[str, str] | None:
+        """The figure of the cell's nightly history under this profile."""
+        nights = self.nights.get(f"{report.table.id}/{cell.row}/{cell.column}") if self.figures else None
         if not nights:
             return None
         from reports.figures import night_history  # loads matplotlib
 
-        made = night_history.draw(f"{report.table.id}/{shown.row}/{shown.column}", nights)
-        if made is None or night_history.profile(nights, self.store.root) != report.profile.name:
+        drawing = night_history.draw(f"{report.table.id}/{cell.row}/{cell.column}", nights)
+        if drawing is None or night_history.profile(nights, self.store.root) != report.profile.name:
             return None
-        name = Path(views.cell_page(report, shown)).stem + ".svg"
+        name = Path(views.cell_page(report, cell)).stem + ".svg"
         (self.folder / "figures" / "nights").mkdir(parents=True, exist_ok=True)
-        (self.folder / "figures" / "nights" / name).write_text(made[0], encoding="utf-8")
-        return {"href": f"../figures/nights/{name}", "alternative": made[1]}
+        (self.folder / "figures" / "nights" / name).write_text(drawing[0], encoding="utf-8")
+        return {"href": f"../figures/nights/{name}", "alternative": drawing[1]}
 
     def _figures(self, report: Any) -> Iterator[Mapping[str, str]]:
-        if not self.figures or not any(shown.measured for shown in report):
+        if not self.figures or not any(cell.measured for cell in report):
             return
         from reports.figures.table import draw  # loads matplotlib
 
@@ -159,13 +159,13 @@ class _Site:
 
     def page(self, name: str, template: str, title: str, context: Mapping[str, Any]) -> None:
         root = "../" * name.count("/")
-        given = {**self.common, "title": title, "root": root, "meanings": MEANINGS, **context}
-        text = self.templates.get_template(template).render(given)
+        variables = {**self.common, "title": title, "root": root, "meanings": MEANINGS, **context}
+        text = self.templates.get_template(template).render(variables)
         (self.folder / name).write_text(text, encoding="utf-8", errors="replace")
 
 
 def _order(summary: Mapping[str, Any]) -> tuple[bool, str, int, str]:
-    """Published tables by paper and number, then our own."""
+    """Published tables by paper and number, then the others."""
     number = summary["number"]
     return not number, summary["paper"], int(number) if number.isdigit() else 0, summary["id"]
 
@@ -173,20 +173,22 @@ def _order(summary: Mapping[str, Any]) -> tuple[bool, str, int, str]:
 # ------------------------------------------------------------------------------------------------------ other jobs
 
 
-def _others(plan: Plan, store: Store) -> Iterator[dict[str, Any]]:
+def _other_jobs(plan: Plan, store: Store) -> Iterator[dict[str, Any]]:
     """Results that no cell of the plan shows, by what they measured: counted, with the folder of one."""
     groups: dict[tuple[str, ...], dict[str, Any]] = {}
-    for folder in store.results_outside(plan.jobs.values()):  # what is of another key only stands in its cell's history
+    for folder in store.results_outside(
+        plan.jobs.values()
+    ):  # results under another key of a planned job are in their cell's history
         record = read_json(folder / "result.json")
         readable = record is not None and record.get("schema") == SCHEMA
         kind = folder.parent.parent.name
-        told = _describe(record) if readable and record is not None else ("unreadable by this version", "", "")
-        group = groups.setdefault((kind, *told), {"jobs": 0, "measurements": 0, "started": 0.0, "folder": ""})
+        description = _describe(record) if readable and record is not None else ("unreadable by this version", "", "")
+        group = groups.setdefault((kind, *description), {"jobs": 0, "measurements": 0, "started": 0.0, "folder": ""})
         group["jobs"] += 1
         if readable and record is not None:
             group["measurements"] += len(record.get("measurements") or ())
-            started = record.get("started")
-            group["started"] = max(group["started"], started if isinstance(started, int | float) else 0.0)
+            start_time = record.get("started")
+            group["started"] = max(group["started"], start_time if isinstance(start_time, int | float) else 0.0)
         group["folder"] = group["folder"] or line(str(folder.relative_to(store.root)))
         group["readable"] = readable
     for (kind, method, dataset, profile), group in sorted(groups.items()):
@@ -206,10 +208,10 @@ def _describe(record: Mapping[str, Any]) -> tuple[str, str, str]:
     ))  # fmt: skip
 
 
-def _other_page(others: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _other_page(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
-        "jobs": others,
-        "count": sum(job["jobs"] for job in others),
-        "measurements": sum(job["measurements"] for job in others),
-        "unreadable": sum(job["jobs"] for job in others if not job["readable"]),
+        "jobs": jobs,
+        "count": sum(job["jobs"] for job in jobs),
+        "measurements": sum(job["measurements"] for job in jobs),
+        "unreadable": sum(job["jobs"] for job in jobs if not job["readable"]),
     }

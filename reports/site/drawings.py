@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from harness.text import number, printed
+from harness.text import format_decimals, number
 from reports.figures.curves import Band
 from reports.table_report import CellReport
 
@@ -17,12 +17,12 @@ _WIDE, _HIGH = 640, 220
 _MOST_PIXELS = 600  # side of a drawn confusion matrix
 
 
-def strip(shown: CellReport) -> str:
+def strip(cell: CellReport) -> str:
     """Every repetition as a dot, the published value as a line with its margin; '' without both."""
-    finite = [v for v in shown.values if math.isfinite(v)]
-    if shown.published is None or not finite:
+    finite = [v for v in cell.values if math.isfinite(v)]
+    if cell.published is None or not finite:
         return ""
-    paper, margin = shown.published.value, shown.verdict.margin or 0.0
+    paper, margin = cell.published.value, cell.verdict.margin or 0.0
     marks = [*finite, paper - margin, paper + margin]
     low, high = min(marks), max(marks)
     room = (high - low) * 0.08 or abs(paper) * 0.01 or 1.0
@@ -41,14 +41,14 @@ def strip(shown: CellReport) -> str:
     )
     parts += [f'<circle cx="{at(v):.1f}" cy="24" r="5" fill="#0173B2" fill-opacity="0.75"/>' for v in finite]
     band = ", band: margin" if margin else ""
-    measured = ", ".join(number(v, 5) for v in finite[:8])
-    words = f"published {shown.published.printed} (line{band}), measured {measured}"
+    values_text = ", ".join(number(v, 5) for v in finite[:8])
+    words = f"published {cell.published.printed} (line{band}), measured {values_text}"
     # the words stand below the drawing, which a narrow screen makes small
     return f"<figure>{_svg(48, parts, words)}<figcaption>{escape(words)}</figcaption></figure>"
 
 
-def curve(band: Band, what: str = "training loss") -> str:
-    """What a training tells of itself, over iterations, with the range over seeds."""
+def curve(band: Band, quantity: str = "training loss") -> str:
+    """A training curve over iterations, with the range over seeds."""
     low, high = min(band.low), max(band.high)
     first, last = band.iterations[0], band.iterations[-1]
 
@@ -70,9 +70,9 @@ def curve(band: Band, what: str = "training loss") -> str:
     for value, anchor in ((first, "start"), (last, "end")):
         parts.append(
             f'<text x="{x(value):.1f}" y="{_HIGH - 8}" font-size="12" text-anchor="{anchor}" fill="currentColor">'
-            f"{printed(value, 0)}</text>"
+            f"{format_decimals(value, 0)}</text>"
         )
-    return _svg(_HIGH, parts, f"{what} from {number(band.mean[0])} to {number(band.mean[-1])}")
+    return _svg(_HIGH, parts, f"{quantity} from {number(band.mean[0])} to {number(band.mean[-1])}")
 
 
 def _svg(height: int, parts: Sequence[str], words: str) -> str:
@@ -85,7 +85,7 @@ def _svg(height: int, parts: Sequence[str], words: str) -> str:
 def confusion(file: Path) -> tuple[str, str] | None:
     """(PNG as a data address, what it shows) of a saved confusion matrix [truth, prediction]; None where none can be read.
 
-    Every row is divided by its sum; dark is much. Empty rows stay white. A last row more than there are columns counts
+    Every row is divided by its sum; dark: a large share. Empty rows stay white. A last row more than there are columns counts
     pixels without a label and is left out.
     """
     import numpy as np

@@ -1,4 +1,4 @@
-"""What the pages show, as plain data for the templates: text is made safe here as far as lines go, and escaped there."""
+"""The pages' content as plain data for the templates: control characters are removed here, HTML is escaped there."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _TONES = {
 
 
 def tone(outcome: str) -> str:
-    """`good`, `weak`, `bad` or `none`: how an outcome is coloured; its word always stands beside the colour."""
+    """`good`, `weak`, `bad` or `none`: the colour class of an outcome; its word is always shown beside the colour."""
     return next((name for name, words in _TONES.items() if outcome in words), "none")
 
 
@@ -49,7 +49,7 @@ _BRIEF = {verdict.INFERRED: "inferred", verdict.UNPUBLISHED: "unpublished"}
 
 
 def brief(outcome: str) -> str:
-    """An outcome as the head of a narrow column."""
+    """A short form of an outcome for the header of a narrow column."""
     return _BRIEF.get(outcome, outcome)
 
 
@@ -65,8 +65,8 @@ def file_name(*keys: str) -> str:
     return f"{plain}.html"
 
 
-def cell_page(report: TableReport, shown: CellReport) -> str:
-    return f"cells/{file_name(report.table.id, shown.row, shown.column)}"
+def cell_page(report: TableReport, cell_report: CellReport) -> str:
+    return f"cells/{file_name(report.table.id, cell_report.row, cell_report.column)}"
 
 
 def table_page(report: TableReport) -> str:
@@ -89,7 +89,7 @@ def table_name(report: TableReport) -> str:
 
 
 def summary(report: TableReport, findings: int) -> dict[str, Any]:
-    """A table's line of the status matrix."""
+    """A table's row of the status matrix."""
     counts = report.counts()
     total = sum(counts.values()) or 1
     by_tone = {name: sum(n for o, n in counts.items() if tone(o) == name) for name in ("good", "weak", "bad", "none")}
@@ -116,23 +116,23 @@ def summary(report: TableReport, findings: int) -> dict[str, Any]:
     }
 
 
-def listed(report: TableReport, shown: CellReport) -> dict[str, Any]:
-    """A cell's line of the list of all cells."""
-    value = shown.mean if shown.values else math.nan
-    gap = shown.difference
+def list_entry(report: TableReport, cell_report: CellReport) -> dict[str, Any]:
+    """A cell's row in the list of all cells."""
+    value = cell_report.mean if cell_report.values else math.nan
+    gap = cell_report.difference
     return {
         "table": report.table.id,
-        "row": short(report.table.row(shown.row).name, 60),
-        "column": short(report.table.columns[shown.column].label or shown.column, 40),
-        "href": cell_page(report, shown),
+        "row": short(report.table.row(cell_report.row).name, 60),
+        "column": short(report.table.columns[cell_report.column].label or cell_report.column, 40),
+        "href": cell_page(report, cell_report),
         "value": repr(value) if math.isfinite(value) else "",
-        "measured": shown.text,
-        "paper": shown.published.text if shown.published is not None else "",
-        "published": shown.published.printed if shown.published is not None else "",
+        "measured": cell_report.text,
+        "paper": cell_report.published.text if cell_report.published is not None else "",
+        "published": cell_report.published.printed if cell_report.published is not None else "",
         "gap": repr(gap) if gap is not None and math.isfinite(gap) else "",
-        "difference": signed(gap, shown.decimals) if gap is not None and report.comparable else "",
-        "outcome": shown.outcome,
-        "n": len(shown.values) or "",
+        "difference": signed(gap, cell_report.decimals) if gap is not None and report.comparable else "",
+        "outcome": cell_report.outcome,
+        "n": len(cell_report.values) or "",
     }
 
 
@@ -186,16 +186,24 @@ def _rows(report: TableReport, heads: Sequence[str]) -> Iterator[dict[str, Any]]
         }
 
 
-def _cell(report: TableReport, shown: CellReport) -> dict[str, Any]:
-    spread = f"± {number(shown.deviation, 2)} (n = {len(shown.values)})" if len(shown.values) > 1 else ""
-    ratio = shown.ratio
-    value = shown.mean if shown.values else shown.published.value if shown.published is not None else math.nan
+def _cell(report: TableReport, cell_report: CellReport) -> dict[str, Any]:
+    spread = (
+        f"± {number(cell_report.deviation, 2)} (n = {len(cell_report.values)})" if len(cell_report.values) > 1 else ""
+    )
+    ratio = cell_report.ratio
+    value = (
+        cell_report.mean
+        if cell_report.values
+        else cell_report.published.value
+        if cell_report.published is not None
+        else math.nan
+    )
     return {
-        "href": f"../{cell_page(report, shown)}",
-        "outcome": shown.outcome,
-        "why": short(shown.verdict.reason if shown.measured else shown.reason, 300),
-        "measured": shown.text + (f" · {ratio.measured:.2f} ×" if ratio and ratio.measured is not None else ""),
-        "published": shown.published.printed if shown.published is not None else "",
+        "href": f"../{cell_page(report, cell_report)}",
+        "outcome": cell_report.outcome,
+        "why": short(cell_report.verdict.reason if cell_report.measured else cell_report.reason, 300),
+        "measured": cell_report.text + (f" · {ratio.measured:.2f} ×" if ratio and ratio.measured is not None else ""),
+        "published": cell_report.published.printed if cell_report.published is not None else "",
         "ratio": f"{ratio.published:.2f} ×" if ratio is not None and ratio.published is not None else "",
         "spread": spread,
         "sort": repr(value) if math.isfinite(value) else "",
@@ -210,9 +218,9 @@ def _claims(report: TableReport) -> Iterator[dict[str, Any]]:
             name = short(report.table.columns[part.column].label or part.column, 40)
             name += f" · {labels[part.better]}" if len(judgement.claim.steps) > 1 else ""
             decimals = report.table.column(part.column).metric.decimals
-            said = [part.outcome] + ([signed(part.difference, decimals)] if part.difference is not None else [])
-            said += [f"paper {signed(part.published, decimals)}"] if part.published is not None else []
-            parts.append(f"{name}: {', '.join(said)}" + (f" ({line(part.reason)})" if part.reason else ""))
+            texts = [part.outcome] + ([signed(part.difference, decimals)] if part.difference is not None else [])
+            texts += [f"paper {signed(part.published, decimals)}"] if part.published is not None else []
+            parts.append(f"{name}: {', '.join(texts)}" + (f" ({line(part.reason)})" if part.reason else ""))
         text = claims.claim_text(judgement.claim, labels.__getitem__)
         yield {"text": text, "outcome": judgement.outcome, "parts": parts}
 
@@ -220,35 +228,39 @@ def _claims(report: TableReport) -> Iterator[dict[str, Any]]:
 # -------------------------------------------------------------------------------------------------------- one cell
 
 
-def cell(report: TableReport, shown: CellReport, store: Store) -> dict[str, Any]:
-    """A cell's page: what was measured by which runs, against what, how it moved, and how to run it again."""
-    results = list({r.job.key: r for r in (*shown.trainings, *shown.results)}.values())
+def cell(report: TableReport, cell_report: CellReport, store: Store) -> dict[str, Any]:
+    """A cell's page: measurements per run, the published value, its history, and the command that runs it again."""
+    results = list({r.job.key: r for r in (*cell_report.trainings, *cell_report.results)}.values())
     environments = {_environment(r): None for r in results}
     numbers = {text: i + 1 for i, text in enumerate(environments)}
-    band = curves.band([r.folder for r in shown.trainings]) if shown.trainings else None
-    scored = curves.band([r.folder for r in shown.trainings], "miou") if shown.trainings else None
-    made = next((m for r in shown.results if (m := drawings.confusion(r.folder / "confusion.npy")) is not None), None)
+    band = curves.band([r.folder for r in cell_report.trainings]) if cell_report.trainings else None
+    scored = curves.band([r.folder for r in cell_report.trainings], "miou") if cell_report.trainings else None
+    matrix = next(
+        (m for r in cell_report.results if (m := drawings.confusion(r.folder / "confusion.npy")) is not None), None
+    )
     seeds = f", mean and range of {band.seeds} seeds" if band is not None and band.seeds > 1 else ""
-    classes, measures = _classes(shown.results)
-    reason = (shown.verdict.reason if shown.measured else shown.reason) or ""
+    classes, measures = _classes(cell_report.results)
+    reason = (cell_report.verdict.reason if cell_report.measured else cell_report.reason) or ""
     return {
         "table_name": table_name(report),
         "table_page": table_page(report),
-        "row": short(report.table.row(shown.row).name),
-        "column": short(report.table.columns[shown.column].label or shown.column),
-        "outcome": shown.outcome,
-        "reason": line("; ".join(part for part in (reason, *(f for f in shown.footnotes if f not in reason)) if part)),
-        "measured": shown.text,
-        "published": shown.published.printed if shown.published is not None else "",
-        "difference": signed(shown.difference, shown.decimals)
-        if shown.difference is not None and report.comparable
+        "row": short(report.table.row(cell_report.row).name),
+        "column": short(report.table.columns[cell_report.column].label or cell_report.column),
+        "outcome": cell_report.outcome,
+        "reason": line(
+            "; ".join(part for part in (reason, *(f for f in cell_report.footnotes if f not in reason)) if part)
+        ),
+        "measured": cell_report.text,
+        "published": cell_report.published.printed if cell_report.published is not None else "",
+        "difference": signed(cell_report.difference, cell_report.decimals)
+        if cell_report.difference is not None and report.comparable
         else "",
-        "unit": shown.metric.unit,
-        "n": len(shown.values),
-        "strip": drawings.strip(shown) if report.comparable else "",
-        "provenance": [(k, line(str(v))) for k, v in shown.provenance.items() if v != ""],
-        "about_row": list(_about(report, shown)),
-        "runs": [_run(r, shown, numbers[_environment(r)]) for r in results],
+        "unit": cell_report.metric.unit,
+        "n": len(cell_report.values),
+        "strip": drawings.strip(cell_report) if report.comparable else "",
+        "provenance": [(k, line(str(v))) for k, v in cell_report.provenance.items() if v != ""],
+        "about_row": list(_about(report, cell_report)),
+        "runs": [_run(r, cell_report, numbers[_environment(r)]) for r in results],
         "environments": [f"E{i}: {text}" for text, i in numbers.items()],
         "curve": drawings.curve(band) if band is not None and len(band.iterations) > 1 else "",
         "curve_words": f"Training loss over iterations{seeds}",
@@ -258,54 +270,58 @@ def cell(report: TableReport, shown: CellReport, store: Store) -> dict[str, Any]
         "scores_words": f"mIoU on the test split, in %, over iterations, measured while training{seeds}",
         "classes": classes,
         "class_measures": measures,
-        "confusion": made[0] if made is not None else "",
-        "confusion_words": made[1] if made is not None else "",
-        "history": _history(shown, store),
-        "command": _command(report, shown),
+        "confusion": matrix[0] if matrix is not None else "",
+        "confusion_words": matrix[1] if matrix is not None else "",
+        "history": _history(cell_report, store),
+        "command": _command(report, cell_report),
     }
 
 
-def _about(report: TableReport, shown: CellReport) -> Iterator[tuple[str, str]]:
-    table, spec = report.table, report.table.rows[shown.row]
-    yield "key", line(shown.row)
-    yield "label", line(spec.label or shown.row)
+def _about(report: TableReport, cell_report: CellReport) -> Iterator[tuple[str, str]]:
+    table, spec = report.table, report.table.rows[cell_report.row]
+    yield "key", line(cell_report.row)
+    yield "label", line(spec.label or cell_report.row)
     for name, text in spec.descriptors.items():
         yield line(table.descriptors.get(name, name)), line(text)
     if spec.method is not None:
-        given = ", ".join(f"{k} {v}" for k, v in shown.cell.options.items())
-        yield "method", line(spec.method.name + (f" ({given})" if given else ""))
+        options = ", ".join(f"{k} {v}" for k, v in cell_report.cell.options.items())
+        yield "method", line(spec.method.name + (f" ({options})" if options else ""))
     if spec.module is not None:
         yield "module", line(f"{spec.module.name}, {spec.module.evidence}. {spec.module.note}".strip())
-    told = {
-        "recipe": shown.cell.recipe,
+    facts = {
+        "recipe": cell_report.cell.recipe,
         "quoted from": spec.cited,
         "awaits": spec.awaits,
         "compared with": spec.compared_with,
     }
-    yield from ((name, line(text)) for name, text in told.items() if text)
-    if shown.jobs:
-        built = shown.jobs[0].config.get("model") or {}
-        yield "built as", line(", ".join(f"{k} {v}" for k, v in built.items() if v not in (None, {}, "")))
+    yield from ((name, line(text)) for name, text in facts.items() if text)
+    if cell_report.jobs:
+        model = cell_report.jobs[0].config.get("model") or {}
+        yield "built as", line(", ".join(f"{k} {v}" for k, v in model.items() if v not in (None, {}, "")))
     yield from (("note", line(note)) for note in spec.notes)
 
 
 def _environment(result: Result) -> str:
-    told = result.environment
-    packages = ", ".join(f"{name} {version}" for name, version in (told.get("packages") or {}).items())
+    environment = result.environment
+    packages = ", ".join(f"{name} {version}" for name, version in (environment.get("packages") or {}).items())
     parts = [
-        f"commit {told.get('commit') or 'unknown'}{' with uncommitted changes' if told.get('dirty') else ''}",
-        f"{told.get('device', 'unknown device')}, {told.get('threads', '?')} threads",
-        f"driver {told['driver']}" if told.get("driver") else "",
-        str(told.get("system", "")),
-        f"Python {told.get('python', '?')}",
+        f"commit {environment.get('commit') or 'unknown'}{' with uncommitted changes' if environment.get('dirty') else ''}",
+        f"{environment.get('device', 'unknown device')}, {environment.get('threads', '?')} threads",
+        f"driver {environment['driver']}" if environment.get("driver") else "",
+        str(environment.get("system", "")),
+        f"Python {environment.get('python', '?')}",
         packages,
     ]
     return line(" · ".join(part for part in parts if part))
 
 
-def _run(result: Result, shown: CellReport, environment: int) -> dict[str, Any]:
-    found = result.value(shown.metric.name)
-    value = found.value / scale(shown.metric, found.convention or shown.convention) if found is not None else None
+def _run(result: Result, cell_report: CellReport, environment: int) -> dict[str, Any]:
+    measurement = result.value(cell_report.metric.name)
+    value = (
+        measurement.value / scale(cell_report.metric, measurement.convention or cell_report.convention)
+        if measurement is not None
+        else None
+    )
     return {
         "kind": result.job.kind,
         "seed": result.job.config.get("seed", ""),
@@ -319,41 +335,41 @@ def _run(result: Result, shown: CellReport, environment: int) -> dict[str, Any]:
 
 def _classes(results: Sequence[Result]) -> tuple[list[tuple[str, list[str]]], list[str]]:
     """Per-class values (means over seeds) and the names of the metrics: `iou/car` is IoU of car."""
-    found: dict[str, dict[str, list[float]]] = {}
+    by_class: dict[str, dict[str, list[float]]] = {}
     metrics: dict[str, None] = {}
     for result in results:
         for m in result.measurements:
             metric, slash, name = m.name.partition("/")
             if slash and math.isfinite(m.value):
                 metrics[metric] = None
-                found.setdefault(name, {}).setdefault(metric, []).append(m.value)
+                by_class.setdefault(name, {}).setdefault(metric, []).append(m.value)
     lines = []
-    for name, by in found.items():
+    for name, by in by_class.items():
         means = [f"{sum(by[m]) / len(by[m]):.2f}" if m in by else "" for m in metrics]
         lines.append((short(name), means))
     return lines, [short(m, 30) for m in metrics]
 
 
-def _history(shown: CellReport, store: Store) -> list[dict[str, Any]]:
-    """Every result of the cell's jobs under whatever key, oldest first; a move beyond the margin is an alarm."""
+def _history(cell_report: CellReport, store: Store) -> list[dict[str, Any]]:
+    """Every result of the cell's jobs under any key, oldest first; a change beyond the margin is an alarm."""
     lines = []
-    name, convention = shown.metric.name, shown.cell.convention
-    for job in shown.jobs:
+    name, convention = cell_report.metric.name, cell_report.cell.convention
+    for job in cell_report.jobs:
         versions = store.versions(job)
         before: Result | None = None
         for result in versions if len(versions) > 1 else ():
-            found = result.value(name)
-            value = found.value / scale(shown.metric, convention) if found is not None else math.nan
+            measurement = result.value(name)
+            value = measurement.value / scale(cell_report.metric, convention) if measurement is not None else math.nan
             old = before.value(name) if before is not None else None
-            moved = value - old.value / scale(shown.metric, convention) if old is not None else None
-            margin = shown.verdict.margin or 0.5 * 10.0**-shown.decimals
+            change = value - old.value / scale(cell_report.metric, convention) if old is not None else None
+            margin = cell_report.verdict.margin or 0.5 * 10.0**-cell_report.decimals
             lines.append(
                 {
                     "started": when(result.started),
                     "seed": job.config.get("seed", ""),
                     "value": format(value, ".8g"),
-                    "moved": signed(moved, shown.decimals + 1) if moved is not None else "",
-                    "alarm": moved is not None and shown.metric.portable and abs(moved) > margin,
+                    "moved": signed(change, cell_report.decimals + 1) if change is not None else "",
+                    "alarm": change is not None and cell_report.metric.portable and abs(change) > margin,
                     "commit": str(result.environment.get("commit") or "unknown")[:10],
                     "key": result.job.key[:16],
                     "current": result.job.key == job.key,
@@ -364,11 +380,11 @@ def _history(shown: CellReport, store: Store) -> list[dict[str, Any]]:
     return lines
 
 
-def _command(report: TableReport, shown: CellReport) -> str:
-    commits = {str(r.environment.get("commit")) for r in shown.results if r.environment.get("commit")}
+def _command(report: TableReport, cell_report: CellReport) -> str:
+    commits = {str(r.environment.get("commit")) for r in cell_report.results if r.environment.get("commit")}
     given = [] if report.profile.name == "paper" else ["--profile", report.profile.name]
     given += ["--seeds", str(len(report.repetitions))] if len(report.repetitions) > 1 else []
-    only = ["--rows", shown.row, "--columns", shown.column]
+    only = ["--rows", cell_report.row, "--columns", cell_report.column]
     options = " ".join(shlex.quote(line(part)) for part in (*given, *only))
     checkout = [f"git checkout {commits.pop()}"] if len(commits) == 1 else []
     return "\n".join([*checkout, f"python -m harness run {commands.table_path(report.table)} {options}"])

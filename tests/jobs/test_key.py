@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness import ROOT
 from harness.errors import UserError
-from harness.jobs.key import Code, changes, digest, identity, imported, package_versions, source_digest
+from harness.jobs.key import Code, changes, digest, identity, imported_names, package_versions, source_digest
 from harness.jobs.kinds import KINDS, LatencyConfig, Model
 from harness.plan.planner import Planner
 from harness.table import recipes
@@ -100,7 +100,7 @@ RUNNER = "harness.tasks.complexity.fvcore_trace:count"
 def late():
     from harness.data.files import pairs
 """
-    found = imported(text, "methods.build", is_package=False)
+    found = imported_names(text, "methods.build", is_package=False)
     assert {
         "harness.store.store",
         "methods.fcn",
@@ -116,12 +116,12 @@ def late():
 
 def test_imports_for_type_checkers_do_not_count():
     text = "if TYPE_CHECKING:\n    from harness.store.store import Store\nelse:\n    import methods.fcn\n"
-    assert imported(text, "methods.x", is_package=False) == {"methods.fcn"}
+    assert imported_names(text, "methods.x", is_package=False) == {"methods.fcn"}
 
 
 def test_relative_imports_of_a_package_start_in_it():
-    assert "methods.idrnet.head" in imported("from .head import IDRHead", "methods.idrnet", is_package=True)
-    assert "methods.head" in imported("from ..head import x", "methods.idrnet.method", is_package=False)
+    assert "methods.idrnet.head" in imported_names("from .head import IDRHead", "methods.idrnet", is_package=True)
+    assert "methods.head" in imported_names("from ..head import x", "methods.idrnet.method", is_package=False)
 
 
 @pytest.fixture

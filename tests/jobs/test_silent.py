@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness import ROOT
-from harness.jobs.key import Code, imported
+from harness.jobs.key import Code, imported_names
 from harness.jobs.kinds import KINDS
 from harness.jobs.silent import SILENT
 from methods.backbones import module_of
@@ -99,7 +99,7 @@ def test_every_silent_module_is_reached_by_a_job_and_says_why():
         module = waiting.pop()
         file = place(module, ROOT)
         if file.is_file():
-            names = imported(file.read_text(encoding="utf-8"), module, file.name == "__init__.py")
+            names = imported_names(file.read_text(encoding="utf-8"), module, file.name == "__init__.py")
             waiting += names - reached
             reached |= names
     assert set(SILENT) <= reached | {"harness"}

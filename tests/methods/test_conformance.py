@@ -141,15 +141,16 @@ def test_labels_of_one_kind_only(method, label):
 
 
 def test_the_criterion_is_the_loss_of_every_head(method):
-    """A recipe's loss reaches all that a method trains: three times the loss is three times every term but its own ones."""
+    """A recipe's loss reaches all logits that a method trains: three times the loss is three times every term but those
+    that regularise features."""
     model = without_chance(build(method))
-    own = model.own_losses
     usual = model.losses(*batch())
-    assert own <= usual.keys()
     model = without_chance(build(method))
     model.criterion = lambda logits, targets: 3 * pixel_loss(logits, targets)
-    for name, loss in model.losses(*batch()).items():
-        torch.testing.assert_close(loss, usual[name] * (1 if name in own else 3), msg=name)
+    losses = model.losses(*batch())
+    assert model.regularisers <= set(losses)
+    for name, loss in losses.items():
+        torch.testing.assert_close(loss, (1 if name in model.regularisers else 3) * usual[name], msg=name)
 
 
 def test_a_batch_of_one_trains_and_predicts(method):

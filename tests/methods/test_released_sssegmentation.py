@@ -36,7 +36,7 @@ def in_tables() -> dict[str, Model]:
     with tempfile.TemporaryDirectory() as cache:
         planner = Planner(recipes.profile("paper"), cache=Path(cache), device=Device("cpu", "test", 1))
         plan = planner.plan([load(ROOT / "tables" / f"{name}.yaml") for name in ("idrnet_released", "idrnet_table7")])
-    jobs = [(cell, job.config) for cell in plan.wanted() for job in cell.jobs]
+    jobs = [(cell, job.config) for cell in plan.cells_to_measure() for job in cell.jobs]
     found = {Path(c["checkpoint"]).stem: c["model"] for _, c in jobs if c["checkpoint"]}
     (wide,) = [c["model"] for cell, c in jobs if cell.row == "ocrnet_hrnet" and cell.column == "ade20k"]
     for name, described in list(

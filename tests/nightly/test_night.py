@@ -23,7 +23,7 @@ from harness.nightly.checks import Check, Night
 from harness.nightly.config import Checkpoints, Nightly, Slice
 from harness.nightly.report import markdown
 from harness.scheduler.transport import Event
-from harness.stats.control_charts import ENOUGH, Chart, Limits, alarms, last_drop, rejected, steps, suspects
+from harness.stats.control_charts import ENOUGH, Chart, Limits, alarms, last_drop, rejected_hypotheses, steps, suspects
 from harness.stats.small_samples import deviation, mean
 from harness.store.nights import History, NightRecord, charts, locate
 from harness.store.store import Store
@@ -69,9 +69,9 @@ def test_benjamini_hochberg_on_their_own_example():
     printed = "0.0001 0.0004 0.0019 0.0095 0.0201 0.0278 0.0298 0.0344 0.0459 0.3240 0.4262 0.5719 0.6528 0.7590 1"
     p = [float(value) for value in printed.split()]
     named = {f"{i:02}": value for i, value in enumerate(p)}
-    assert rejected(named, 0.05) == {"00", "01", "02", "03"}
+    assert rejected_hypotheses(named, 0.05) == {"00", "01", "02", "03"}
     smallest = dict(list(named.items())[:6])
-    assert rejected(smallest, 0.05, of=15) == {"00", "01", "02", "03"}
+    assert rejected_hypotheses(smallest, 0.05, of=15) == {"00", "01", "02", "03"}
 
 
 def test_a_short_history_raises_no_alarm():
@@ -294,7 +294,7 @@ def test_kept_checkpoints_are_tested_again_and_compared(tmp_path: Path):
     assert nights.night()[1] == Exit.NOTHING  # nothing is kept yet
     work = Night(nights.config, nights.store, None, Device("cpu", "x", 2), lambda store: None)
     plan = work._plan(tables, "smoke", 0)
-    trained = [cell for cell in plan.wanted() if cell.row == "fcn"]
+    trained = [cell for cell in plan.cells_to_measure() if cell.row == "fcn"]
     for cell in trained:
         for key in (*cell.jobs[0].needs, cell.jobs[0].key):
             nights.store.finish(plan.jobs[key], [Measurement("miou", 45.0)], {"packages": {}}, 0.0)

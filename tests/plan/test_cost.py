@@ -56,11 +56,11 @@ def test_stored_durations_become_gpu_hours(plan: Plan, store: Store):
     jobs = list(plan.jobs.values())
     for job in jobs:
         finish(store, job, 3600 if job.kind == "train" else 360)
-    made = cost(plan, jobs, store, device="cuda", each=8, slots=2)
+    made = cost(plan, jobs, store, device="cuda", gpus_per_job=8, slots=2)
     assert made.hours == pytest.approx(2 * 8 * 1.1)
     assert made.tables == {"idrnet_table2": pytest.approx(17.6)}
     assert made.wall == pytest.approx(1.1)
-    assert (made.measured, made.inferred, made.unknown) == (4, 0, 0)
+    assert (made.measured_jobs, made.inferred_jobs, made.unknown_jobs) == (4, 0, 0)
     assert "17.6 GPU-hours" in lines(made)[0]
     assert "waited 2.0 min" in lines(made, [60, 120, 600])[1]
 
@@ -69,7 +69,7 @@ def test_what_ran_on_another_kind_of_device_says_nothing(plan: Plan, store: Stor
     jobs = list(plan.jobs.values())
     for job in jobs:
         finish(store, job, 3600, device="cpu: x")
-    assert cost(plan, jobs, store, device="cuda").unknown == 4
+    assert cost(plan, jobs, store, device="cuda").unknown_jobs == 4
 
 
 def test_a_training_unlike_any_is_known_from_throughput(plan: Plan, store: Store):
@@ -79,7 +79,7 @@ def test_a_training_unlike_any_is_known_from_throughput(plan: Plan, store: Store
     assert seconds == pytest.approx(6 * 2 / 3.0)  # six iterations of two images, same crop, same backbone
     assert by_throughput(pspnet, []) is None
     made = cost(plan, [pspnet], store, device="cuda")
-    assert (made.measured, made.inferred) in ((0, 1), (1, 0))
+    assert (made.measured_jobs, made.inferred_jobs) in ((0, 1), (1, 0))
 
 
 def test_a_budget_refuses_more_and_what_it_cannot_know(plan: Plan, store: Store):

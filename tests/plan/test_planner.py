@@ -196,7 +196,7 @@ def test_a_seed_is_a_function_of_its_axes(axes: dict):
 
 def test_a_column_on_request_runs_only_when_named():
     assert {c.state for c in planned(TABLE5).cells if c.column == "miou"} == {"on request"}
-    assert all(c.column != "miou" for c in planned(TABLE5).wanted())
+    assert all(c.column != "miou" for c in planned(TABLE5).cells_to_measure())
     assert {c.state for c in planned(TABLE5, columns=["miou"]).cells} == {"run"}
     assert {c.state for c in planned(TABLE5, columns=["m*"]).cells} == {"run"}
 
@@ -216,7 +216,7 @@ def test_cited_rows_and_rows_without_a_method_have_no_jobs():
         ("awaits", "a compiled operator", 0),
         ("run", "", 1),
     ]
-    assert [c.row for c in plan.wanted()] == ["c"]
+    assert [c.row for c in plan.cells_to_measure()] == ["c"]
 
 
 def test_a_module_without_a_method_is_counted_and_not_trained():
@@ -234,7 +234,7 @@ def test_a_module_without_a_method_is_counted_and_not_trained():
 def test_absent_data_blocks_jobs_and_says_what_to_do(tmp_path: Path, store: Store, data: str | None):
     plan = planned(TABLE2, profile="paper", columns=["ade20k"], data_dir=tmp_path / data if data else None)
     assert set(plan.blocked) == set(plan.jobs)
-    for job in plan.pending(store):
+    for job in plan.jobs_to_run(store):
         reason = plan.reason(job)
         assert "'ade20k'" in reason
         assert "images/training" in reason
@@ -341,13 +341,13 @@ def test_a_measured_job_and_what_only_it_needs_are_not_pending(store: Store):
     (cell,) = plan.cells
     (test,) = cell.jobs
     train = plan.jobs[test.needs[0]]
-    assert plan.pending(store) == [train, test]
+    assert plan.jobs_to_run(store) == [train, test]
     finish(store, train)
-    assert plan.pending(store) == [test]
+    assert plan.jobs_to_run(store) == [test]
     finish(store, test)
-    assert plan.pending(store) == []
+    assert plan.jobs_to_run(store) == []
     (store.folder(train) / "result.json").unlink()
-    assert plan.pending(store) == []
+    assert plan.jobs_to_run(store) == []
 
 
 def test_what_failed_waits_to_be_asked_for_with_all_that_needs_it(store: Store):

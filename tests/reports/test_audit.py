@@ -49,7 +49,6 @@ HFGD = [
     ("statement", "hfgd, Sec. 7.2", "83.1 > 83.2 does not hold", "DDP"),
     ("statement", "hfgd, Sec. 7.2", "83.8 > 83.9 does not hold"),
     ("statement", "hfgd, Sec. 7.2", "83.2 > 83.2 does not hold"),
-    ("statement", "hfgd, Sec. 5.4", "64.9 - 64.5 is 0.40, not 1.0", "IDRNet"),
     ("statement", "hfgd, Sec. 3.1", "its effect is limited"),
     ("statement", "hfgd, Table 6, caption", "46.99 > 47.14 does not hold"),
     ("statement", "hfgd, Table 6, caption", "48.67"),
@@ -139,7 +138,7 @@ def test_every_statement_that_is_true_is_passed_over(shipped: list[Finding]) -> 
     said = {p: len(v.statements) for p, v in paper.papers({"idrnet", "hfgd", "ecenet"}).items()}
     assert sum(said.values()) > 90
     assert len({f.message[:40] for f in shipped if f.rule == "statement"}) < 15
-    for quote in ("1.4% mIoU", "3.62%", "0.71%", "39.78", "25% GFLOPs", "7.18%"):
+    for quote in ("1.4% mIoU", "1% mIOU in ECCV-2022", "3.62%", "0.71%", "39.78", "25% GFLOPs", "7.18%"):
         assert not [f for f in shipped if f.rule == "statement" and quote in f.message], quote
 
 

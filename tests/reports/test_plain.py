@@ -76,13 +76,13 @@ def test_jobs_that_no_cell_names_are_counted_in_one_line(make: Make) -> None:
         stranger = replace(job, identity=f"{i}" * 64, key="e" * 64)
         bench.store.finish(stranger, [Measurement("parameters", 1.0)], ENVIRONMENT, started=1.7e9)
     (report,) = table_reports(bench.plan, bench.store)
-    assert report.others == 3
+    assert report.other_jobs == 3
     said = "3 finished jobs are named by no cell here"
     for text in (terminal.render(report), markdown.render(report), latex.render(report)):
         assert text.count(said) == 1
     last = list(csv.DictReader(io.StringIO(csv_format.render(report))))[-1]
     assert (last["table"], last["row"], last["verdict"], last["n"]) == ("pspnet_table5", "", "named by no cell", "3")
-    assert "named by no cell" not in csv_format.render(replace(report, others=0))
+    assert "named by no cell" not in csv_format.render(replace(report, other_jobs=0))
 
 
 @pytest.mark.parametrize("damage", ['"schema": 0,', '"schema": 2,', ""])

@@ -44,7 +44,7 @@ def test_colours_of_classes_and_of_marks():
     assert painted[0].tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
     assert painted[1, 2].tolist() == [255, 255, 255]
     image = np.zeros((2, 3, 3), np.uint8)
-    shown = predictions.marked(image, predictions.differences(SECOND, FIRST, TRUTH))
+    shown = predictions.mark_pixels(image, predictions.differences(SECOND, FIRST, TRUTH))
     assert tuple(shown[0, 1]) == tuple(bytes.fromhex(predictions.MENDED[1:]))
     assert tuple(shown[1, 0]) == tuple(bytes.fromhex(predictions.SPOILT[1:]))
     assert tuple(shown[0, 2]) == tuple(bytes.fromhex(predictions.WRONG[1:]))

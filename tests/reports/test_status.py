@@ -123,7 +123,7 @@ def test_status_why_report_and_site_say_the_same_of_500_cells(bench: ReportBench
             assert said[cell.name] == text
             only = Plan(plan.profile, plan.repetitions, [cell], plan.jobs, plan.blocked)
             assert why_lines(only, store, left.queued)[0] == text
-            page, listed = views.cell(report, shown, store), views.listed(report, shown)
+            page, listed = views.cell(report, shown, store), views.list_entry(report, shown)
             if shown.status.has_value:
                 assert (page["n"] == len(cell.jobs)) == (shown.status == CellStatus.MEASURED)
                 assert shown.reason in page["reason"]

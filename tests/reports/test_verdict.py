@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.stats.small_samples import best_of, best_quantile, deviation, mean, t_cdf, t_quantile
-from harness.text import printed
+from harness.text import format_decimals
 from reports import verdict
 
 values = st.floats(0, 100, allow_nan=False)
@@ -57,7 +57,7 @@ def test_deviation_is_that_of_the_definition(sample: list[float]) -> None:
 
 @given(st.integers(0, 10**12), st.integers(0, 3))
 def test_a_count_prints_what_rounding_it_prints(count: int, decimals: int) -> None:
-    text = printed(count / 1e6, decimals)
+    text = format_decimals(count / 1e6, decimals)
     assert verdict.exact(count / 1e6, text).word == verdict.REPRODUCED
     away = f"{float(text) + 2 * 10.0**-decimals:.{decimals}f}"
     assert verdict.exact(count / 1e6, away).word == verdict.NOT_REPRODUCED
@@ -65,7 +65,7 @@ def test_a_count_prints_what_rounding_it_prints(count: int, decimals: int) -> No
 
 @given(st.integers(0, 10**12), st.integers(0, 3))
 def test_truncation_is_judged_as_truncation(count: int, decimals: int) -> None:
-    text = printed(count / 1e6, decimals, "truncate")
+    text = format_decimals(count / 1e6, decimals, "truncate")
     assert verdict.exact(count / 1e6, text, "truncate").word == verdict.REPRODUCED
     above = f"{float(text) + 10.0**-decimals:.{decimals}f}"
     assert verdict.exact(count / 1e6, above, "truncate").word == verdict.NOT_REPRODUCED
@@ -89,7 +89,7 @@ def test_trailing_zeros_are_digits() -> None:
 
 @given(values, st.sampled_from(["round", "truncate"]), st.sampled_from(["", "another row"]))
 def test_a_fitted_module_is_never_reproduced(value: float, rounding: str, another: str) -> None:
-    text = printed(value, 2, rounding)
+    text = format_decimals(value, 2, rounding)
     assert verdict.exact(value, text, rounding, "fitted", another).word == verdict.FITTED
     assert verdict.exact(value, text, rounding, "inferred", another).word == verdict.INFERRED
     assert verdict.exact(value + 1, text, rounding, "fitted", another).word == verdict.NOT_REPRODUCED

@@ -13,7 +13,7 @@ from harness.jobs.job import Job, Measurement
 from harness.jobs.key import digest
 from harness.scheduler.slurm.causes import TaskState
 from harness.scheduler.slurm.cluster_file import Cluster
-from harness.scheduler.slurm.controller import Controller, Refused
+from harness.scheduler.slurm.controller import Controller, SubmissionRefused
 from harness.scheduler.slurm.ledger import Array
 from harness.scheduler.slurm.sbatch import Shape
 from harness.scheduler.slurm.transport import Slurm
@@ -39,7 +39,7 @@ class FakeSlurm(Controller):
         self.submitted: list[tuple[Array, Shape, str | None]] = []
         self.places: dict[str, tuple[Array, int, Path]] = {}
         self.cancelled: list[str] = []
-        self.refusal: Refused | None = None
+        self.refusal: SubmissionRefused | None = None
         self.silent = False
 
     def array_limit(self) -> int:

@@ -81,7 +81,7 @@ def test_a_cell_says_why_there_is_nothing_to_run(table: Table, row: str, column:
 
 def test_a_time_of_another_module_is_published_and_compares_with_nothing(table: Table):
     time, flops = table.cell("wide", "time"), table.cell("wide", "flops")
-    assert (time.published.text, time.comparable, time.another) == ("20.0", None, "FCN")
+    assert (time.published.text, time.comparable, time.compared_row) == ("20.0", None, "FCN")
     assert flops.comparable is flops.published
     assert table.cell("fcn", "time").comparable is not None
 

@@ -15,7 +15,7 @@ from harness.recipes.profile import Synthetic
 
 _SLACK = 1.0
 """Pixels by which a released box may stick out of its image: outlines are drawn by hand and boxes rounded."""
-_SMALLEST = 4  # pixels; smaller patches of a scene are nobody's instance
+_SMALLEST = 4  # pixels; smaller patches of a scene are no instances
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -37,16 +37,18 @@ def scan(root: Root, split: str, on_disk: set[str]) -> tuple[list[Pair], list[st
     if not annotations.is_file():
         return [], [f"{annotations}: the split's annotation file is not there"]
     try:
-        listed = {PurePosixPath(image["file_name"]).stem for image in read(annotations)["images"]}
+        annotated_ids = {PurePosixPath(image["file_name"]).stem for image in read(annotations)["images"]}
     except (KeyError, TypeError) as error:
         return [], [f"{annotations}: an image without a 'file_name' ({error!r})"]
     except DataError as error:
         return [], [str(error)]
     place = functools.partial(root.layout.image_path, split)
-    problems = [f"{root.path / place(id)}: image of {annotations.name} is not there" for id in listed - on_disk]
-    problems += [f"{root.path / place(id)}: image is not listed in {annotations.name}" for id in on_disk - listed]
-    found = [Pair(id, str(root.path / place(id)), str(annotations)) for id in sorted(listed & on_disk)]
-    return found, sorted(problems)
+    problems = [f"{root.path / place(id)}: image of {annotations.name} is not there" for id in annotated_ids - on_disk]
+    problems += [
+        f"{root.path / place(id)}: image is not listed in {annotations.name}" for id in on_disk - annotated_ids
+    ]
+    complete = [Pair(id, str(root.path / place(id)), str(annotations)) for id in sorted(annotated_ids & on_disk)]
+    return complete, sorted(problems)
 
 
 def check(layout: Layout, pairs: Sequence[Pair], progress: Callable[[int, int], None]) -> list[str]:
@@ -58,9 +60,9 @@ def check(layout: Layout, pairs: Sequence[Pair], progress: Callable[[int, int], 
             height, width = read_image(pair.image).shape[:2]
         except DataError as error:
             return str(error)
-        listed = sizes[pair.label][pair.id]
-        if (width, height) != listed:
-            return f"{pair.image}: the image has {width}×{height} pixels, {pair.label} says {listed[0]}×{listed[1]}"
+        size = sizes[pair.label][pair.id]
+        if (width, height) != size:
+            return f"{pair.image}: the image has {width}×{height} pixels, {pair.label} says {size[0]}×{size[1]}"
         return None
 
     problems, sizes = [], {}
@@ -81,17 +83,17 @@ def check(layout: Layout, pairs: Sequence[Pair], progress: Callable[[int, int], 
 def _annotation_problems(record: Mapping[str, Any], layout: Layout) -> Iterator[str]:
     sizes = {image["id"]: (image["width"], image["height"]) for image in record["images"]}
     for instance in record["annotations"]:
-        what = f"annotation {instance['id']}"
+        subject = f"annotation {instance['id']}"
         if instance["category_id"] not in layout.labels:
-            yield f"{what}: category {instance['category_id']} outside the allowed values {layout.allowed()}"
+            yield f"{subject}: category {instance['category_id']} outside the allowed values {layout.allowed_values()}"
         if instance["image_id"] not in sizes:
-            yield f"{what}: there is no image {instance['image_id']}"
+            yield f"{subject}: there is no image {instance['image_id']}"
             continue
         left, top, width, height = instance["bbox"]
         limits = sizes[instance["image_id"]]
         inside = min(left, top) >= -_SLACK and left + width <= limits[0] + _SLACK and top + height <= limits[1] + _SLACK
         if min(width, height) < 0 or not inside:
-            yield f"{what}: box {instance['bbox']} is not within its image of {limits[0]}×{limits[1]} pixels"
+            yield f"{subject}: box {instance['bbox']} is not within its image of {limits[0]}×{limits[1]} pixels"
 
 
 def write(dataset: Dataset, scenes: Synthetic, out: Path, layout: Layout) -> None:
@@ -113,8 +115,8 @@ def write(dataset: Dataset, scenes: Synthetic, out: Path, layout: Layout) -> Non
             height, width = label.shape
             images.append({"id": number, "file_name": f"{id}.jpg", "height": height, "width": width})
             for k, box, outline, area in _instances(label, dataset.num_classes):
-                found = {"id": len(annotations) + 1, "image_id": number, "category_id": raw[k], "iscrowd": 0}
-                annotations.append({**found, "bbox": box, "segmentation": [outline], "area": area})
+                annotation = {"id": len(annotations) + 1, "image_id": number, "category_id": raw[k], "iscrowd": 0}
+                annotations.append({**annotation, "bbox": box, "segmentation": [outline], "area": area})
         file = out / layout.label_path(split, "")
         file.parent.mkdir(parents=True, exist_ok=True)
         record = {"images": images, "annotations": annotations, "categories": categories}

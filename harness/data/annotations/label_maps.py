@@ -1,4 +1,4 @@
-"""Images and label maps from disk, or an error that names the file and what is wrong with it."""
+"""Reads images and label maps; an error names the file and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_bytes(path: str) -> bytes:
 
 
 def _check_end(path: str, data: bytes) -> None:
-    """A decoder fills the missing part of a cut file with grey and goes on; the end marker tells."""
+    """DataError for a truncated file, found by its end marker: decoders fill the missing part with grey without an error."""
     if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-1024:]:
         raise DataError(f"{path}: truncated JPEG (no end marker in its {len(data)} bytes); get the file again")
     if data[:4] == b"\x89PNG" and b"IEND" not in data[-1024:]:
@@ -38,12 +38,12 @@ def _decode(path: str, data: bytes, flags: int) -> np.ndarray:
         raise DataError(f"{path}: the file is empty; get it again")
     _check_end(path, data)
     try:
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise DataError(f"{path}: cannot be decoded ({error}); get the file again") from error
-    if decoded is None:
+    if pixels is None:
         raise DataError(f"{path}: cannot be decoded as an image; get the file again")
-    return decoded
+    return pixels
 
 
 def read_image(path: str) -> np.ndarray:
@@ -64,7 +64,7 @@ def read_raw_label(path: str) -> np.ndarray:
 
 
 def _palette_indices(path: str, data: bytes) -> np.ndarray:
-    """OpenCV turns palette PNGs into colours; the indices are the labels."""
+    """The palette indices of a PNG, which are the labels; OpenCV would return colours."""
     import io
 
     from PIL import Image
@@ -90,20 +90,20 @@ class LabelReader:
     def map(self, path: str, raw: np.ndarray) -> np.ndarray:
         """Raw values [H, W] -> training ids; `path` is named in errors."""
         if raw.dtype == np.uint8:
-            mapped = cv2.LUT(raw, self.table[:256])
+            label = cv2.LUT(raw, self.table[:256])
         elif int(raw.max(initial=0)) < len(self.table):
-            mapped = self.table[raw]
+            label = self.table[raw]
         else:
-            mapped = np.full(raw.shape, FORBIDDEN, np.uint8)
-        forbidden = mapped == FORBIDDEN
+            label = np.full(raw.shape, FORBIDDEN, np.uint8)
+        forbidden = label == FORBIDDEN
         if forbidden.any():
             values = np.unique(raw[forbidden])
             values = [int(v) for v in values if int(v) not in self.layout.labels]
-            shown = ", ".join(map(str, values[:10])) + (", …" if len(values) > 10 else "")
+            listing = ", ".join(map(str, values[:10])) + (", …" if len(values) > 10 else "")
             word = "label" if len(values) == 1 else "labels"
-            allowed = f"{self.layout.allowed()} (layout '{self.layout.name}')"
-            raise DataError(f"{path}: {word} {shown} outside the allowed values {allowed}")
-        return mapped
+            allowed_values = f"{self.layout.allowed_values()} (layout '{self.layout.name}')"
+            raise DataError(f"{path}: {word} {listing} outside the allowed values {allowed_values}")
+        return label
 
 
 @functools.cache

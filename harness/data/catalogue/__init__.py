@@ -1,6 +1,6 @@
 """Every dataset by name: one file each in this folder, which declares `DATASET`, found by the file's name.
 
-A private convention here would cost points and go unnoticed, so each declaration says what the official download
+An unusual convention would change scores unnoticed, so each declaration says what the official download
 holds (`layouts`), which raw value means which class (`Layout.labels`) and where that comes from (`source`, `note`).
 Adding a dataset is adding one file (README.md). Declarations are data: what a job uses of one is in its key
 (harness.data.key_parts), and no code is found from here. Standard library only: `plan` and `list` import this.
@@ -27,10 +27,10 @@ def find(name: str) -> Dataset:
     """The dataset called `name`; raises UserError with the nearest valid name, or where its file declares none so called."""
     if name not in names():
         raise UserError(f"unknown dataset '{name}'.{nearest(name, names())} (python -m harness list datasets)")
-    declared = getattr(importlib.import_module(f"{__name__}.{name}"), "DATASET", None)
-    if not isinstance(declared, Dataset) or declared.name != name:
+    declaration = getattr(importlib.import_module(f"{__name__}.{name}"), "DATASET", None)
+    if not isinstance(declaration, Dataset) or declaration.name != name:
         raise UserError(
             f"{Path(__file__).parent / name}.py must declare DATASET, a harness.data.layout.Dataset called '{name}' "
             "like its file"
         )
-    return declared
+    return declaration

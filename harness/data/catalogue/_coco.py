@@ -27,10 +27,10 @@ wall-panel, wall-stone, wall-tile, wall-wood, water-other, waterdrops, window-bl
 """
 )
 # ids of things that have no pixels in any release (street sign, hat, shoe, …): among 182, not among 171
-_UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)
-USED = tuple(k for k in range(1, 183) if k not in _UNUSED)
-USED_NAMES = tuple(NAMES[k - 1] for k in USED)
-THINGS = tuple(k for k in USED if k <= 90)  # what MS COCO has instances of
+_UNUSED_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)
+USED_IDS = tuple(k for k in range(1, 183) if k not in _UNUSED_IDS)
+USED_NAMES = tuple(NAMES[k - 1] for k in USED_IDS)
+THINGS = tuple(k for k in USED_IDS if k <= 90)  # what MS COCO has instances of
 LICENCE = "annotations CC BY 4.0; images under Flickr's terms"
 SOURCE_10K = "cocostuff-10k-v1.1.zip, https://github.com/nightrome/cocostuff10k"
 

@@ -21,14 +21,14 @@ _IDS = (
     *(162, 187, 189, 207, 220, 232, 258, 259, 260, 284, 295, 296, 308, 324, 326, 347, 349, 354, 355, 360, 366, 368),
     *(397, 415, 416, 420, 424, 427, 440, 445, 454, 458),
 )
-_REST = tuple(k for k in range(460) if k not in _IDS)
+_OTHER_IDS = tuple(k for k in range(460) if k not in _IDS)
 
 
 def layouts(background: int) -> tuple[Layout, ...]:
     """`background` is what pixels outside the 59 classes become: IGNORE, or class 0 of 60."""
     first = 0 if background == IGNORE else 1
     few = {0: background, 255: IGNORE} | {k: k - 1 + first for k in range(1, 60)}
-    many = dict.fromkeys(_REST, background) | {raw: k + first for k, raw in enumerate(_IDS)}
+    many = dict.fromkeys(_OTHER_IDS, background) | {raw: k + first for k, raw in enumerate(_IDS)}
     image, listing = "JPEGImages/{id}.jpg", "ImageSets/SegmentationContext/{split}.txt"
     voc = "VOCdevkit/VOC2010"
     return (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.data.catalogue._coco import LICENCE, SOURCE_10K, USED, USED_NAMES, layouts_10k
+from harness.data.catalogue._coco import LICENCE, SOURCE_10K, USED_IDS, USED_NAMES, layouts_10k
 from harness.data.catalogue._notation import distinct, raw
 from harness.data.layout import Dataset
 
@@ -12,7 +12,7 @@ DATASET = Dataset(
     classes=USED_NAMES,
     palette=distinct(171),
     splits={"train": 9000, "test": 1000},
-    layouts=layouts_10k(raw(USED, ignore=(0, 255))),
+    layouts=layouts_10k(raw(USED_IDS, ignore=(0, 255))),
     folder="coco_stuff10k",
     licence=LICENCE,
     source=SOURCE_10K,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.data.catalogue._coco import LICENCE, USED, USED_NAMES
+from harness.data.catalogue._coco import LICENCE, USED_IDS, USED_NAMES
 from harness.data.catalogue._notation import distinct, raw
 from harness.data.layout import Dataset, Layout
 
@@ -28,7 +28,7 @@ DATASET = Dataset(
     classes=USED_NAMES,
     palette=distinct(171),
     splits={"train": 118287, "val": 5000},
-    layouts=_layouts(raw((k - 1 for k in USED), ignore=(255,))),
+    layouts=_layouts(raw((k - 1 for k in USED_IDS), ignore=(255,))),
     folder="coco_stuff164k",
     licence=LICENCE,
     source=_SOURCE,

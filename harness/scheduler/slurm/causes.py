@@ -1,4 +1,4 @@
-"""How an attempt at a job ended, read from Slurm's state and what the job left behind; and whether it is tried again."""
+"""The cause of an attempt's end, from Slurm's state and the job's files; and whether the job is attempted again."""
 
 from __future__ import annotations
 
@@ -14,8 +14,16 @@ from harness.scheduler.worker import describe_silent_exit
 from harness.spec import Spec
 
 Cause = Literal[
-    *("out of memory", "killed", "timeout", "preempted", "node failure", "cancelled", "never started", "lost"),
-    *("failed", "interrupted"),
+    "out of memory",
+    "killed",
+    "timeout",
+    "preempted",
+    "node failure",
+    "cancelled",
+    "never started",
+    "lost",
+    "failed",
+    "interrupted",
 ]
 
 LIVE = frozenset(
@@ -24,7 +32,7 @@ LIVE = frozenset(
         *("RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED", "SPECIAL_EXIT"),
     }
 )
-_HOPELESS = {  # reasons of a pending job that time does not mend
+_HOPELESS = {  # reasons of a pending job that waiting does not resolve
     *("BadConstraints", "PartitionNodeLimit", "PartitionTimeLimit", "PartitionInactive", "InvalidAccount"),
     *("InvalidQOS", "AccountNotAllowed", "QOSNotAllowed", "JobHeldAdmin", "launch failed requeued held"),
 }
@@ -45,15 +53,15 @@ class Retries(Spec):
     never_started: int = Field(2, ge=0)  # Slurm ended it before it began
     lost: int = Field(1, ge=0)  # Slurm forgot it and it never reported
 
-    def left(self, cause: str, tried: Mapping[str, int]) -> bool:
-        """Whether a job that has met `cause` `tried[cause]` times before may run once more."""
-        allowed = getattr(self, cause.replace(" ", "_"), 0)
-        return tried.get(cause, 0) < allowed
+    def can_retry(self, cause: str, past_causes: Mapping[str, int]) -> bool:
+        """Whether a job that has ended by `cause` `past_causes[cause]` times before may run once more."""
+        limit = getattr(self, cause.replace(" ", "_"), 0)
+        return past_causes.get(cause, 0) < limit
 
 
 @dataclass(frozen=True)
 class TaskState:
-    """What Slurm says of one array task. `state` in its long form; `reason`: why it waits."""
+    """Slurm's state of one array task. `state` in its long form; `reason`: why it waits."""
 
     state: str
     reason: str = ""
@@ -67,7 +75,7 @@ class TaskState:
 
     @property
     def hopeless(self) -> bool:
-        """Waits for what will never come."""
+        """Waits for something that cannot happen."""
         return self.state == "PENDING" and self.reason in _HOPELESS
 
     @property
@@ -76,37 +84,41 @@ class TaskState:
         return self.state == "PENDING" and self.reason == "DependencyNeverSatisfied"
 
 
-def cause_of(seen: TaskState | None, *, started: bool, saved: bool, log: str) -> tuple[Cause, str]:
-    """(cause, what to tell a person) of an attempt that ended without a result and without an error of its own.
+def cause_of(task_state: TaskState | None, *, has_started: bool, has_saved: bool, log: str) -> tuple[Cause, str]:
+    """(cause, message) of an attempt that ended without a result and without an error of its own.
 
-    `started`: the job came to life on its node; `saved`: it was asked to stop and did; `log`: the end of Slurm's output.
+    `has_started`: its process has started on the node; `has_saved`: it saved its state and stopped
+    when asked to; `log`: the end of Slurm's output.
     """
-    if seen is None:
-        if not started:
+    if task_state is None:
+        if not has_started:
             return "lost", "Slurm no longer knows the job, and it never reported from a node"
         return "lost", "Slurm no longer knows the job, and it left no result"
-    if seen.hopeless:
-        return "never started", f"Slurm cannot run it here ({seen.reason})"
-    state = seen.state
+    if task_state.hopeless:
+        return "never started", f"Slurm cannot run it here ({task_state.reason})"
+    state = task_state.state
     if state == "CANCELLED":
         return "cancelled", "cancelled by hand or by an administrator"
     if state == "NODE_FAIL" or state == "BOOT_FAIL":
-        return "node failure", f"its node {seen.node} failed".replace("node  ", "node ")
+        return "node failure", f"its node {task_state.node} failed".replace("node  ", "node ")
     if state == "PREEMPTED":
         return "preempted", "its place was given to a job of higher priority"
     if state == "TIMEOUT" or state == "DEADLINE":
-        return "timeout", "it reached its time limit before it could save" if not saved else "it reached its time limit"
+        return (
+            "timeout",
+            "it reached its time limit before it could save" if not has_saved else "it reached its time limit",
+        )
     if state == "OUT_OF_MEMORY" or _memory_kill(log):
         return "out of memory", "it used more memory than it had asked for"
-    if saved:
+    if has_saved:
         return "interrupted", "it was asked to stop and saved"
-    if not started:
+    if not has_started:
         return "never started", "its node could not start it (is the folder of the results shared with the nodes?)"
-    number = seen.signal or (seen.exit_code - 128 if seen.exit_code > 128 else 0)
-    said = _DIED.search(log)
-    if number or said:  # accounting gives 137 as 9:0, which only srun's own words tell from an exit code
-        return "killed", f"killed: {said.group(1)}" if said else f"killed by signal {number}"
-    return "failed", describe_silent_exit(seen.exit_code)
+    number = task_state.signal or (task_state.exit_code - 128 if task_state.exit_code > 128 else 0)
+    message = _DIED.search(log)
+    if number or message:  # accounting gives 137 as 9:0, which only srun's own words tell from an exit code
+        return "killed", f"killed: {message.group(1)}" if message else f"killed by signal {number}"
+    return "failed", describe_silent_exit(task_state.exit_code)
 
 
 def _memory_kill(log: str) -> bool:

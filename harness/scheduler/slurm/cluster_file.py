@@ -1,6 +1,5 @@
-"""Cluster files: what a job may ask of a Slurm cluster, and whether that cluster can give it.
-
-A file says only what is true of the place (partition, sizes, limits, how Python starts there); which jobs run is the
+"""Cluster files: the resources that jobs request of a Slurm cluster, and whether it has them. A file describes only
+the cluster (partition, sizes, limits, how Python starts there); which jobs run is the
 plan's business. Errors in a file come all at once, and so do those found by asking the cluster.
 """
 
@@ -38,7 +37,7 @@ class ArrayLimits(Spec):
 
 
 class Cluster(Spec):
-    """One place to run. Times in minutes, memory in MiB per node."""
+    """One Slurm cluster. Times in minutes, memory in MiB per node."""
 
     title: str  # what people call it
     partition: Word  # of Slurm
@@ -66,9 +65,9 @@ class Cluster(Spec):
     @field_validator("options")
     @classmethod
     def _not_ours(cls, options: dict[str, str | bool]) -> dict[str, str | bool]:
-        taken = sorted(set(options) & _OURS)
-        if taken:
-            raise ValueError(f"{', '.join(taken)}: set by the harness; use the file's own keys")
+        reserved = sorted(set(options) & _OURS)
+        if reserved:
+            raise ValueError(f"{', '.join(reserved)}: set by the harness; use the file's own keys")
         for name, value in options.items():
             if isinstance(value, str) and not value.isprintable():
                 raise ValueError(f"{name}: one line of printable text")
@@ -98,7 +97,7 @@ class Cluster(Spec):
 
 
 def load(path: str | Path) -> tuple[Cluster, Document]:
-    """The cluster of a file, and the file for later complaints; Problems with everything that is wrong in it."""
+    """The cluster of a file, and the document for the lines of later errors; Problems with everything that is wrong in it."""
     document = read(path)
     if not isinstance(document.data, dict):
         raise Problems([document.problem((), "a cluster file is a mapping; see slurm/clusters/local.yaml")])
@@ -116,22 +115,22 @@ def load(path: str | Path) -> tuple[Cluster, Document]:
 def check(cluster: Cluster, document: Document, controller: Controller) -> None:
     """Whether the cluster can give what its file asks; Problems with all that it cannot."""
     partitions = controller.partitions()
-    found = partitions.get(cluster.partition)
-    if found is None:
-        tail = nearest(cluster.partition, partitions, what="partitions are")
+    partition = partitions.get(cluster.partition)
+    if partition is None:
+        tail = nearest(cluster.partition, partitions, label="partitions are")
         raise Problems(
             [document.problem(("partition",), f"this cluster has no partition '{cluster.partition}'.{tail}")]
         )
-    problems = list(_too_much(cluster, document, found))
+    problems = list(_too_much(cluster, document, partition))
     if problems:
         raise Problems(problems)
 
 
 def _too_much(cluster: Cluster, document: Document, has: Partition):
-    def more(key: str, asked: float, largest: float, what: str) -> Problem | None:
-        if asked <= largest:
+    def more(key: str, request: float, largest: float, unit: str) -> Problem | None:
+        if request <= largest:
             return None
-        message = f"{asked:g} {what}, but partition '{cluster.partition}' has at most {largest:g}"
+        message = f"{request:g} {unit}, but partition '{cluster.partition}' has at most {largest:g}"
         return document.problem((key,), message)
 
     processes = cluster.tasks_per_node

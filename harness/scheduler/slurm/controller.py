@@ -1,4 +1,4 @@
-"""Slurm's commands: one batched question for all jobs, and answers as plain values. Nothing here goes through a shell."""
+"""Slurm's commands: one query for all jobs, with parsed answers. No shell is used."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Partition:
     gpus: int = 0
 
 
-class Refused(Exception):
+class SubmissionRefused(Exception):
     """Slurm did not take a submission. `later`: the controller is away or a quota is full, so that waiting may help."""
 
     def __init__(self, message: str, *, later: bool) -> None:
@@ -45,7 +45,7 @@ _LATER = re.compile(
 
 
 def may_help_to_wait(message: str) -> bool:
-    """Whether a refusal is of the kind that passes: no controller just now, or a limit on submitted jobs."""
+    """Whether a refusal is temporary: the controller does not answer, or a limit on submitted jobs is reached."""
     return bool(_LATER.search(message))
 
 
@@ -74,12 +74,14 @@ class Controller:
         """The output of a command, or None where Slurm did not answer."""
         self.questions += 1
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, env=os.environ | _WHOLE)
+            completed_process = subprocess.run(
+                command, capture_output=True, text=True, timeout=_PATIENCE, env=os.environ | _WHOLE
+            )
         except (OSError, subprocess.TimeoutExpired):
             return None
-        if done.returncode != 0 and not done.stdout:
-            return None if "Invalid job id" not in done.stderr else ""
-        return done.stdout
+        if completed_process.returncode != 0 and not completed_process.stdout:
+            return None if "Invalid job id" not in completed_process.stderr else ""
+        return completed_process.stdout
 
     # -------------------------------------------------------------------------------------------------------- places
 
@@ -90,36 +92,36 @@ class Controller:
         )
         if text is None:
             raise MissingError("the Slurm controller does not answer (scontrol ping says more)")
-        found: dict[str, Partition] = {}
+        by_name: dict[str, Partition] = {}
         for line in text.splitlines():
             name, minutes, cpus, memory, gres = (line.split() + [""] * 5)[:5]
-            partition = found.setdefault(name.rstrip("*"), Partition())
+            partition = by_name.setdefault(name.rstrip("*"), Partition())
             partition.minutes = _minutes(minutes)
             partition.nodes += 1
             partition.cpus = max(partition.cpus, int(cpus))
             partition.memory = max(partition.memory, int(memory))
             partition.gpus = max(partition.gpus, _gpus(gres))
-        return found
+        return by_name
 
     def array_limit(self) -> int:
         """The largest array the cluster takes (MaxArraySize counts the index that would follow the last)."""
-        found = re.search(r"MaxArraySize\s*=\s*(\d+)", self.ask(["scontrol", "show", "config"]) or "")
-        return max(1, int(found.group(1)) - 1) if found else 1000
+        match = re.search(r"MaxArraySize\s*=\s*(\d+)", self.ask(["scontrol", "show", "config"]) or "")
+        return max(1, int(match.group(1)) - 1) if match else 1000
 
     # ---------------------------------------------------------------------------------------------------------- jobs
 
     def states(self, arrays: Iterable[str], names: Mapping[str, str]) -> dict[str, TaskState] | None:
-        """What Slurm says of every task of these arrays, by `ARRAY_INDEX` (or job id), in one question; None: no answer.
+        """Slurm's state of every task of these arrays, by `ARRAY_INDEX` (or job id), in one query; None: no answer.
 
         `names` are the arrays' job names: numbers start again when a controller loses its memory, names do not.
         Accounting is asked where there is any, since it forgets nothing; and the queue for what it does not know (yet).
         """
         ids = sorted(set(arrays), key=int)
-        found = (self._from_accounting(ids, names) if ids and self._accounts is not False else None) or {}
-        known = {task.partition("_")[0] for task in found}
-        unknown = [number for number in ids if number not in known]
-        queued = self._from_queue(unknown, names) if unknown else {}
-        return None if queued is None else {**found, **queued}
+        task_states = (self._from_accounting(ids, names) if ids and self._accounts is not False else None) or {}
+        known_jobs = {task.partition("_")[0] for task in task_states}
+        unknown_jobs = [number for number in ids if number not in known_jobs]
+        queue_states = self._from_queue(unknown_jobs, names) if unknown_jobs else {}
+        return None if queue_states is None else {**task_states, **queue_states}
 
     def _from_queue(self, ids: Sequence[str], names: Mapping[str, str]) -> dict[str, TaskState] | None:
         """From squeue; None where it does not answer."""
@@ -128,7 +130,7 @@ class Controller:
         text = self.ask(question)
         if text is None:
             return None
-        states = {}
+        states: dict[str, TaskState] = {}
         for line in text.splitlines():
             columns = [line[start:stop].strip() for start, stop in ((0, 40), (40, 100), (100, 130), (130, 190))]
             task, name, state, reason = columns
@@ -149,13 +151,13 @@ class Controller:
             self._accounts = text is not None
         if not text:  # nothing of these jobs yet: the queue knows
             return None
-        states = {}
+        states: dict[str, TaskState] = {}
         for line in text.splitlines():
             task, name, state, code, node, reason = (line.split("|") + [""] * 6)[:6]
             if names.get(task.partition("_")[0]) == name:
                 exit_code, _, signal = code.partition(":")
-                seen = TaskState(state.split()[0], reason, _number(exit_code), _number(signal), node)
-                states |= dict.fromkeys(_expanded(task), seen)
+                task_state = TaskState(state.split()[0], reason, _number(exit_code), _number(signal), node)
+                states |= dict.fromkeys(_expanded(task), task_state)
         return states
 
     def find(self, name: str) -> str | None:
@@ -174,15 +176,15 @@ class Controller:
 
 def _expanded(task: str) -> list[str]:
     """`7_[0-2,5,8-12:2%3]`, the waiting tasks of an array, as 7_0, 7_1, 7_2, 7_5, 7_8, 7_10, 7_12; others as they are."""
-    array, bracket, rest = task.partition("_[")
+    array, bracket, indices = task.partition("_[")
     if not bracket:
         return [task]
-    found = []
-    for part in rest.partition("%")[0].rstrip("]").split(","):
+    tasks = []
+    for part in indices.partition("%")[0].rstrip("]").split(","):
         if (match := _RANGE.fullmatch(part)) is not None:
-            low, high, step = (int(n) if n else None for n in match.groups())
-            found += [f"{array}_{i}" for i in range(low, (low if high is None else high) + 1, step or 1)]
-    return found
+            low, high, step = match.groups()
+            tasks += [f"{array}_{i}" for i in range(int(low), int(high or low) + 1, int(step or 1))]
+    return tasks
 
 
 _RANGE = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
@@ -197,8 +199,8 @@ def _minutes(text: str) -> int:
     """`1-00:00:00`, `30:00`, `infinite` in minutes."""
     if not text[:1].isdigit():
         return _UNLIMITED
-    days, _, rest = text.rpartition("-")
-    parts = [int(p) for p in rest.split(":")]
+    days, _, clock = text.rpartition("-")
+    parts = [int(p) for p in clock.split(":")]
     hours, minutes, _ = [0] * (3 - len(parts)) + parts
     return int(days or 0) * 1440 + hours * 60 + minutes
 

@@ -1,4 +1,4 @@
-"""What runs on a node: one job, its start and end reported on the shared folder, and its way back into the queue."""
+"""Entry point on a node: runs one job, reports its start and end on the shared folder, and requeues it."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ def run(folder: str, note: str, minutes: int, restarts: int) -> None:
         "time": time.time(),
     }
     _write(Path(f"{note}.{restart}.started"), about)
-    heard: list[int] = []
+    stop_signals: list[int] = []
     # Slurm takes a dependency on a job that it has forgotten for one that is met
     request = Request.read(Path(folder))
     ready = all((Path(need) / "result.json").exists() for need in request.needs.values())
-    code = int(execute(Path(folder), heard=heard) if ready else Exit.RESUMABLE)
+    code = int(execute(Path(folder), signals=stop_signals) if ready else Exit.RESUMABLE)
     failure = Store(Path(request.results)).failure(request.job)
     if code == Exit.RESUMABLE and failure is not None:  # another of its processes failed, and srun stopped this one
         code = failure.exit
-    ended = Path(f"{note}.{restart}.ended")
-    signals = [signal.Signals(number).name for number in heard]
+    end_note = Path(f"{note}.{restart}.ended")
+    signals = [signal.Signals(number).name for number in stop_signals]
     report = {**about, "exit": code, "signals": signals, "requeued": False, "time": time.time()}
     if code == Exit.RESUMABLE:
         late = time.monotonic() - began > 0.5 * minutes * 60
-        report["cause"] = ("timeout" if late else "preempted") if signal.SIGUSR2 in heard else "interrupted"
-        if signal.SIGUSR2 in heard and restart < restarts:
+        report["cause"] = ("timeout" if late else "preempted") if signal.SIGUSR2 in stop_signals else "interrupted"
+        if signal.SIGUSR2 in stop_signals and restart < restarts:
             report["requeued"] = True
-            _write(ended, report)  # before: what comes after the requeue may not be run any more
+            _write(end_note, report)  # before: the process may be killed right after the requeue
             if _requeue():
                 sys.exit(code)
             report["requeued"] = False
-    _write(ended, report)
+    _write(end_note, report)
     sys.exit(code)
 
 
@@ -68,17 +68,17 @@ def _requeue() -> bool:
     for number in STOP_SIGNALS:  # scontrol inherits this: what ends the whole job must not end it before the answer
         signal.signal(number, signal.SIG_IGN)
     try:
-        done = subprocess.run(["scontrol", "requeue", _task()], capture_output=True, text=True, timeout=60)
+        completed_process = subprocess.run(["scontrol", "requeue", _task()], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:
         say(f"not requeued: {error}")
         return False
-    if done.returncode != 0:
-        say(f"not requeued: {done.stderr.strip()}")
-    return done.returncode == 0
+    if completed_process.returncode != 0:
+        say(f"not requeued: {completed_process.stderr.strip()}")
+    return completed_process.returncode == 0
 
 
 def _write(path: Path, record: dict[str, object]) -> None:
-    """A report that cannot be written must not cost the job: the result counts, and Slurm knows the rest."""
+    """Writes a report; a failed write is no error, since the result is stored apart and Slurm has the job's state."""
     try:
         write_json(path, record)
     except OutputError as error:

@@ -1,4 +1,4 @@
-"""What was handed to Slurm, on the shared folder: enough for any front end, anywhere, to go on where another left off.
+"""The record of submissions on the shared folder, complete enough for any front end to continue another's run.
 
     results/slurm/TOKEN/arrays/N.json   the jobs of one array, written before sbatch is called and again with its number
     results/slurm/TOKEN/notes/          what jobs report: N.INDEX.RESTART.started and .ended
@@ -6,7 +6,7 @@
     results/slurm/TOKEN/slurm/          sbatch scripts and Slurm's own output
     results/slurm/code/DIGEST/          snapshots of the code
 
-A token sorts by time. Nothing is ever changed in place: files are written aside and renamed, outcomes are appended.
+A token sorts by time. Nothing is changed in place: files are written atomically, outcomes are appended.
 """
 
 from __future__ import annotations
@@ -58,18 +58,18 @@ class Array:
         return cls(file.parent.parent, int(file.stem), record["keys"], record["tried"], record["id"])
 
     def task(self, index: int) -> str:
-        """What Slurm calls one of its jobs."""
+        """Slurm's id of one of its jobs."""
         assert self.id is not None
         return f"{self.id}_{index}" if len(self.keys) > 1 else self.id
 
     def attempts(self) -> Iterator[Attempt]:
-        for index, (key, tried) in enumerate(zip(self.keys, self.tried)):
-            yield Attempt(key, self, index, dict(tried))
+        for index, (key, past_causes) in enumerate(zip(self.keys, self.tried)):
+            yield Attempt(key, self, index, dict(past_causes))
 
 
 @dataclass
 class Attempt:
-    """One job's place in an array, and what is known of how it goes."""
+    """One attempt at a job: its place in an array and its reported state."""
 
     key: str
     array: Array
@@ -80,7 +80,7 @@ class Attempt:
     gone_since: float | None = None  # monotonic time at which Slurm first called it over
 
     @property
-    def started(self) -> bool:
+    def has_started(self) -> bool:
         return self.restart >= 0
 
     @property
@@ -95,7 +95,7 @@ class Attempt:
 
     @property
     def log(self) -> Path:
-        """Where Slurm puts what goes wrong around the job."""
+        """Slurm's own output of the job."""
         return self.array.folder / "slurm" / f"{self.task}_0_log.err"
 
 
@@ -140,18 +140,18 @@ class Ledger:
         return [array for file in files if (array := Array.read(file)) is not None]
 
     def open_attempts(self) -> dict[str, Attempt]:
-        """{key: its last attempt} of jobs whose attempt no front end has called over; done ones may be among them."""
-        found: dict[str, Attempt] = {}
+        """{key: its last attempt} of jobs whose attempt no front end has closed; finished ones may be among them."""
+        entries: dict[str, Attempt] = {}
         for folder in self.submissions():
             over = {(o["array"], o["index"]) for o in self.outcomes(folder)}
             for array in self.arrays(folder):
                 for attempt in array.attempts():
                     if (array.number, attempt.index) not in over:
-                        found[attempt.key] = attempt
-        return found
+                        entries[attempt.key] = attempt
+        return entries
 
     def close(self, folder: Path) -> None:
-        """Nothing of this submission is waited for any more."""
+        """Marks a submission as over."""
         with contextlib.suppress(OSError):
             (folder / "closed").touch()
 
@@ -169,47 +169,47 @@ class Ledger:
 
     def news(self, folder: Path) -> list[tuple[str, int, str]]:
         """Notes of a submission that are new to this process: (prefix, restart, started | ended), in time's order."""
-        known = self._notes.setdefault(folder, set())
+        names_read = self._notes.setdefault(folder, set())
         try:
-            names = set(os.listdir(folder / "notes")) - known
+            names = set(os.listdir(folder / "notes")) - names_read
         except OSError:
             return []
-        known |= names
-        found = []
+        names_read |= names
+        entries = []
         for name in names:
             parts = name.split(".")
             if len(parts) == 4 and parts[2].isdigit() and parts[3] in ("started", "ended"):
-                found.append((f"{parts[0]}.{parts[1]}", int(parts[2]), parts[3]))
-        return sorted(found, key=lambda note: (note[0], note[1], note[2] != "started"))
+                entries.append((f"{parts[0]}.{parts[1]}", int(parts[2]), parts[3]))
+        return sorted(entries, key=lambda note: (note[0], note[1], note[2] != "started"))
 
     def forget(self, folder: Path) -> None:
-        """The next `news` tells everything again."""
+        """The next `news` returns all notes again."""
         self._notes.pop(folder, None)
 
-    def note(self, folder: Path, prefix: str, restart: int, what: str) -> dict[str, Any]:
-        return read_json(folder / "notes" / f"{prefix}.{restart}.{what}") or {}
+    def note(self, folder: Path, prefix: str, restart: int, kind: str) -> dict[str, Any]:
+        return read_json(folder / "notes" / f"{prefix}.{restart}.{kind}") or {}
 
     def outcomes(self, folder: Path) -> list[dict[str, Any]]:
         """How attempts ended that left no result."""
-        found = []
+        entries = []
         with contextlib.suppress(OSError):
             for line in (folder / "outcomes.jsonl").read_text(encoding="utf-8").splitlines():
                 with contextlib.suppress(ValueError):
-                    found.append(json.loads(line))
-        return found
+                    entries.append(json.loads(line))
+        return entries
 
     def waits(self, last: int = 20) -> list[float]:
         """Seconds that jobs of the last submissions waited for their first start, by the clock of the shared folder."""
-        found = []
+        entries = []
         for folder in sorted(f.parent for f in self.root.glob("h*/arrays"))[-last:]:
             handed = {f.stem: f.stat().st_mtime for f in (folder / "arrays").glob("*.json")}
             for note in (folder / "notes").glob("*.0.started"):
                 if (number := note.name.partition(".")[0]) in handed:
-                    found.append(max(0.0, note.stat().st_mtime - handed[number]))
-        return found
+                    entries.append(max(0.0, note.stat().st_mtime - handed[number]))
+        return entries
 
     def record(self, attempt: Attempt, cause: str, detail: str, *, again: bool, node: str = "") -> None:
-        """Writes down how an attempt ended."""
+        """Records how an attempt ended."""
         task = attempt.task if attempt.array.id is not None else ""
         outcome = AttemptOutcome(
             attempt.array.number, attempt.index, attempt.key, task, cause, detail, node, again, time.time()

@@ -1,4 +1,4 @@
-"""A small job that says what a node of the cluster sees; `doctor --on` compares it with the front end."""
+"""A small job that reports the environment of a node; `doctor --on` compares it with the front end's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.files import read_json, write_json
 from harness.scheduler.slurm import sbatch
 from harness.scheduler.slurm.cluster_file import Cluster
 from harness.scheduler.slurm.code_snapshot import snapshot
-from harness.scheduler.slurm.controller import Controller, Refused
+from harness.scheduler.slurm.controller import Controller, SubmissionRefused
 from harness.scheduler.slurm.ledger import Ledger
 from harness.scheduler.slurm.sbatch import Shape
 from harness.store.store import Store
@@ -24,7 +24,7 @@ _PATIENCE = 120.0  # seconds to wait for it in the queue
 
 
 def look(report: str, data_dir: str) -> None:
-    """Runs on the node: writes what it is and sees."""
+    """Runs on the node: writes its environment and the visible devices."""
     import torch
 
     write_json(
@@ -43,55 +43,55 @@ def look(report: str, data_dir: str) -> None:
 
 @dataclass(frozen=True)
 class Check:
-    """One line of a doctor: fine, not fine, or (None) only worth knowing."""
+    """One line of `doctor`: passed, failed, or (None) information only."""
 
     ok: bool | None
     text: str
 
 
 def examine(cluster: Cluster, controller: Controller, store: Store, data_dir: Path | None) -> list[Check]:
-    """Sends the job, waits for it, and judges what it saw."""
+    """Submits the job, waits for it, and checks its report."""
     ledger = Ledger(Store(store.root.resolve()))
     folder = ledger.new()
     ledger.close(folder)  # no front end is to follow it
     report = folder / "notes" / "node.json"
     name = f"{folder.name}-0"
     shape = Shape(False, False, _MINUTES, cluster.memory)
-    given = sbatch.parameters(cluster, shape, name, snapshot(ledger.code), None)
+    job_parameters = sbatch.parameters(cluster, shape, name, snapshot(ledger.code), None)
     arguments = [[str(report)], [str(data_dir.resolve()) if data_dir else ""]]
     began = time.monotonic()
     try:
-        job = sbatch.hand_over(folder / "slurm", look, arguments, given, cluster)
-    except Refused as refusal:
+        job = sbatch.hand_over(folder / "slurm", look, arguments, job_parameters, cluster)
+    except SubmissionRefused as refusal:
         return [Check(False, f"Slurm does not take a job: {refusal}")]
     log = folder / "slurm" / f"{job}_0_log.err"
-    seen = None
+    state = None
     while time.monotonic() - began < _PATIENCE:
         record = read_json(report)
         if record is not None:
-            return [*_judged(record, cluster, time.monotonic() - began), _source(controller, job, name)]
+            return [*_verdict(record, cluster, time.monotonic() - began), _source(controller, job, name)]
         states = controller.states([job], {job: name})
-        seen = (states or {}).get(job)
-        if seen is not None and not seen.live:
+        state = (states or {}).get(job)
+        if state is not None and not state.live:
             time.sleep(1)  # the folder may be slower than Slurm
             if read_json(report) is None:
                 return [
                     Check(
                         False,
-                        f"job {job} ended on {seen.node or 'its node'} without its report ({seen.state}): {_why(log)}",
+                        f"job {job} ended on {state.node or 'its node'} without its report ({state.state}): {_why(log)}",
                     )
                 ]
             continue
         time.sleep(min(2.0, cluster.poll))
     controller.cancel([job], name)
-    waits = f"{seen.state.lower()}: {seen.reason}" if seen is not None else "Slurm does not say why"
+    waits = f"{state.state.lower()}: {state.reason}" if state is not None else "Slurm does not say why"
     return [
         Check(None, f"job {job} did not start within {_PATIENCE:.0f} s ({waits}); it is cancelled, the rest is unknown")
     ]
 
 
 def _source(controller: Controller, job: str, name: str) -> Check:
-    """Who tells what becomes of jobs."""
+    """The source of job states: accounting, or the queue alone."""
     if controller.states([job], {job: name}) is None:
         return Check(False, "neither sacct nor squeue tells what becomes of jobs")
     if controller.accounts:
@@ -106,16 +106,21 @@ def _why(log: Path) -> str:
     return f"{lines[-1] if lines else 'nothing was printed'} (see {log})"
 
 
-def _judged(record: dict[str, Any], cluster: Cluster, seconds: float):
+def _verdict(record: dict[str, Any], cluster: Cluster, seconds: float):
     yield Check(True, f"a job ran on node {record['node']} after {seconds:.0f} s and sees the results folder")
-    here = {"python": sys.version.split()[0], **environment.packages()}
-    there = {"python": record["python"], **record["packages"]}
-    differing = [f"{k} {there.get(k, 'absent')} (here {v})" for k, v in here.items() if there.get(k) != v]
+    local_versions = {"python": sys.version.split()[0], **environment.packages()}
+    node_versions = {"python": record["python"], **record["packages"]}
+    differing = [
+        f"{k} {node_versions.get(k, 'absent')} (here {v})"
+        for k, v in local_versions.items()
+        if node_versions.get(k) != v
+    ]
     yield Check(not differing, f"versions differ: {', '.join(differing)}" if differing else "the same versions as here")
     if cluster.gpus:
-        given = min(cluster.gpus, 1)
+        expected_gpus = min(cluster.gpus, 1)
         yield Check(
-            len(record["visible"]) >= given, f"Slurm gives {len(record['visible'])} GPU to a small job ({given} asked)"
+            len(record["visible"]) >= expected_gpus,
+            f"Slurm gives {len(record['visible'])} GPU to a small job ({expected_gpus} asked)",
         )
     if cluster.on == "cuda":
         yield Check(record["gpus"] > 0, f"torch sees {record['gpus']} GPU {record['gpu']}".rstrip())

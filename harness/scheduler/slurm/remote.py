@@ -1,4 +1,4 @@
-"""What commands do with `--on CLUSTER`: read its file, ask it, leave jobs with it, look after them, take them back."""
+"""Operations of `--on CLUSTER`: read its file, check it, submit jobs, report their states, cancel them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ClusterTarget:
         return environment.Device(self.cluster.on, self.cluster.processor or "", self.cluster.array.parallel)
 
     def block(self, plan: Plan) -> None:
-        """Marks what cannot be measured there: times, unless it is known what they would be times of."""
+        """Blocks the jobs that cannot be measured there: latencies, unless the file names the device."""
         for job in plan.jobs.values():
             if job.kind == "latency" and (self.cluster.on == "cpu" or self.cluster.processor is None):
                 reason = "times of a CPU are taken on the machine itself, without --on"
@@ -56,36 +56,38 @@ class ClusterTarget:
 
 
 def attempts(jobs: Iterable[Job], store: Store) -> dict[str, Attempt]:
-    """{key: attempt} of the jobs without a result that were handed to Slurm and not called over."""
+    """{key: attempt} of the jobs without a result that were submitted to Slurm and not closed."""
     ledger = Ledger(Store(store.root.resolve()))
-    found = ledger.open_attempts()
-    return {job.key: found[job.key] for job in jobs if job.key in found and store.result(job) is None}
+    open_attempts = ledger.open_attempts()
+    return {job.key: open_attempts[job.key] for job in jobs if job.key in open_attempts and store.result(job) is None}
 
 
 def queue_states(jobs: Iterable[Job], store: Store) -> dict[str, str]:
     """{key: how it stands in Slurm}, with one question where this machine has Slurm's commands."""
-    waiting = {key: a for key, a in attempts(jobs, store).items() if a.array.id is not None}
-    if not waiting:
+    queued_attempts = {key: a for key, a in attempts(jobs, store).items() if a.array.id is not None}
+    if not queued_attempts:
         return {}
     if shutil.which("squeue") is None:
-        return {key: f"submitted to Slurm as {a.task}" for key, a in waiting.items()}
-    arrays = {a.array.id: a.array.name for a in waiting.values() if a.array.id is not None}
+        return {key: f"submitted to Slurm as {a.task}" for key, a in queued_attempts.items()}
+    arrays = {a.array.id: a.array.name for a in queued_attempts.values() if a.array.id is not None}
     states = Controller().states(arrays, arrays)
     if states is None:
-        return {key: f"submitted to Slurm as {a.task}; the controller does not answer" for key, a in waiting.items()}
-    return {key: _queue_state(attempt, states) for key, attempt in waiting.items()}
+        return {
+            key: f"submitted to Slurm as {a.task}; the controller does not answer" for key, a in queued_attempts.items()
+        }
+    return {key: _queue_state(attempt, states) for key, attempt in queued_attempts.items()}
 
 
 def _queue_state(attempt: Attempt, states) -> str:
-    seen = states.get(attempt.task)
+    task_state = states.get(attempt.task)
     times = sum(attempt.tried.values())
     after = f", after {plural(times, 'attempt')} that failed" if times else ""
-    if seen is None:
+    if task_state is None:
         return f"Slurm no longer knows its job {attempt.task}; run it again to go on{after}"
-    if not seen.live:
-        return f"its job {attempt.task} ended ({seen.state.lower()}); run it again to go on{after}"
-    reason = f": {seen.reason}" if seen.state == "PENDING" and seen.reason not in ("", "None") else ""
-    return f"{seen.state.lower()} in Slurm as {attempt.task}{reason}{after}"
+    if not task_state.live:
+        return f"its job {attempt.task} ended ({task_state.state.lower()}); run it again to go on{after}"
+    reason = f": {task_state.reason}" if task_state.state == "PENDING" and task_state.reason not in ("", "None") else ""
+    return f"{task_state.state.lower()} in Slurm as {attempt.task}{reason}{after}"
 
 
 def cancel(plan: Plan, store: Store) -> Iterator[str]:
@@ -96,9 +98,9 @@ def cancel(plan: Plan, store: Store) -> Iterator[str]:
     controller, ledger = Controller(), Ledger(Store(store.root.resolve()))
     controller.require()
     with ledger.lock():
-        found = attempts(plan.jobs.values(), store)
+        open_attempts = attempts(plan.jobs.values(), store)
         by_array: dict[str, list[Attempt]] = {}
-        for attempt in found.values():
+        for attempt in open_attempts.values():
             if attempt.array.id is None:
                 attempt.array.id = controller.find(attempt.array.name)
             if attempt.array.id is not None:

@@ -1,4 +1,4 @@
-"""Jobs as arrays for sbatch, through submitit: which jobs go together, what they wait for, and the text that is handed over."""
+"""Submission of jobs as arrays through submitit: batches, dependencies, and the parameters of sbatch."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from harness.errors import MissingError, UserError
 from harness.files import output_errors
 from harness.jobs.job import Job
 from harness.scheduler.slurm.cluster_file import Cluster
-from harness.scheduler.slurm.controller import Refused, may_help_to_wait
+from harness.scheduler.slurm.controller import SubmissionRefused, may_help_to_wait
 from harness.scheduler.slurm.ledger import Array
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a job asks for. Jobs of one array ask for the same; `distributed`: all GPUs and nodes of the cluster file."""
+    """The resources of a job, equal for all jobs of an array; `distributed`: all GPUs and nodes of the cluster file."""
 
     distributed: bool
     exclusive: bool
     minutes: int
     memory: int  # MiB per node
 
-    def covering(self, others: Sequence[Shape]) -> Shape:
-        """As long and as large as the longest and the largest."""
+    def covering(self, shapes: Sequence[Shape]) -> Shape:
+        """The maximum of all times and sizes."""
         return Shape(
             self.distributed,
             self.exclusive,
-            max(s.minutes for s in (self, *others)),
-            max(s.memory for s in (self, *others)),
+            max(s.minutes for s in (self, *shapes)),
+            max(s.memory for s in (self, *shapes)),
         )
 
 
@@ -49,34 +49,38 @@ class ArrayBatch:
 
 
 def batches(
-    jobs: Sequence[Job], shape_of: Callable[[Job], Shape], size: int, queued: Mapping[str, str], done: Collection[str]
+    jobs: Sequence[Job],
+    shape_of: Callable[[Job], Shape],
+    size: int,
+    queued_tasks: Mapping[str, str],
+    finished_jobs: Collection[str],
 ) -> list[ArrayBatch]:
     """Divides jobs into arrays of at most `size`, needed ones first.
 
-    `queued`: Slurm's names of jobs already in its queue, by key; `done`: keys that have a result. Jobs that one array's
-    jobs need are matched place by place, so that an evaluation starts when its own training has finished.
+    `queued_tasks`: Slurm's ids of jobs already in its queue, by key; `finished_jobs`: keys that have a result. Jobs
+    that one array's jobs need are matched place by place, so that an evaluation starts when its own training has finished.
     """
-    here = {job.key for job in jobs}
-    waits = {job.key: [key for key in job.needs if key not in done] for job in jobs}
+    batch_keys = {job.key for job in jobs}
+    waits = {job.key: [key for key in job.needs if key not in finished_jobs] for job in jobs}
     behind: dict[str, list[Job]] = {}
-    made: list[ArrayBatch] = []
+    array_batches: list[ArrayBatch] = []
     first: dict[Shape, list[Job]] = {}
     for job in jobs:
         if not waits[job.key]:
             first.setdefault(shape_of(job), []).append(job)
-        elif len(waits[job.key]) == 1 and waits[job.key][0] in here and not waits[waits[job.key][0]]:
+        elif len(waits[job.key]) == 1 and waits[job.key][0] in batch_keys and not waits[waits[job.key][0]]:
             behind.setdefault(waits[job.key][0], []).append(job)
     for shape, members in first.items():
         members.sort(key=lambda job: -len(behind.get(job.key, ())))  # then those with an n-th follower come first
         for start in range(0, len(members), size):
             batch = ArrayBatch(members[start : start + size], shape)
-            made += [batch, *_followers(batch, behind, shape_of)]
-    placed = {job.key for batch in made for job in batch.jobs}
+            array_batches += [batch, *_followers(batch, behind, shape_of)]
+    batched_keys = {job.key for batch in array_batches for job in batch.jobs}
     for job in jobs:
-        if job.key not in placed:
-            tasks = [queued[key] for key in waits[job.key] if key in queued]
-            made.append(ArrayBatch([job], shape_of(job), tasks=tasks))
-    return made
+        if job.key not in batched_keys:
+            tasks = [queued_tasks[key] for key in waits[job.key] if key in queued_tasks]
+            array_batches.append(ArrayBatch([job], shape_of(job), tasks=tasks))
+    return array_batches
 
 
 def _followers(
@@ -102,9 +106,9 @@ def parameters(cluster: Cluster, shape: Shape, name: str, code: Path, after: str
     nodes = cluster.nodes if shape.distributed else 1
     tasks = cluster.tasks_per_node if shape.distributed else 1
     gpus = cluster.gpus if shape.distributed else min(cluster.gpus, 1)
-    quoted = [f"export {k}={shlex.quote(v)}" for k, v in cluster.environment.items()]
+    exports = [f"export {k}={shlex.quote(v)}" for k, v in cluster.environment.items()]
     paths = [f"cd {shlex.quote(str(code))} || exit 1", f"export PYTHONPATH={shlex.quote(str(code))}"]
-    given: dict[str, object] = {
+    settings: dict[str, object] = {
         "job_name": name,
         "partition": cluster.partition,
         "account": cluster.account,
@@ -120,7 +124,7 @@ def parameters(cluster: Cluster, shape: Shape, name: str, code: Path, after: str
         "array_parallelism": cluster.array.parallel,
         "dependency": after,
         "exclusive": True if shape.exclusive else None,
-        "setup": [*cluster.setup, *quoted, *paths],
+        "setup": [*cluster.setup, *exports, *paths],
         "srun_args": ["--kill-on-bad-exit=1", "--cpus-per-task", str(cluster.cpus)],
         "additional_parameters": {
             "requeue": True,
@@ -128,26 +132,26 @@ def parameters(cluster: Cluster, shape: Shape, name: str, code: Path, after: str
             **{k: v for k, v in cluster.options.items() if v is not False},
         },
     }
-    return {key: value for key, value in given.items() if value is not None}
+    return {key: value for key, value in settings.items() if value is not None}
 
 
 def submit(array: Array, folders: Sequence[Path], cluster: Cluster, shape: Shape, code: Path, after: str | None) -> str:
-    """Hands one array to Slurm and returns its number. Raises Refused, MissingError."""
+    """Hands one array to Slurm and returns its number. Raises SubmissionRefused, MissingError."""
     from harness.scheduler.slurm import entry
 
     count, limits = len(folders), cluster.retries
     notes = [str(array.folder / "notes" / f"{array.number}.{index}") for index in range(count)]
     restarts = limits.timeout + limits.preempted + limits.node_failure
-    columns = [list(map(str, folders)), notes, [shape.minutes] * count, [restarts] * count]
-    given = parameters(cluster, shape, array.name, code, after)
-    return hand_over(array.folder / "slurm", entry.run, columns, given, cluster)
+    columns: list[Sequence[object]] = [list(map(str, folders)), notes, [shape.minutes] * count, [restarts] * count]
+    settings = parameters(cluster, shape, array.name, code, after)
+    return hand_over(array.folder / "slurm", entry.run, columns, settings, cluster)
 
 
 def hand_over(
     where: Path,
     function: Callable[..., None],
     columns: Sequence[Sequence[object]],
-    given: Mapping[str, object],
+    settings: Mapping[str, object],
     cluster: Cluster,
 ) -> str:
     """Submits `function` once for each place in the columns of its arguments, as one array; returns Slurm's number.
@@ -165,27 +169,29 @@ def hand_over(
     with _outside_of_slurm(), contextlib.redirect_stderr(io.StringIO()), output_errors(where):
         try:
             executor = submitit.SlurmExecutor(folder=where, python=python)
-            executor.update_parameters(**given)
+            executor.update_parameters(**settings)
             jobs = executor.map_array(function, *columns)
         except submitit.core.utils.FailedJobError as error:
             message = _last_lines(str(error))
-            raise Refused(message, later=may_help_to_wait(message)) from None
+            raise SubmissionRefused(message, later=may_help_to_wait(message)) from None
         except submitit.core.utils.FailedSubmissionError as error:
-            raise Refused(str(error), later=False) from None
+            raise SubmissionRefused(str(error), later=False) from None
     return jobs[0].job_id.partition("_")[0]
 
 
 @contextlib.contextmanager
 def _outside_of_slurm() -> Iterator[None]:
-    """A front end may itself be a job (the nightly is): what it asks for must not colour what it submits."""
-    own = {name: value for name, value in os.environ.items() if name.startswith(("SLURM_", "SRUN_", "SBATCH_"))}
-    own.pop("SLURM_CONF", None)
-    for name in own:
+    """Removes Slurm's variables: a front end may itself be a job (the nightly is), and sbatch would inherit its settings."""
+    slurm_variables = {
+        name: value for name, value in os.environ.items() if name.startswith(("SLURM_", "SRUN_", "SBATCH_"))
+    }
+    slurm_variables.pop("SLURM_CONF", None)
+    for name in slurm_variables:
         del os.environ[name]
     try:
         yield
     finally:
-        os.environ.update(own)
+        os.environ.update(slurm_variables)
 
 
 def _last_lines(text: str) -> str:

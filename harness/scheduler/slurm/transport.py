@@ -1,4 +1,4 @@
-"""Slurm: jobs go to its queue and are followed from the shared folder; the front end may die and come back at any time."""
+"""The Slurm transport: submits jobs and follows them through the shared folder; the front end may die and restart."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.scheduler.slurm import sbatch
 from harness.scheduler.slurm.causes import TaskState, cause_of, tail
 from harness.scheduler.slurm.cluster_file import Cluster, minutes_for
 from harness.scheduler.slurm.code_snapshot import snapshot
-from harness.scheduler.slurm.controller import Controller, Refused
+from harness.scheduler.slurm.controller import Controller, SubmissionRefused
 from harness.scheduler.slurm.ledger import Array, Attempt, Ledger
 from harness.scheduler.slurm.sbatch import ArrayBatch, Shape
 from harness.scheduler.transport import SKIPPED, Event
@@ -26,7 +26,7 @@ from harness.text import plural
 Submit = Callable[[Array, Sequence[Path], Cluster, Shape, Path, str | None], str]
 
 _SETTLE = 5.0  # seconds a shared folder may take to show what a node wrote before Slurm called the job over
-_FORGOTTEN = 60.0  # seconds Slurm must know nothing of a job before it counts as lost
+_LOST_AFTER = 60.0  # seconds Slurm must know nothing of a job before it counts as lost
 _BACK_OFF = 1.5  # while nothing happens the controller is asked less and less often,
 _SELDOM = 6.0  # down to once in so many polls
 _TICK = 1.0  # seconds between looks at the progress of running jobs: a shared folder is not to be asked in haste
@@ -47,7 +47,7 @@ class Slurm:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._cluster, self._submit, self._clock = store, cluster, submit, clock
-        self._results = Store(store.root.resolve())  # what nodes are told must not depend on where they stand
+        self._results = Store(store.root.resolve())  # paths sent to nodes must not depend on the working directory
         self._data_dir = data_dir.resolve() if data_dir else None
         self.controller = controller or Controller()
         self.ledger = Ledger(self._results)
@@ -55,12 +55,12 @@ class Slurm:
         self._jobs: dict[str, Job] = {}
         self._attempts: dict[str, Attempt] = {}  # in Slurm's hands
         self._places: dict[tuple[Path, str], Attempt] = {}  # the same by where their notes appear
-        self._held: dict[str, dict[str, int]] = {}  # to be submitted; what each has met before
+        self._held_jobs: dict[str, dict[str, int]] = {}  # to be submitted; what each has met before
         self.refusal = ""  # why Slurm has not taken them
-        self._failed: set[str] = set()
+        self._failed_keys: set[str] = set()
         self._events: list[Event] = []
         self._seconds: dict[str, float | None] = {}
-        self._following = True
+        self._is_following = True
         self._interval = cluster.poll
         self._ask_at = clock() + cluster.poll
         self._submit_at = 0.0
@@ -73,21 +73,23 @@ class Slurm:
         self._jobs.update(among)
         self._seconds = durations(jobs, self._store, device=self._cluster.on)
         with self.ledger.lock():
-            known = self.ledger.open_attempts()
+            open_attempts = self.ledger.open_attempts()
             for job in jobs:
-                attempt = known.get(job.key)
+                attempt = open_attempts.get(job.key)
                 failure = self._store.failure(job)
-                if attempt is not None and failure is not None:  # it failed while nobody looked, and is to be repeated
+                if (
+                    attempt is not None and failure is not None
+                ):  # it failed while no front end ran, and is to be repeated
                     self.ledger.record(attempt, failure.cause, failure.message, again=True)
-                    known.pop(job.key)
+                    open_attempts.pop(job.key)
                 elif attempt is not None and not self._in_slurm(attempt):
                     self.ledger.record(attempt, "never started", "its front end died while submitting", again=True)
-                    known.pop(job.key)
-                self._held[job.key] = {}
-            self._submit_held(known)
+                    open_attempts.pop(job.key)
+                self._held_jobs[job.key] = {}
+            self._submit_held(open_attempts)
 
     def active(self) -> bool:
-        return self._following and bool(self._attempts or self._held or self._events)
+        return self._is_following and bool(self._attempts or self._held_jobs or self._events)
 
     def events(self, timeout: float) -> list[Event]:
         end = self._clock() + (max(timeout, _TICK) if timeout else 0.0)
@@ -95,66 +97,66 @@ class Slurm:
             self._read_notes()
             if self._clock() >= self._ask_at:
                 self._poll()
-            if self._held and self._clock() >= self._submit_at:
+            if self._held_jobs and self._clock() >= self._submit_at:
                 with self.ledger.lock():
                     self._submit_held()
-            if self._events or self._clock() >= end or not (self._attempts or self._held):
+            if self._events or self._clock() >= end or not (self._attempts or self._held_jobs):
                 break
             time.sleep(min(_TICK / 4, max(0.0, end - self._clock())))
         events, self._events = self._events, []
         return events
 
     @property
-    def held(self) -> int:
+    def held_count(self) -> int:
         """How many jobs are not with Slurm yet."""
-        return len(self._held)
+        return len(self._held_jobs)
 
     def stop(self) -> None:
         """Stops following; the jobs go on."""
-        self._following = False
+        self._is_following = False
 
     def close(self) -> None:
-        """Nothing here outlives the front end but what is in Slurm's hands."""
+        """Only the jobs in Slurm's queue outlive the front end."""
         followed = {attempt.array.folder for attempt in self._attempts.values()}
         for folder in {attempt.array.folder for attempt in self._places.values()} - followed:
             self._close(folder)
 
     # ------------------------------------------------------------------------------------------------------ submitting
 
-    def _submit_held(self, known: Mapping[str, Attempt] | None = None) -> None:
-        """Submits what can be; holds the lock. What another front end has submitted (`known`) is followed instead, and
+    def _submit_held(self, open_attempts: Mapping[str, Attempt] | None = None) -> None:
+        """Submits what can be; holds the lock. What another front end has submitted (`open_attempts`) is followed instead, and
         jobs whose needed job failed are skipped."""
-        known = self.ledger.open_attempts() if known is None else known
-        for key in [key for key in self._held if key in known and self._in_slurm(known[key])]:
-            del self._held[key]
-            self._adopt(known[key])
-        for key in [key for key in self._held if any(need in self._failed for need in self._jobs[key].needs)]:
-            del self._held[key]
-            self._failed.add(key)
+        open_attempts = self.ledger.open_attempts() if open_attempts is None else open_attempts
+        for key in [key for key in self._held_jobs if key in open_attempts and self._in_slurm(open_attempts[key])]:
+            del self._held_jobs[key]
+            self._adopt(open_attempts[key])
+        for key in [key for key in self._held_jobs if any(need in self._failed_keys for need in self._jobs[key].needs)]:
+            del self._held_jobs[key]
+            self._failed_keys.add(key)
             self._events.append(Event(self._jobs[key], "skipped", SKIPPED))
-        jobs = [job for key, job in self._jobs.items() if key in self._held]
+        jobs = [job for key, job in self._jobs.items() if key in self._held_jobs]
         if not jobs:
             return
-        needed = {key for job in jobs for key in job.needs}
-        done = {key for key in needed if self._store.result(self._jobs[key]) is not None}
-        queued = {key: self._attempts[key].task for key in needed if key in self._attempts}
+        dependencies = {key for job in jobs for key in job.needs}
+        finished_jobs = {key for key in dependencies if self._store.result(self._jobs[key]) is not None}
+        queued_tasks = {key: self._attempts[key].task for key in dependencies if key in self._attempts}
         if self._array_limit is None:
             self._array_limit = min(self._cluster.array.size, self.controller.array_limit())
         code, folder = snapshot(self.ledger.code), self.ledger.new()
         arrays: dict[int, Array] = {}
         try:
-            made = sbatch.batches(jobs, self._shape, self._array_limit, queued, done)
-            for number, batch in enumerate(made):
+            array_batches = sbatch.batches(jobs, self._shape, self._array_limit, queued_tasks, finished_jobs)
+            for number, batch in enumerate(array_batches):
                 arrays[id(batch)] = self._submit_batch(folder, number, batch, arrays, code)
-        except Refused as refusal:
+        except SubmissionRefused as refusal:
             if not arrays:
                 shutil.rmtree(folder)
             if not refusal.later:
                 raise UserError(f"Slurm refused the jobs: {refusal}") from None
             self._submit_at = self._clock() + _AGAIN
-            if not self.refusal:  # said once, not at every attempt
-                message = f"{refusal}; {plural(len(self._held), 'job')} left here until Slurm takes more"
-                first = next(job for job in jobs if job.key in self._held)
+            if not self.refusal:  # printed once, not at every attempt
+                message = f"{refusal}; {plural(len(self._held_jobs), 'job')} left here until Slurm takes more"
+                first = next(job for job in jobs if job.key in self._held_jobs)
                 self._events.append(Event(first, "retried", Failure("refused", message, time=time.time())))
             self.refusal = str(refusal)
         else:
@@ -164,17 +166,17 @@ class Slurm:
         self, folder: Path, number: int, batch: ArrayBatch, arrays: Mapping[int, Array], code: Path
     ) -> Array:
         keys = [job.key for job in batch.jobs]
-        array = Array(folder, number, keys, [self._held[key] for key in keys])
+        array = Array(folder, number, keys, [self._held_jobs[key] for key in keys])
         folders = [self._prepare(job) for job in batch.jobs]
         array.write()  # before: a front end that dies inside sbatch leaves the name by which the jobs are found
         try:
             array.id = self._submit(array, folders, self._cluster, batch.shape, code, sbatch.dependency(batch, arrays))
-        except (Refused, UserError):
+        except (SubmissionRefused, UserError):
             array.file.unlink(missing_ok=True)
             raise
         array.write()
         for attempt in array.attempts():
-            del self._held[attempt.key]
+            del self._held_jobs[attempt.key]
             self._follow(attempt)
         return array
 
@@ -190,10 +192,10 @@ class Slurm:
         return folder
 
     def _shape(self, job: Job) -> Shape:
-        kind, tried = KINDS[job.kind], self._held.get(job.key, {})
+        kind, past_causes = KINDS[job.kind], self._held_jobs.get(job.key, {})
         minutes = minutes_for(self._cluster, self._seconds.get(job.key))
         rounded = min(self._cluster.minutes_limit, 1 << (minutes - 1).bit_length())  # few sizes, hence few arrays
-        memory = self._cluster.memory << tried.get("out of memory", 0)
+        memory = self._cluster.memory << past_causes.get("out of memory", 0)
         return Shape(kind.trains, kind.exclusive, rounded, memory)
 
     # -------------------------------------------------------------------------------------------------------- following
@@ -218,12 +220,12 @@ class Slurm:
     def _read_notes(self) -> None:
         """Reads what jobs have reported since the last time."""
         for folder in {attempt.array.folder for attempt in self._attempts.values()}:
-            for prefix, restart, what in self.ledger.news(folder):
+            for prefix, restart, note_kind in self.ledger.news(folder):
                 attempt = self._places.get((folder, prefix))
                 if attempt is None or self._attempts.get(attempt.key) is not attempt or restart < attempt.restart:
                     continue
                 self._interval = self._cluster.poll
-                if what == "started":
+                if note_kind == "started":
                     attempt.restart, attempt.ended = restart, None
                     self._events.append(Event(self._jobs[attempt.key], "started"))
                 else:
@@ -232,15 +234,15 @@ class Slurm:
 
     def _end_reported(self, attempt: Attempt) -> None:
         job, report = self._jobs[attempt.key], attempt.ended or {}
-        if self._settled(attempt):
+        if self._is_settled(attempt):
             return
         if report.get("exit") == Exit.RESUMABLE and report.get("requeued"):
             cause = report.get("cause", "preempted")
             failure = Failure(cause, "saved, and back in the queue", time=time.time())
             self._events.append(Event(job, "retried", failure))
 
-    def _settled(self, attempt: Attempt) -> bool:
-        """Whether the job has a result, or an error of its own; told if so."""
+    def _is_settled(self, attempt: Attempt) -> bool:
+        """Whether the job has a result, or an error of its own; adds the event if so."""
         job = self._jobs[attempt.key]
         if self._store.result(job) is not None:
             self._drop(attempt)
@@ -259,7 +261,7 @@ class Slurm:
 
     def _fail(self, attempt: Attempt, failure: Failure) -> None:
         self._drop(attempt)
-        self._failed.add(attempt.key)
+        self._failed_keys.add(attempt.key)
         self._events.append(Event(self._jobs[attempt.key], "failed", failure))
 
     # ------------------------------------------------------------------------------------------------------ asking
@@ -273,32 +275,34 @@ class Slurm:
             order = {key: place for place, key in enumerate(self._jobs)}
             for attempt in sorted(self._attempts.values(), key=lambda a: order[a.key]):  # needed jobs first
                 self._classify(attempt, states.get(attempt.task))
-        moved = before != (len(self._attempts), len(self._events))
+        progressed = before != (len(self._attempts), len(self._events))
         slower = min(self._interval * _BACK_OFF, self._cluster.poll * _SELDOM)
-        self._interval = self._cluster.poll if moved else slower
+        self._interval = self._cluster.poll if progressed else slower
         self._ask_at = self._clock() + self._interval
 
-    def _classify(self, attempt: Attempt, seen: TaskState | None) -> None:
-        """What Slurm's word on a job means, once its folder has had the time to say more."""
+    def _classify(self, attempt: Attempt, task_state: TaskState | None) -> None:
+        """Acts on Slurm's state of a job, once the shared folder has had time to show the job's notes."""
         job = self._jobs[attempt.key]
-        if seen is not None and seen.live and not seen.hopeless and not seen.orphaned:
+        if task_state is not None and task_state.live and not task_state.hopeless and not task_state.orphaned:
             attempt.gone_since = None
             return
         now = self._clock()
         if attempt.gone_since is None:
             attempt.gone_since = now
-        patience = _FORGOTTEN if seen is None else min(_SETTLE, self._cluster.poll)
-        if now - attempt.gone_since < patience or self._settled(attempt):
+        patience = _LOST_AFTER if task_state is None else min(_SETTLE, self._cluster.poll)
+        if now - attempt.gone_since < patience or self._is_settled(attempt):
             return
-        waiting = [key for key in job.needs if self._store.result(self._jobs[key]) is None]
-        if waiting:  # it is over because what it needs is: submitted again with that, or after it
+        unfinished = [key for key in job.needs if self._store.result(self._jobs[key]) is None]
+        if unfinished:  # it is over because what it needs is: submitted again with that, or after it
             self._hold(attempt)
             return
-        saved = (attempt.ended or {}).get("exit") == Exit.RESUMABLE
-        cause, detail = cause_of(seen, started=attempt.started, saved=saved, log=tail(attempt.log))
-        if seen is not None and seen.live:
+        has_saved = (attempt.ended or {}).get("exit") == Exit.RESUMABLE
+        cause, detail = cause_of(
+            task_state, has_started=attempt.has_started, has_saved=has_saved, log=tail(attempt.log)
+        )
+        if task_state is not None and task_state.live:
             self.controller.cancel([attempt.task], attempt.array.name)
-        self._attempt_ended(attempt, cause, detail, seen)
+        self._attempt_ended(attempt, cause, detail, task_state)
 
     def _hold(self, attempt: Attempt) -> None:
         with self.ledger.lock():
@@ -306,26 +310,26 @@ class Slurm:
             if latest is not None and latest.array.file == attempt.array.file:
                 self.ledger.record(attempt, "waiting", "what it needs did not finish", again=True)
         self._drop(attempt)
-        self._held[attempt.key] = attempt.tried
+        self._held_jobs[attempt.key] = attempt.tried
 
-    def _attempt_ended(self, attempt: Attempt, cause: str, detail: str, seen: TaskState | None) -> None:
-        """An attempt came to nothing: the job is submitted again, or has failed. Another front end may have been faster."""
+    def _attempt_ended(self, attempt: Attempt, cause: str, detail: str, task_state: TaskState | None) -> None:
+        """An attempt ended without a result: the job is submitted again or has failed. Another front end may act first."""
         with self.ledger.lock():
             latest = self.ledger.open_attempts().get(attempt.key)
             if latest is None or (latest.array.file, latest.index) != (attempt.array.file, attempt.index):
                 self._attempt_superseded(attempt, latest)
                 return
             kind = "preempted" if cause == "interrupted" else cause
-            again = self._cluster.retries.left(kind, attempt.tried)
+            again = self._cluster.retries.can_retry(kind, attempt.tried)
             log = attempt.log if attempt.log.exists() else self._store.folder(self._jobs[attempt.key]) / "log.txt"
-            code = Exit.OUTPUT if seen is not None and seen.exit_code == Exit.OUTPUT else Exit.FAILED
+            code = Exit.OUTPUT if task_state is not None and task_state.exit_code == Exit.OUTPUT else Exit.FAILED
             failure = Failure(cause, detail, int(code), time.time(), str(log))
             if not again and self._store.result(self._jobs[attempt.key]) is None:
                 self._store.fail(self._jobs[attempt.key], failure)  # first: a front end that dies here loses no cause
-            self.ledger.record(attempt, cause, detail, again=again, node=seen.node if seen else "")
+            self.ledger.record(attempt, cause, detail, again=again, node=task_state.node if task_state else "")
             if again:
                 self._drop(attempt)
-                self._held[attempt.key] = {**attempt.tried, kind: attempt.tried.get(kind, 0) + 1}
+                self._held_jobs[attempt.key] = {**attempt.tried, kind: attempt.tried.get(kind, 0) + 1}
                 self._events.append(Event(self._jobs[attempt.key], "retried", failure))
                 self._submit_held()
                 return
@@ -337,9 +341,9 @@ class Slurm:
             self._adopt(latest)
             return
         where = attempt.array.number, attempt.index
-        said = [o for o in self.ledger.outcomes(attempt.array.folder) if (o["array"], o["index"]) == where]
-        if said:
-            self._fail(attempt, Failure(said[-1]["cause"], said[-1]["detail"], time=said[-1]["time"]))
+        outcomes = [o for o in self.ledger.outcomes(attempt.array.folder) if (o["array"], o["index"]) == where]
+        if outcomes:
+            self._fail(attempt, Failure(outcomes[-1]["cause"], outcomes[-1]["detail"], time=outcomes[-1]["time"]))
         else:
             self._fail(attempt, Failure("lost", "another front end has it, and says no more of it"))
 
@@ -349,7 +353,7 @@ class Slurm:
         for array in self.ledger.arrays(folder):
             for attempt in array.attempts():
                 job = self._jobs.get(attempt.key)
-                finished = job is not None and self._store.result(job) is not None
-                if not finished and (array.number, attempt.index) not in over:
+                has_result = job is not None and self._store.result(job) is not None
+                if not has_result and (array.number, attempt.index) not in over:
                     return
         self.ledger.close(folder)

@@ -1,6 +1,5 @@
-"""Counters by the name of their convention. Papers do not share one, so a FLOP number means nothing without it.
-
-What a convention is called and what it calls a G is in `harness.table.metrics`, for tables and reports.
+"""FLOP counters by counting convention. Papers use different ones, so a FLOP number means nothing without its
+convention. The names of conventions and their units are in `harness.table.metrics`, for tables and reports.
 """
 
 from __future__ import annotations

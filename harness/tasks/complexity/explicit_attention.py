@@ -21,11 +21,13 @@ def explicit_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """`scaled_dot_product_attention` in eval mode, written out; the scale is applied to the queries."""
+    """`scaled_dot_product_attention` in eval mode, written out; the affinities are scaled, unless by 1."""
     assert not is_causal
     assert not enable_gqa
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    affinity = torch.matmul(query * factor, key.transpose(-2, -1))
+    affinity = torch.matmul(query, key.transpose(-2, -1))
+    if factor != 1:
+        affinity = affinity * factor
     if attn_mask is not None:
         affinity = (
             affinity.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else affinity + attn_mask

@@ -1,4 +1,4 @@
-"""How long a forward pass takes and how much memory it needs beyond its input and weights."""
+"""Latency of a forward pass and its peak memory beyond input and weights."""
 
 from __future__ import annotations
 
@@ -51,25 +51,24 @@ def timed(forward: Callable[[], object], device: str, repeats: int, *, after: Ca
 
 
 class CpuContention:
-    """How much of the machine's CPU time went to others than this process since the object was made.
-
-    A timing taken while others computed is no property of the model; the report says so.
+    """CPU contention: the share of the machine's CPU time used by other processes since the object was created. A
+    timing under contention is no property of the model; the report marks it.
     """
 
     def __init__(self) -> None:
         self._start = self._read()
 
     def percent(self) -> float | None:
-        """0 … 100 of all CPUs; None where the system does not tell, or too little time went by."""
+        """0 … 100 of all CPUs; None where the system does not report it, or the interval is too short."""
         end = self._read()
         if self._start is None or end is None or end[1] - self._start[1] < 1.0:  # the clock ticks in hundredths
             return None
-        busy, total, own = (after - before for before, after in zip(self._start, end))
-        return 100 * min(1.0, max(0.0, (busy - own) / total))
+        busy, total, own_time = (after - before for before, after in zip(self._start, end))
+        return 100 * min(1.0, max(0.0, (busy - own_time) / total))
 
     @staticmethod
     def _read() -> tuple[float, float, float] | None:
-        """Seconds of CPU time of the machine that were used, that there were, and that this process used."""
+        """CPU seconds of the machine: used, in total, and used by this process."""
         try:
             with open("/proc/stat", encoding="ascii") as file:
                 ticks = [int(n) for n in file.readline().split()[1:9]]  # user nice system idle iowait irq softirq steal
@@ -123,8 +122,8 @@ def _peak_cpu(forward: Callable[[], object]) -> int:
         forward()
     assert profiler.profiler is not None
     events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = peak = 0
+    current = peak = 0
     for event in sorted(events, key=lambda e: e.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
+        current += event.nbytes()
+        peak = max(peak, current)
     return peak

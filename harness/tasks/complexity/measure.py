@@ -55,11 +55,11 @@ def time(config: LatencyConfig, context: Context) -> list[Measurement]:
     def forward() -> object:
         return module(*inputs)
 
-    started = clock.monotonic()
+    start_time = clock.monotonic()
 
-    def after(done: int) -> None:
-        rate = done / max(clock.monotonic() - started, 1e-9)
-        context.progress(Progress(done, passes, rate, "forward passes"))
+    def after(pass_count: int) -> None:
+        rate = pass_count / max(clock.monotonic() - start_time, 1e-9)
+        context.progress(Progress(pass_count, passes, rate, "forward passes"))
         if context.should_stop():
             raise Interrupted
 
@@ -67,20 +67,20 @@ def time(config: LatencyConfig, context: Context) -> list[Measurement]:
         peak = latency.peak_bytes(forward, device)
         after(1)
         latency.timed(forward, device, warm_up, after=lambda i: after(1 + i))
-        others = latency.CpuContention()
+        contention = latency.CpuContention()
         timing = latency.timed(forward, device, config.repeats, after=lambda i: after(1 + warm_up + i))
     how = "CUDA events" if device == "cuda" else f"{context.threads} thread{'s' * (context.threads != 1)}"
-    shown = f"{how}, fp32 without TF32, {config.repeats} passes after {1 + warm_up}"
-    taken = others.percent()
+    description = f"{how}, fp32 without TF32, {config.repeats} passes after {1 + warm_up}"
+    contention_percent = contention.percent()
     busy = (
         []
-        if taken is None
-        else [Measurement("latency_others", taken, "%", "of all CPUs, by other processes meanwhile")]
+        if contention_percent is None
+        else [Measurement("latency_others", contention_percent, "%", "of all CPUs, by other processes meanwhile")]
     )
     return [
-        Measurement("latency", timing.quantile(0.5), "ms", shown),
-        Measurement("latency_q25", timing.quantile(0.25), "ms", shown),
-        Measurement("latency_q75", timing.quantile(0.75), "ms", shown),
+        Measurement("latency", timing.quantile(0.5), "ms", description),
+        Measurement("latency_q25", timing.quantile(0.25), "ms", description),
+        Measurement("latency_q75", timing.quantile(0.75), "ms", description),
         Measurement("peak_memory", peak / 2**20, "MiB", "allocated by PyTorch beyond input and weights"),
         *busy,
     ]

@@ -58,7 +58,7 @@ def count(module: nn.Module, inputs: Sequence[Any]) -> int:
     """Multiply-adds of `module(*inputs)` in eval mode, in which it leaves the module; works on meta tensors."""
     total = 0
 
-    def seen(layer: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> None:
+    def record_call(layer: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> None:
         nonlocal total
         rule = _rule(layer)
         assert rule is not None
@@ -67,6 +67,6 @@ def count(module: nn.Module, inputs: Sequence[Any]) -> int:
     with ExitStack() as stack, torch.no_grad():
         for layer in module.modules():
             if _rule(layer) is not None:
-                stack.callback(layer.register_forward_hook(seen).remove)
+                stack.callback(layer.register_forward_hook(record_call).remove)
         module.eval()(*inputs)
     return total

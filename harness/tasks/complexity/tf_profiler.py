@@ -78,11 +78,12 @@ _RULES: dict[Any, Rule] = {
     **{op: lambda a, y: y.numel() for op in _ONE_PER_ELEMENT},
 }
 # These are several operators in TensorFlow, and no published number here says which: refuse rather than guess.
-_UNKNOWN = (
+_UNKNOWN_OPERATIONS = (
     aten.native_layer_norm, aten.native_group_norm, aten.gelu, aten.silu,
     aten._scaled_dot_product_flash_attention_for_cpu, aten._scaled_dot_product_flash_attention,
     aten._scaled_dot_product_efficient_attention, aten._scaled_dot_product_cudnn_attention,
 )  # fmt: skip
+_UNKNOWN_ELSEWHERE = ("torchvision.deform_conv2d",)  # by name, which needs no torchvision
 
 
 class _Counter(TorchDispatchMode):
@@ -95,7 +96,7 @@ class _Counter(TorchDispatchMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         packet = func.overloadpacket
-        if packet in _UNKNOWN:
+        if packet in _UNKNOWN_OPERATIONS or str(packet) in _UNKNOWN_ELSEWHERE:
             raise UserError(
                 f"convention tf-profiler has no rule for {packet}; count this model under another convention"
             )

@@ -1,8 +1,8 @@
 """Training-time transforms on uint8 arrays, with the field's arithmetic (OpenCV, as mmsegmentation's pipelines).
 
-Every function takes what was drawn; `augment` draws. Images are uint8 [H, W, 3] in OpenCV's order (blue, green, red),
-label maps uint8 [H, W] of training ids with IGNORE. Brightness and contrast are tables over the 256 grey levels, which
-gives the same integers as float arithmetic per pixel at a fraction of its cost.
+Functions take their random parameters as arguments; `augment` draws them. Images are uint8 [H, W, 3] in OpenCV's
+order (blue, green, red), label maps uint8 [H, W] of training ids with IGNORE. Brightness and contrast are tables over
+the 256 grey levels, which gives the same integers as float arithmetic per pixel at a fraction of its cost.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from harness.data.layout import IGNORE
 from harness.recipes.segmentation import Augmentation
 
-cv2.setNumThreads(0)  # a job has its share of the cores; threads inside one image would fight over them
+cv2.setNumThreads(0)  # a job has its share of the cores; OpenCV's threads per image would compete for them
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = 32, (0.5, 1.5), (0.5, 1.5), 18
 """Ranges of the photometric distortion (SSD, Liu et al. 2016, as mmsegmentation's PhotoMetricDistortion)."""
@@ -35,7 +35,7 @@ class Sample(NamedTuple):
 
 
 class Photometric(NamedTuple):
-    """What was drawn for one image; None: not applied. `hue` in OpenCV's half degrees."""
+    """The random parameters of one image; None: not applied. `hue` in OpenCV's half degrees."""
 
     brightness: float | None = None
     contrast: float | None = None
@@ -81,7 +81,7 @@ def resize_and_crop(
 
 
 def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Nearest neighbour: label values are names, not amounts."""
+    """Nearest neighbour, since label values are categorical."""
     if label.shape == size:
         return label
     return cv2.resize(label, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
@@ -125,13 +125,13 @@ def crop_corner(
 
 def flip_label(label: np.ndarray, mirror_pairs: Sequence[tuple[int, int]] = ()) -> np.ndarray:
     """Mirrors a label map and exchanges the classes that mean left and right."""
-    flipped = cv2.flip(label, 1)
+    mirror = cv2.flip(label, 1)
     if not mirror_pairs:
-        return flipped
+        return mirror
     table = np.arange(256, dtype=np.uint8)
     for a, b in mirror_pairs:
         table[a], table[b] = b, a
-    return cv2.LUT(flipped, table)
+    return cv2.LUT(mirror, table)
 
 
 def draw_photometric(rng: np.random.Generator) -> Photometric:
@@ -146,44 +146,44 @@ def draw_photometric(rng: np.random.Generator) -> Photometric:
     )
 
 
-def _scaled(levels: np.ndarray, scale: float, offset: float = 0.0) -> np.ndarray:
+def _scale(levels: np.ndarray, scale: float, offset: float = 0.0) -> np.ndarray:
     """Truncates to a grey level, as the float pipeline does after each distortion."""
     return np.clip(levels.astype(np.float32) * scale + offset, 0, 255).astype(np.uint8)
 
 
-def photometric(image: np.ndarray, drawn: Photometric) -> np.ndarray:
+def photometric(image: np.ndarray, parameters: Photometric) -> np.ndarray:
     """Brightness, contrast, saturation, hue (in this order, contrast possibly last)."""
     levels = _LEVELS.astype(np.uint8)
-    if drawn.brightness is not None:
-        levels = _scaled(levels, 1.0, drawn.brightness)
-    if drawn.contrast is not None and drawn.contrast_first:
-        levels = _scaled(levels, drawn.contrast)
-    if drawn.brightness is not None or (drawn.contrast is not None and drawn.contrast_first):
+    if parameters.brightness is not None:
+        levels = _scale(levels, 1.0, parameters.brightness)
+    if parameters.contrast is not None and parameters.contrast_first:
+        levels = _scale(levels, parameters.contrast)
+    if parameters.brightness is not None or (parameters.contrast is not None and parameters.contrast_first):
         image = cv2.LUT(image, levels)
-    if drawn.saturation is not None:
-        image = _in_hsv(image, 1, _scaled(_LEVELS, drawn.saturation))
-    if drawn.hue is not None:
-        image = _in_hsv(image, 0, ((np.arange(256) + drawn.hue) % 180).astype(np.uint8))
-    if drawn.contrast is not None and not drawn.contrast_first:
-        image = cv2.LUT(image, _scaled(_LEVELS, drawn.contrast))
+    if parameters.saturation is not None:
+        image = _in_hsv(image, 1, _scale(_LEVELS, parameters.saturation))
+    if parameters.hue is not None:
+        image = _in_hsv(image, 0, ((np.arange(256) + parameters.hue) % 180).astype(np.uint8))
+    if parameters.contrast is not None and not parameters.contrast_first:
+        image = cv2.LUT(image, _scale(_LEVELS, parameters.contrast))
     return image
 
 
 def draw_distortions(rng: np.random.Generator, names: Sequence[str]) -> list[tuple[str, float]]:
-    """Which of the named distortions an image gets, each with probability one half, and how much of it."""
+    """Draws the distortions of an image and their strengths, each with probability one half."""
     return [(name, float(rng.uniform(*_RANGES[name]))) for name in names if rng.random() < 0.5]
 
 
-def distort(image: np.ndarray, drawn: Sequence[tuple[str, float]], mean: Sequence[float]) -> np.ndarray:
+def distort(image: np.ndarray, operations: Sequence[tuple[str, float]], mean: Sequence[float]) -> np.ndarray:
     """Applies distortions in order. `mean` is the grey level per channel that contrast leaves as it is."""
-    for name, amount in drawn:
+    for name, amount in operations:
         if name == "brightness":
-            image = cv2.LUT(image, _scaled(_LEVELS, 1.0, amount))
+            image = cv2.LUT(image, _scale(_LEVELS, 1.0, amount))
         elif name == "contrast_about_mean":
-            tables = [_scaled(_LEVELS, amount, (1 - amount) * centre) for centre in mean]
+            tables = [_scale(_LEVELS, amount, (1 - amount) * centre) for centre in mean]
             image = cv2.LUT(image, np.stack(tables, axis=-1)[None])
         else:
-            image = _in_hsv(image, 1, _scaled(_LEVELS, amount))
+            image = _in_hsv(image, 1, _scale(_LEVELS, amount))
     return image
 
 

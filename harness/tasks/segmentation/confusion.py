@@ -16,7 +16,7 @@ _SIDE = 256  # label maps are uint8
 
 
 class Confusion:
-    """Counts pixels by (true class, predicted class), on the device of what it is given.
+    """Counts pixels by (true class, predicted class), on the device of the first update.
 
     `update` costs one pass: the pair (truth, prediction) is one integer, `256 · truth + prediction`, and ignored pixels
     are counted like any others, in a row of their own.
@@ -40,9 +40,9 @@ class Confusion:
         """int64 [K + 1, K]: row = true class, column = predicted class; the last row counts the ignored pixels."""
         square = self.counts.view(_SIDE, _SIDE)
         rows = torch.cat([square[: self.num_classes], square[IGNORE : IGNORE + 1]])
-        kept = rows[:, : self.num_classes].cpu().numpy()
-        assert kept.sum() == int(self.counts.sum()), "a class id outside the classes was counted"
-        return kept
+        class_counts = rows[:, : self.num_classes].cpu().numpy()
+        assert class_counts.sum() == int(self.counts.sum()), "a class id outside the classes was counted"
+        return class_counts
 
 
 @dataclass(frozen=True)
@@ -60,21 +60,21 @@ class Scores:
 def scores(confusion: np.ndarray, classes: Sequence[int] | None = None) -> Scores:
     """Scores of a matrix of Confusion, [K + 1, K] or [K, K].
 
-    With `classes`, only pixels of these true classes count, and averages go over them; pixels of the others are ignored
-    as if they had been void (predictions outside the subset still count as wrong).
+    With `classes`, only pixels of these true classes count, and averages go over them; pixels of other classes are
+    ignored like void ones (predictions outside the subset still count as wrong).
     """
     counts = confusion[: confusion.shape[1]].astype(np.float64)
-    chosen = np.arange(len(counts)) if classes is None else np.asarray(classes, dtype=int)
+    class_ids = np.arange(len(counts)) if classes is None else np.asarray(classes, dtype=int)
     if classes is not None:
-        others = np.setdiff1d(np.arange(len(counts)), chosen)
+        other_ids = np.setdiff1d(np.arange(len(counts)), class_ids)
         counts = counts.copy()
-        counts[others] = 0
-    hit, truth, predicted = np.diag(counts), counts.sum(1), counts.sum(0)
+        counts[other_ids] = 0
+    hit, truth, prediction = np.diag(counts), counts.sum(1), counts.sum(0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        iou = (hit / (truth + predicted - hit))[chosen]
-        accuracy = (hit / truth)[chosen]
+        iou = (hit / (truth + prediction - hit))[class_ids]
+        accuracy = (hit / truth)[class_ids]
         total = truth.sum()
-        frequency = truth[chosen] / total
+        frequency = truth[class_ids] / total
         aacc = float(hit.sum() / total) if total else float("nan")
     fwiou = float(np.nansum(frequency * iou)) if total else float("nan")
     return Scores(iou, accuracy, _mean(iou), _mean(accuracy), aacc, fwiou)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ def evaluate(config: EvaluateConfig, context: Context) -> list[Measurement]:
     Slurm tasks) they share the images; the sum of their counts is exact. Raises DataError naming every bad file.
     """
     torch.set_num_threads(context.threads)
-    with process_group(context.device) as here:
+    with process_group(context.device) as rank_info:
         root = first_rank_first(lambda: locate(config.data, data_dir=context.data_dir, cache=context.cache))
         classes = root.dataset.classes
         if config.model.num_classes != len(classes):
@@ -43,7 +44,7 @@ def evaluate(config: EvaluateConfig, context: Context) -> list[Measurement]:
                 f"the model has {config.model.num_classes} classes, dataset '{root.dataset.name}' has {len(classes)}; "
                 "it can only be tested on data with the classes it was trained for"
             )
-        part = (here.rank, here.world)
+        part = (rank_info.rank, rank_info.world)
         ensure_sound(root, config.protocol.split, context.cache, part=part, gather=gather_texts)
         model = trained_model(config, context.needs.get("train"), context.device)
         matrix, images = confusion_of(model, root, config.protocol, context, config.normalisation)
@@ -61,7 +62,7 @@ def scores_of(model: nn.Module, config: TrainConfig, context: Context) -> dict[s
 
 
 def measurements(matrix: np.ndarray, classes: tuple[str, ...]) -> list[Measurement]:
-    """What is reported of a confusion matrix; of no class in particular where `classes` is empty."""
+    """The measurements of a confusion matrix; without per-class ones where `classes` is empty."""
     result = scores(matrix)
     overall = {"miou": result.miou, "aacc": result.aacc, "macc": result.macc, "fwiou": result.fwiou}
     values = [*overall.items(), *_by_class("iou", classes, result.iou), *_by_class("acc", classes, result.accuracy)]
@@ -94,30 +95,34 @@ def confusion_of(
     model: nn.Module, root: Root, protocol: TestProtocol, context: Context, normalisation: Normalisation = "imagenet"
 ) -> tuple[np.ndarray, int]:
     """Confusion matrix (int64 [K + 1, K]) and number of images of a split; memory does not grow with that number."""
-    here = place()
+    rank_info = place()
     total = len(pairs(root, protocol.split)[: protocol.max_images])
-    own = len(range(here.rank, total, here.world))
+    rank_images = len(range(rank_info.rank, total, rank_info.world))
     confusion = Confusion(root.dataset.num_classes, context.device)
-    how = {"normalisation": normalisation, "mirror_pairs": root.dataset.mirror_pairs, "device": context.device}
+    predict_view = functools.partial(
+        predict, normalisation=normalisation, mirror_pairs=root.dataset.mirror_pairs, device=context.device
+    )
     readers = 0 if context.device == "cpu" else min(8, context.threads)
-    images = images_for_testing(root, protocol.split, protocol, part=(here.rank, here.world), readers=readers)
-    started = time.perf_counter()
-    done, stopped, refused = 0, False, ""
-    for done, item in enumerate(images, start=1):
+    images = images_for_testing(root, protocol.split, protocol, part=(rank_info.rank, rank_info.world), readers=readers)
+    start_time = time.perf_counter()
+    image_count, stopped, error_text = 0, False, ""
+    for image_count, item in enumerate(images, start=1):
         try:
-            prediction = predict(model, item.views, item.label.shape, protocol, **how)
+            prediction = predict_view(model, item.views, item.label.shape, protocol)
         except NonFiniteScores as error:
-            refused = f"image '{item.id}' of split '{protocol.split}': {error}"
+            error_text = f"image '{item.id}' of split '{protocol.split}': {error}"
             break
         confusion.update(prediction, item.label.to(context.device, non_blocking=True))
-        context.progress(Progress(done, own, done / (time.perf_counter() - started)))
-        stopped = done < own and context.should_stop()
+        context.progress(Progress(image_count, rank_images, image_count / (time.perf_counter() - start_time)))
+        stopped = image_count < rank_images and context.should_stop()
         if stopped:
             break
     # on all processes together: those that go on would wait for the others' counts
-    if any_rank(bool(refused)):
-        raise NonFiniteScores(next(filter(None, gather_texts(refused))))
+    if any_rank(bool(error_text)):
+        raise NonFiniteScores(next(filter(None, gather_texts(error_text))))
     if any_rank(stopped):
-        raise Interrupted(f"stopped after {done} of {own} images; an evaluation starts over when it is run again")
+        raise Interrupted(
+            f"stopped after {image_count} of {rank_images} images; an evaluation starts over when it is run again"
+        )
     confusion.add_ranks()
     return confusion.matrix(), total

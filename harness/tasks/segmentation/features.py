@@ -1,6 +1,5 @@
-"""What the final classifier of a trained model sees at some pixels of the test split (HFGD, Fig. 4 and 6).
-
-The pixels are drawn from the labels alone, before any model is asked, so that all rows are seen at the same ones.
+"""Inputs of a trained model's final classifier at sampled pixels of the test split (HFGD, Fig. 4 and 6). The pixels
+are drawn from the labels alone, independent of the model, so that all rows share them.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from harness.tasks.segmentation.protocols import windows
 
 
 class Sample(NamedTuple):
-    """Pixels to look at, image by image, and what their images hold. K classes, N pixels."""
+    """Sampled pixels, image by image, and the class counts of their images. K classes, N pixels."""
 
     images: list[Pair]
     places: np.ndarray  # int32 [N, 3]: image, row, column in the label map
@@ -37,19 +36,23 @@ def draw(images: Sequence[Pair], root: Root, classes: Sequence[int], per_class: 
     Within an image every pixel of a class is as likely as any other.
     """
     reader, counts = LabelReader(root.layout), np.zeros(root.dataset.num_classes, np.int64)
-    drawn: dict[int, list[np.ndarray]] = {k: [] for k in classes}
+    candidates: dict[int, list[np.ndarray]] = {k: [] for k in classes}
     for i, pair in enumerate(images):
         label = reader.read(pair.label)
         counts += np.bincount(label.ravel(), minlength=256)[: len(counts)]
         for k in classes:
             inside = np.flatnonzero(label == k)
             rng = np.random.default_rng([seed, i, k])
-            chosen = rng.choice(inside, min(len(inside), per_class), replace=False)
+            choice = rng.choice(inside, min(len(inside), per_class), replace=False)
             # of several images: all their first pixels, then the second …
-            order = np.arange(len(chosen)) + rng.random()
-            rows, columns = np.divmod(chosen, label.shape[1])
-            drawn[k].append(np.stack([order, np.full(len(chosen), i), rows, columns, np.full(len(chosen), k)]))
-    parts = [(p := np.concatenate(found, axis=1))[:, np.argsort(p[0])[:per_class]] for found in drawn.values() if found]
+            order = np.arange(len(choice)) + rng.random()
+            rows, columns = np.divmod(choice, label.shape[1])
+            candidates[k].append(np.stack([order, np.full(len(choice), i), rows, columns, np.full(len(choice), k)]))
+    parts = [
+        (p := np.concatenate(arrays, axis=1))[:, np.argsort(p[0])[:per_class]]
+        for arrays in candidates.values()
+        if arrays
+    ]
     every = np.concatenate(parts, axis=1)[1:].astype(np.int32) if parts else np.empty((4, 0), np.int32)
     every = every[:, np.lexsort(every[::-1])]
     return Sample(list(images), every[:3].T, every[3].astype(np.uint8), counts)
@@ -88,23 +91,23 @@ def extract(
     """
     single = protocol.model_copy(update={"scales": (1.0,), "flip": False})
     features = np.zeros((len(sample.labels), layer.in_channels), np.float32)
-    used = np.unique(sample.places[:, 0]).tolist()
-    seen: list[Tensor] = []
+    image_indices = np.unique(sample.places[:, 0]).tolist()
+    layer_inputs: list[Tensor] = []
     embeddings: list[Tensor] = []
     embedding_layer = getattr(model, "embedding_classifier", None)
-    handles = [layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))]
+    handles = [layer.register_forward_pre_hook(lambda _, inputs: layer_inputs.append(inputs[0]))]
     if embedding_layer is not None:
         handles.append(
             embedding_layer.register_forward_pre_hook(lambda _, inputs: embeddings.append(inputs[0].float()))
         )
     try:
-        items = images_for_testing(root, protocol.split, single, only=[sample.images[i] for i in used])
-        for done, (i, item) in enumerate(zip(used, items), start=1):
-            mine = sample.places[:, 0] == i
+        items = images_for_testing(root, protocol.split, single, only=[sample.images[i] for i in image_indices])
+        for done, (i, item) in enumerate(zip(image_indices, items), start=1):
+            in_image = sample.places[:, 0] == i
             images = normalise(item.image.to(device)[None], how=normalisation)
-            places = torch.from_numpy(sample.places[mine, 1:])
-            features[mine] = _at(model, seen, images, item, places, single).cpu().numpy()
-            progress(done, len(used))
+            places = torch.from_numpy(sample.places[in_image, 1:])
+            features[in_image] = _at(model, layer_inputs, images, item, places, single).cpu().numpy()
+            progress(done, len(image_indices))
     finally:
         for handle in handles:
             handle.remove()
@@ -113,7 +116,12 @@ def extract(
 
 
 def _at(
-    model: nn.Module, seen: list[Tensor], images: Tensor, item: TestImage, places: Tensor, protocol: TestProtocol
+    model: nn.Module,
+    layer_inputs: list[Tensor],
+    images: Tensor,
+    item: TestImage,
+    places: Tensor,
+    protocol: TestProtocol,
 ) -> Tensor:
     """Features [n, C] at `places` (int32 [n, 2]: row, column of the label) of one image [1, 3, h, w]."""
     sizes: Geometry = geometry(item.label.shape, protocol)
@@ -124,25 +132,32 @@ def _at(
     points = _points(places, item.label.shape, inner, align_corners=protocol.align_corners)
     whole = [(0, 0, *images.shape[-2:])]
     boxes = whole if protocol.window is None else windows(images.shape[-2:], protocol.window, protocol.stride or ())
-    found: Tensor | None = None
-    left = torch.ones(len(points), dtype=torch.bool)
+    features: Tensor | None = None
+    remaining = torch.ones(len(points), dtype=torch.bool)
     for top, side, bottom, right in boxes:
         inside = (
-            left & (points[:, 0] >= top) & (points[:, 0] < bottom) & (points[:, 1] >= side) & (points[:, 1] < right)
+            remaining
+            & (points[:, 0] >= top)
+            & (points[:, 0] < bottom)
+            & (points[:, 1] >= side)
+            & (points[:, 1] < right)
         )
         if not inside.any():
             continue
-        seen.clear()
+        layer_inputs.clear()
         model(images[..., top:bottom, side:right])
         values = _interpolate(
-            seen[-1], points[inside] - torch.tensor([top, side]), (bottom - top, right - side), protocol.align_corners
+            layer_inputs[-1],
+            points[inside] - torch.tensor([top, side]),
+            (bottom - top, right - side),
+            protocol.align_corners,
         )
-        found = values.new_zeros((len(points), values.shape[1])) if found is None else found
-        found[inside.to(values.device)] = values
-        left &= ~inside
-    assert found is not None
-    assert not left.any()
-    return found
+        features = values.new_zeros((len(points), values.shape[1])) if features is None else features
+        features[inside.to(values.device)] = values
+        remaining &= ~inside
+    assert features is not None
+    assert not remaining.any()
+    return features
 
 
 def _points(places: Tensor, size: Sequence[int], inner: Sequence[int], *, align_corners: bool) -> Tensor:
@@ -161,9 +176,11 @@ def _interpolate(features: Tensor, points: Tensor, size: Sequence[int], align_co
     return at[0, :, 0].T
 
 
-def chosen_classes(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    """Indices of the classes called `wanted`, or all; UserError for a name that there is not."""
-    for name in wanted:
+def chosen_classes(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
+    """Indices of the classes in `class_names`, or all; UserError for an unknown name."""
+    for name in class_names:
         if name not in names:
-            raise UserError(f"--class {name}: the dataset has no such class.{nearest(name, names, what='classes are')}")
-    return [k for k, name in enumerate(names) if not wanted or name in wanted]
+            raise UserError(
+                f"--class {name}: the dataset has no such class.{nearest(name, names, label='classes are')}"
+            )
+    return [k for k, name in enumerate(names) if not class_names or name in class_names]

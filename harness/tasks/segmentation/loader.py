@@ -1,6 +1,6 @@
 """Batches for training and images for testing, uint8 until they are on the device.
 
-A sample follows from (seed, epoch, place in the epoch) alone, so that a training can start at any iteration and any
+A sample depends on (seed, epoch, position in the epoch) alone, so that a training can start at any iteration and any
 number of workers gives the same batches.
 """
 
@@ -30,7 +30,7 @@ _SHUFFLE, _SAMPLE = 0, 1  # which of the two independent streams of draws
 
 
 class Batch(NamedTuple):
-    """What a training step takes."""
+    """A batch of one training step."""
 
     images: Tensor  # uint8 [B, 3, H, W], red, green, blue
     targets: Tensor  # uint8 [B, H, W], training ids, 255 where ignored or padded
@@ -40,8 +40,6 @@ class Batch(NamedTuple):
 
 class TestImage(NamedTuple):
     """One image to test on. `views` are its sizes under the protocol, one per scale; `image` is the first."""
-
-    __test__ = False  # not a pytest class
 
     id: str
     views: list[Tensor]  # uint8 [3, h, w] each
@@ -93,7 +91,7 @@ class TrainingBatches:
         self.workers = workers
         k, parts = part
         assert batch_size % parts == 0
-        self.own = range(k * batch_size // parts, (k + 1) * batch_size // parts)  # places in the batch
+        self.rank_places = range(k * batch_size // parts, (k + 1) * batch_size // parts)  # positions in the batch
         self.labels = LabelReader(root.layout)
         self.mirror_pairs = root.dataset.mirror_pairs
         if len(self.pairs) < batch_size:
@@ -132,10 +130,10 @@ class TrainingBatches:
         epoch, place = divmod(iteration, self.iterations_per_epoch)
         order = np.random.default_rng([self.seed, epoch, _SHUFFLE]).permutation(len(self.pairs))
         height, width = self.augmentation.crop
-        images = np.empty((len(self.own), 3, height, width), np.uint8)
-        targets = np.empty((len(self.own), height, width), np.uint8)
+        images = np.empty((len(self.rank_places), 3, height, width), np.uint8)
+        targets = np.empty((len(self.rank_places), height, width), np.uint8)
         valid, ids = [], []
-        for i, place_in_batch in enumerate(self.own):
+        for i, place_in_batch in enumerate(self.rank_places):
             index = place * self.batch_size + place_in_batch
             pair = self.pairs[order[index]]
             rng = np.random.default_rng([self.seed, epoch, _SAMPLE, index])
@@ -147,7 +145,7 @@ class TrainingBatches:
 
 
 class _ByIteration:
-    """What torch's DataLoader asks for: item i is the batch of iteration i."""
+    """Dataset for torch's DataLoader: item i is the batch of iteration i."""
 
     def __init__(self, source: TrainingBatches) -> None:
         self.source = source
@@ -171,7 +169,7 @@ def images_for_testing(
     that many images ahead, and no more.
     """
     labels = LabelReader(root.layout)
-    chosen = (pairs(root, split)[: protocol.max_images] if only is None else only)[part[0] :: part[1]]
+    rank_pairs = (pairs(root, split)[: protocol.max_images] if only is None else only)[part[0] :: part[1]]
 
     def read(pair: Pair) -> TestImage:
         image, label = read_pair(pair, labels)
@@ -180,16 +178,16 @@ def images_for_testing(
         return TestImage(pair.id, views, torch.from_numpy(label))
 
     if not readers:
-        yield from map(read, chosen)
+        yield from map(read, rank_pairs)
         return
     with ThreadPoolExecutor(readers) as pool:
-        coming: deque[Future[TestImage]] = deque()
-        for pair in chosen:
-            coming.append(pool.submit(read, pair))
-            if len(coming) > readers:
-                yield coming.popleft().result()
-        while coming:
-            yield coming.popleft().result()
+        queue: deque[Future[TestImage]] = deque()
+        for pair in rank_pairs:
+            queue.append(pool.submit(read, pair))
+            if len(queue) > readers:
+                yield queue.popleft().result()
+        while queue:
+            yield queue.popleft().result()
 
 
 class Geometry(NamedTuple):
@@ -209,7 +207,8 @@ def geometry(size: Sequence[int], protocol: TestProtocol) -> Geometry:
     for scale in protocol.scales:
         if protocol.frame or protocol.odd:
             outer = _scaled_side(frame[0], scale, protocol.odd), _scaled_side(frame[1], scale, protocol.odd)
-            inner = tuple(max(1, round(side * new / old)) for side, new, old in zip(image, outer, frame))
+            height, width = (max(1, round(side * new / old)) for side, new, old in zip(image, outer, frame))
+            inner = height, width
         elif protocol.resize is not None:
             outer = inner = target_size(size, protocol.resize, keep_ratio=protocol.keep_ratio, factor=scale)
         else:

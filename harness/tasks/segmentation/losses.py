@@ -28,7 +28,7 @@ def build_loss(loss: Loss, num_classes: int) -> Criterion:
     criterion = _criterion(loss, num_classes)
     if not loss.align_corners:
         return criterion
-    return lambda logits, targets: criterion(_resized(logits, targets, align_corners=True), targets)
+    return lambda logits, targets: criterion(_resize_logits(logits, targets, align_corners=True), targets)
 
 
 def _criterion(loss: Loss, num_classes: int) -> Criterion:
@@ -49,13 +49,13 @@ def _criterion(loss: Loss, num_classes: int) -> Criterion:
     )
 
 
-def _resized(logits: Tensor, targets: Tensor, *, align_corners: bool = False) -> Tensor:
+def _resize_logits(logits: Tensor, targets: Tensor, *, align_corners: bool = False) -> Tensor:
     """Logits at the targets' size, at least in float32."""
     logits = resize(logits, targets.shape[-2:], align_corners=align_corners)
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
-def _counted(targets: Tensor, mean: str) -> Tensor:
+def _count_targets(targets: Tensor, mean: str) -> Tensor:
     """The pixels [B, H, W] that a mean is over."""
     return targets != IGNORE if mean == "valid" else torch.ones_like(targets, dtype=torch.bool)
 
@@ -67,7 +67,7 @@ def part_weights(parts: Sequence[Tensor], mean: str) -> Sequence[Tensor | float]
     """
     if len(parts) == 1:
         return [1.0]
-    counts = torch.stack([_counted(targets, mean).sum().float() for targets in parts])
+    counts = torch.stack([_count_targets(targets, mean).sum().float() for targets in parts])
     counts = average_over_ranks(counts)
     return (counts / counts.sum().clamp(min=1 / world_size())).unbind()
 
@@ -85,26 +85,26 @@ def cross_entropy(
         weights = torch.tensor(
             class_weights, device=logits.device, dtype=torch.promote_types(logits.dtype, torch.float32)
         )
-    return cross_entropy_sum(logits, targets, weights) / divisor(_counted(targets, mean))
+    return cross_entropy_sum(logits, targets, weights) / divisor(_count_targets(targets, mean))
 
 
 def ohem(logits: Tensor, targets: Tensor, *, threshold: float = 0.7, keep: float = 0.0625) -> Tensor:
     """Online hard example mining: mean cross-entropy of the pixels whose true class has a probability below `threshold`,
     and of the hardest `keep` share of the batch's valid pixels in any case (Shrivastava et al. 2016)."""
-    logits, valid = _resized(logits, targets), targets != IGNORE
+    logits, valid = _resize_logits(logits, targets), targets != IGNORE
     losses = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")
     # ranked among the pixels of all processes, where ignored ones are easier than any
     everywhere = gather_over_ranks(losses.detach().where(valid, -1).flatten())
     at_least = max(1, int(keep * sum_over_ranks(valid.sum()).item()))
     hardest = everywhere.topk(at_least).values[-1]
     limit = torch.minimum(hardest, -torch.tensor(threshold, device=losses.device).log())
-    chosen = (losses >= limit) & valid
-    return (losses * chosen).sum() / divisor(chosen)
+    hard = (losses >= limit) & valid
+    return (losses * hard).sum() / divisor(hard)
 
 
 def focal(logits: Tensor, targets: Tensor, *, alpha: float = 0.25, gamma: float = 2.0, mean: str = "valid") -> Tensor:
     """Sigmoid focal loss (Lin et al. 2017, Eq. 5): each class against the rest, summed over classes, mean over pixels."""
-    logits = _resized(logits, targets)
+    logits = _resize_logits(logits, targets)
     valid = targets != IGNORE
     truth = F.one_hot(targets.where(valid, 0), logits.shape[1]).movedim(-1, 1).to(logits.dtype)
     missed = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
@@ -112,7 +112,7 @@ def focal(logits: Tensor, targets: Tensor, *, alpha: float = 0.25, gamma: float 
     wrong = truth + probability - 2 * truth * probability  # 1 - p of the right answer
     balance = alpha * truth + (1 - alpha) * (1 - truth)
     per_pixel = (balance * wrong.pow(gamma) * missed).sum(dim=1)
-    return (per_pixel * valid).sum() / divisor(_counted(targets, mean))
+    return (per_pixel * valid).sum() / divisor(_count_targets(targets, mean))
 
 
 def dice(logits: Tensor, targets: Tensor, *, smooth: float = 1.0) -> Tensor:
@@ -134,10 +134,10 @@ def lovasz_softmax(logits: Tensor, targets: Tensor) -> Tensor:
 
     Class after class, so that beside the probabilities only one class's errors are held, and sent between processes.
     """
-    logits, labels = _resized(logits, targets), targets.flatten()
+    logits, labels = _resize_logits(logits, targets), targets.flatten()
     probabilities = [p.flatten() for p in logits.softmax(dim=1).unbind(1)]
     everyones = gather_over_ranks(labels)
-    own = slice(rank() * len(labels), (rank() + 1) * len(labels))
+    rank_slice = slice(rank() * len(labels), (rank() + 1) * len(labels))
     valid = labels != IGNORE
     present = everyones[everyones != IGNORE].unique().tolist()
     total = logits.sum() * 0
@@ -147,7 +147,7 @@ def lovasz_softmax(logits: Tensor, targets: Tensor) -> Tensor:
         order = gather_over_ranks(errors.detach().where(valid, -1)).argsort(descending=True, stable=True)
         weights = errors.new_empty(len(order))
         weights[order] = _lovasz_gradient((everyones == k)[order].to(logits.dtype))
-        total = total + (errors * weights[own]).sum()
+        total = total + (errors * weights[rank_slice]).sum()
     # a process holds its part of the sum over pixels, and the processes' losses are averaged
     return total * world_size() / max(len(present), 1)
 
@@ -161,7 +161,7 @@ def _lovasz_gradient(truth: Tensor) -> Tensor:
 
 def _probabilities(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Softmax and one-hot truth, both [B, K, H, W] (truth zero where ignored), and the valid pixels [B, H, W]."""
-    logits = _resized(logits, targets)
+    logits = _resize_logits(logits, targets)
     valid = targets != IGNORE
     truth = F.one_hot(targets.where(valid, 0), logits.shape[1]).movedim(-1, 1).to(logits.dtype) * valid[:, None]
     return logits.softmax(dim=1), truth, valid

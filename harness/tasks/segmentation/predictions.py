@@ -1,4 +1,4 @@
-"""What trained models say of some images: label maps of several rows of a table, for figures that people look at."""
+"""Predictions of trained models on selected images: label maps of several rows of a table, for figures."""
 
 from __future__ import annotations
 
@@ -38,12 +38,20 @@ def scenes(
         raise UserError("the chosen cells are tested on different data; choose one column (--columns)")
     ((source, split),) = data
     root = locate(source, data_dir=data_dir, cache=cache)
-    chosen = choose(pairs(root, split), count, ids)
-    found = read_scenes(root, chosen)
+    selection = choose(pairs(root, split), count, ids)
+    selected_scenes = read_scenes(root, selection)
     for row, config in configs.items():
         model = trained_model(config, jobs[row][1], device)
-        how = {"normalisation": config.normalisation, "mirror_pairs": root.dataset.mirror_pairs, "device": device}
-        for scene, item in zip(found, images_for_testing(root, split, config.protocol, only=chosen)):
-            label = predict(model, item.views, item.label.shape, config.protocol, **how)
+        pairs_of_classes, normalisation = root.dataset.mirror_pairs, config.normalisation
+        for scene, item in zip(selected_scenes, images_for_testing(root, split, config.protocol, only=selection)):
+            label = predict(
+                model,
+                item.views,
+                item.label.shape,
+                config.protocol,
+                normalisation=normalisation,
+                mirror_pairs=pairs_of_classes,
+                device=device,
+            )
             scene.predictions[row] = label.cpu().numpy()
-    return found, root
+    return selected_scenes, root

@@ -1,4 +1,4 @@
-"""From a model to a label map: whole image or sliding window, one view or several, argmax at the label's size."""
+"""Inference under a test protocol: whole image or sliding window, one view or several, argmax at the label's size."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def predict(
 
 
 class NonFiniteScores(UserError):
-    """A model answered with NaN or infinity, of which no class is the highest."""
+    """A model's scores contain NaN or infinity, so that no class is the highest."""
 
     exit = Exit.FAILED
 
@@ -40,7 +40,7 @@ def class_ids(scores: Tensor) -> Tensor:
     """The class with the highest score of [K, H, W], the first one where several tie: uint8 [H, W].
 
     On a CPU a running maximum over the classes, which reads memory in order: three times as fast as argmax over the
-    first dimension, and equal to it. Raises NonFiniteScores, which the highest scores alone tell: NaN outdoes them.
+    first dimension, and equal to it. Raises NonFiniteScores; checking the maxima suffices, since NaN propagates into them.
     """
     if scores.device.type != "cpu":
         ids = scores.argmax(0)
@@ -68,7 +68,7 @@ def scores_at(
     normalisation: Normalisation = "imagenet",
     mirror_pairs: Sequence[tuple[int, int]] = (),
 ) -> Tensor:
-    """What the argmax is taken of: float [K, H, W], logits or probabilities averaged over the views, at the label's
+    """The scores before the argmax: float [K, H, W], logits or probabilities averaged over the views, at the label's
     `size`."""
     total: Tensor | None = None
     count = 0

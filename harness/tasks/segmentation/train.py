@@ -1,4 +1,4 @@
-"""The `train` job: builds what its configuration says, trains it, and reports what the training itself measured."""
+"""The `train` job: builds the model of its configuration, trains it, and returns the training's measurements."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ def train(config: TrainConfig, context: Context) -> list[Measurement]:
     with distributed.process_group(context.device):
         training = build_training(config, context)
         with explain_out_of_memory(training, config.recipe):
-            tally = training.run(context.progress, context.should_stop)
+            totals = training.run(context.progress, context.should_stop)
         losses = [record["loss"] for record in curve.losses(context.folder)]
         classes = catalogue.find(config.data.name).classes
-        return [*_measurements(tally, losses, context.device), *_counted(training.model, classes)]
+        return [*_measurements(totals, losses, context.device), *_deletion_measurements(training.model, classes)]
 
 
 def build_training(config: TrainConfig, context: Context) -> Training:
-    """Everything that `config` says, on this process's device, with its part of every batch."""
+    """The training of `config` on this process's device, with its part of every batch."""
     recipe, device = config.recipe, torch.device(context.device)
-    watched = tensorboard.wanted()  # a package that is not there is an error before anything is read
+    use_tensorboard = tensorboard.is_enabled()  # an absent package is an error before any data is read
     precision = Precision(recipe.precision, device.type)
     precision.apply()
     only_repeatable_algorithms(recipe.deterministic)
@@ -101,12 +101,12 @@ def build_training(config: TrainConfig, context: Context) -> Training:
         read_every=1 if device.type == "cpu" else READ_EVERY_ON_GPU,
         test_every=recipe.evaluate_every,
         test=partial(_scores, model, config, context),
-        log=partial(TensorBoard, context.folder, _name(config)) if watched else None,
+        log=partial(TensorBoard, context.folder, _name(config)) if use_tensorboard else None,
     )
 
 
 def _name(config: TrainConfig) -> str:
-    """What tells this training from others to a person who looks at their curves together."""
+    """A name that distinguishes this training's curves from those of others."""
     method = config.model.name.rpartition(":")[2]
     return f"{method}-{config.model.backbone}-{config.data.name}-{config.profile}-{config.seed}".replace("/", "-")
 
@@ -129,9 +129,9 @@ def _data(config: TrainConfig, context: Context) -> TrainingBatches:
     distributed.local_batch(recipe.batch_size, recipe.accumulate)  # an uneven share is an error before the data is read
     root = distributed.first_rank_first(lambda: locate(config.data, data_dir=context.data_dir, cache=context.cache))
     part = (rank(), world_size())
-    said = partial(_say_reading, context)
+    progress = partial(_say_reading, context)
     for split in (recipe.train_split, *([recipe.test.split] if recipe.evaluate_every else [])):
-        ensure_sound(root, split, context.cache, said, part=part, gather=distributed.gather_texts)
+        ensure_sound(root, split, context.cache, progress, part=part, gather=distributed.gather_texts)
     workers = 0 if context.device == "cpu" else min(8, context.threads)
     return TrainingBatches(
         root, recipe.train_split, recipe.augmentation, recipe.batch_size, config.seed, workers, part=part
@@ -147,27 +147,27 @@ def _losses(model: Segmentor, recipe: Recipe) -> distributed.Losses:
     losses = torch.compile(model.losses) if recipe.compile else model.losses
     if recipe.loss == Loss():
         return losses
-    chosen, used = model.criterion, []
+    model_criterion, criterion_calls = model.criterion, []
 
     def criterion(logits: Tensor, targets: Tensor) -> Tensor:
-        used.append(True)
-        return chosen(logits, targets)
+        criterion_calls.append(True)
+        return model_criterion(logits, targets)
 
-    def checked(images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        model.criterion = chosen if used else criterion
+    def checked_losses(images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        model.criterion = model_criterion if criterion_calls else criterion
         terms = losses(images, targets)
-        if not used:
+        if not criterion_calls:
             raise UserError(
                 f"recipe.loss: {type(model).__name__} computes its losses itself and takes none from a recipe; "
                 "leave 'loss' out of the recipe"
             )
         return terms
 
-    return checked
+    return checked_losses
 
 
 def _identity(config: TrainConfig, iterations: int, context: Context) -> Mapping[str, Any]:
-    """What a checkpoint must agree in to be gone on from: configuration, length, processes, and what else the key holds."""
+    """The fields that must agree to resume from a checkpoint: configuration, length, processes, and the key's parts."""
     return {
         "config": config.model_dump(mode="json"),
         "iterations": iterations,
@@ -176,24 +176,24 @@ def _identity(config: TrainConfig, iterations: int, context: Context) -> Mapping
     }
 
 
-def _measurements(tally: Totals, losses: list[float], device: str) -> list[Measurement]:
+def _measurements(totals: Totals, losses: list[float], device: str) -> list[Measurement]:
     last = losses[-FINAL_LOSS_OVER:]
     memory = "torch allocator" if device == "cuda" else "resident memory of the process"
     timed = f"wall time without checkpoints and the first {WARM_UP} iterations"
     return [
-        Measurement("train_throughput", tally.images / tally.seconds, "images/s", timed),
-        Measurement("train_seconds", tally.total_seconds, "s"),
+        Measurement("train_throughput", totals.images / totals.seconds, "images/s", timed),
+        Measurement("train_seconds", totals.total_seconds, "s"),
         Measurement("final_loss", sum(last) / len(last), "", f"mean of the last {len(last)} iterations"),
-        Measurement("iterations", tally.iteration),
-        Measurement("data_wait", 100 * tally.waited / tally.seconds, "%", f"share of {timed}"),
-        Measurement("train_peak_memory", tally.peak_memory, "MiB", memory),
+        Measurement("iterations", totals.iteration),
+        Measurement("data_wait", 100 * totals.waited / totals.seconds, "%", f"share of {timed}"),
+        Measurement("train_peak_memory", totals.peak_memory, "MiB", memory),
     ]
 
 
-def _counted(model: Segmentor, classes: tuple[str, ...]) -> list[Measurement]:
+def _deletion_measurements(model: Segmentor, classes: tuple[str, ...]) -> list[Measurement]:
     """The method's own counts, named by class where there is one per class."""
-    measured = []
+    measurements = []
     for name, values in model.measurements().items():
         labels = classes if len(values) == len(classes) else range(len(values))
-        measured += [Measurement(f"{name}/{label}", float(value)) for label, value in zip(labels, values)]
-    return measured
+        measurements += [Measurement(f"{name}/{label}", float(value)) for label, value in zip(labels, values)]
+    return measurements

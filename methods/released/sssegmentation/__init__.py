@@ -1,4 +1,4 @@
-"""Checkpoints of SegmentationBLWX/sssegmentation: which parameter of its models is which of ours.
+"""Checkpoints of SegmentationBLWX/sssegmentation: the correspondence of its parameter names with this harness's.
 
 Facts about names come from eb1878c1 (ssseg/modules/models): its segmentors call the backbone `backbone_net` and the
 auxiliary head `auxiliary_decoder`; the rest differs from segmentor to segmentor. One file per family of methods, found by
@@ -53,13 +53,13 @@ def convert(model: Model, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor
         raise UserError(
             f"no released names are known for backbone '{model.backbone}'.{nearest(str(model.backbone), BACKBONES)}"
         )
-    ours, rest = _families()[model.name].convert(model, state)
+    ours, unmatched = _families()[model.name].convert(model, state)
     # an index of relative positions follows from the window size; no weight
-    others = {name: state[name] for name in rest if not name.endswith("relative_position_index")}
-    body, left = rename(others, (*AUXILIARY, *backbone))
+    remaining_state = {name: state[name] for name in unmatched if not name.endswith("relative_position_index")}
+    body, unknown_names = rename(remaining_state, (*AUXILIARY, *backbone))
     ours |= body
     for name, value in ours.items():
         for end, change in CHANGES.items():
             if name.endswith(end):
                 ours[name] = change(value)
-    return ours, left
+    return ours, unknown_names

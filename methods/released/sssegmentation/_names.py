@@ -23,11 +23,11 @@ def translate(name: str, names: Names) -> str | None:
 def rename(state: Mapping[str, Tensor], names: Names) -> tuple[dict[str, Tensor], list[str]]:
     """(the state under our names, foreign names that no pattern fits)"""
     ours: dict[str, Tensor] = {}
-    left = []
+    unmatched = []
     for name, value in state.items():
         translated = translate(name, names)
         if translated is None:
-            left.append(name)
+            unmatched.append(name)
         else:
             ours[translated] = value
-    return ours, left
+    return ours, unmatched

@@ -14,9 +14,9 @@ _CLASSIFIER: Names = ((r"decoder\.1\.", "classifier.1."),)
 _FUSE_AND_CLASSIFY: Names = ((r"decoder\.([01])\.", r"context.fuse.\1."), (r"decoder\.4\.", "classifier.1."))
 
 
-def _attention(theirs: str, ours: str) -> Names:
+def _attention(foreign_name: str, ours: str) -> Names:
     """The projections of a self-attention block, each a 1×1 convolution with or without norm, or two of them."""
-    return tuple((rf"{theirs}{name}_project\.", f"{ours}{name}.") for name in ("query", "key", "value", "out"))
+    return tuple((rf"{foreign_name}{name}_project\.", f"{ours}{name}.") for name in ("query", "key", "value", "out"))
 
 
 def _around(block: str, inside: Names) -> Names:
@@ -32,7 +32,7 @@ def _around(block: str, inside: Names) -> Names:
 def _non_local(block: str) -> Names:
     inner = (("theta", "query"), ("phi", "key"), ("g", "value"))
     return (
-        *((rf"{block}\.{theirs}\.0\.", f"context.block.{ours}.") for theirs, ours in inner),
+        *((rf"{block}\.{foreign_name}\.0\.", f"context.block.{ours}.") for foreign_name, ours in inner),
         (rf"{block}\.conv_out\.", "context.block.out."),
         (rf"{block}\.conv_mask\.", "context.block.saliency."),
     )
@@ -69,8 +69,8 @@ _HEADS: dict[str, Names] = {
 
 def convert(model: Model, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """(the head's state under our names, foreign names that are nothing of it)"""
-    ours, left = rename(state, _HEADS[model.name])
+    ours, unmatched = rename(state, _HEADS[model.name])
     gamma = ours.get("context.block.gamma")
     if gamma is not None:  # a number there, a vector of one here
         ours["context.block.gamma"] = gamma.reshape(-1)
-    return ours, left
+    return ours, unmatched

@@ -60,11 +60,11 @@ def from_released(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[
 
     The number of deletions so far, which the released code keeps only as the counter, is filled in from it.
     """
-    ours, left = _names.rename(state, _NAMES)
+    ours, unmatched = _names.rename(state, _NAMES)
     counts = ours.get("head.deletion_counts")
     if counts is not None:
         ours["head.row_updates"] = counts.round().to(torch.int64)
-    return ours, left
+    return ours, unmatched
 
 
 def convert(model: Model, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:

@@ -10,7 +10,7 @@ import pytest
 from harness.cli.cluster import detach
 from harness.errors import Exit, MissingError, UserError
 from harness.scheduler.slurm import remote
-from harness.scheduler.slurm.controller import Controller, Refused, may_help_to_wait
+from harness.scheduler.slurm.controller import Controller, SubmissionRefused, may_help_to_wait
 from tests.support.fake_slurm import FakeSlurm, SlurmFrontEnd, job
 
 
@@ -319,15 +319,15 @@ def test_what_an_absent_controller_did_not_cancel_is_not_called_cancelled(
 
 def test_a_full_quota_is_waited_for(front: SlurmFrontEnd, slurm: FakeSlurm):
     a = job("a")
-    slurm.refusal = Refused("Job violates accounting/QOS policy (QOSMaxSubmitJobPerUserLimit)", later=True)
+    slurm.refusal = SubmissionRefused("Job violates accounting/QOS policy (QOSMaxSubmitJobPerUserLimit)", later=True)
     front.start(a)
     assert front.after(100) == [("a", "retried", "refused")]  # said once, whatever the number of attempts
     assert front.slurm.active()
-    assert front.slurm.held == 1
+    assert front.slurm.held_count == 1
     slurm.refusal = None
     front.after(40)
     assert len(slurm.submitted) == 1
-    assert front.slurm.held == 0
+    assert front.slurm.held_count == 0
     assert front.slurm.ledger.open_attempts().keys() == {a.key}
 
 
@@ -336,7 +336,7 @@ def test_leaving_says_what_slurm_did_not_take(
 ):
     jobs = [job("a"), job("b")]
     plan = {made.key: made for made in jobs}
-    slurm.refusal = Refused("QOSMaxSubmitJobPerUserLimit", later=True)
+    slurm.refusal = SubmissionRefused("QOSMaxSubmitJobPerUserLimit", later=True)
     assert detach(front.slurm, jobs, plan) == Exit.RESUMABLE
     said = capsys.readouterr().out
     assert "0 of 2 jobs with Slurm" in said
@@ -348,7 +348,7 @@ def test_leaving_says_what_slurm_did_not_take(
 
 
 def test_a_refusal_for_good_is_told(front: SlurmFrontEnd, slurm: FakeSlurm):
-    slurm.refusal = Refused("Invalid account", later=False)
+    slurm.refusal = SubmissionRefused("Invalid account", later=False)
     with pytest.raises(UserError, match="Invalid account"):
         front.start(job("a"))
     assert front.slurm.ledger.open_attempts() == {}

@@ -234,11 +234,11 @@ def test_no_answer_is_no_answer(tools):
 def test_accounting_loses_the_signal_and_srun_tells_it():
     """sacct prints exit code 137 as 9:0."""
     seen = TaskState("FAILED", exit_code=9)
-    assert cause_of(seen, started=True, saved=False, log="srun: error: n1: task 0: Killed\n") == (
+    assert cause_of(seen, has_started=True, has_saved=False, log="srun: error: n1: task 0: Killed\n") == (
         "killed",
         "killed: Killed",
     )
-    assert cause_of(seen, started=True, saved=False, log="")[0] == "failed"
+    assert cause_of(seen, has_started=True, has_saved=False, log="")[0] == "failed"
 
 
 @pytest.mark.parametrize(
@@ -250,15 +250,15 @@ def test_accounting_loses_the_signal_and_srun_tells_it():
     ],
 )
 def test_the_log_tells_memory_from_murder(log: str, cause: str):
-    assert cause_of(TaskState("FAILED", "", 137), started=True, saved=False, log=log)[0] == cause
+    assert cause_of(TaskState("FAILED", "", 137), has_started=True, has_saved=False, log=log)[0] == cause
 
 
 def test_every_cause_has_its_bound():
     retries = Retries()
-    assert not retries.left("exception", {})
-    assert not retries.left("cancelled", {})
-    assert retries.left("node failure", {"node failure": 4})
-    assert not retries.left("node failure", {"node failure": 5})
+    assert not retries.can_retry("exception", {})
+    assert not retries.can_retry("cancelled", {})
+    assert retries.can_retry("node failure", {"node failure": 4})
+    assert not retries.can_retry("node failure", {"node failure": 5})
 
 
 # ------------------------------------------------------------------------------------------------------------ snapshot

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torchvision.ops import deform_conv2d
 
 from harness.errors import UserError
 from harness.tasks.complexity.tf_profiler import count
@@ -44,11 +45,16 @@ CASES = {
     "sum of three": (Function(lambda x: torch.stack([x, x, x]).sum(0)), (1, 4, 6, 6), 2 * 144),
     "division": (Function(lambda x: x / 3), (1, 4, 6, 6), 144),
     "resize": (Function(lambda x: F.interpolate(x, scale_factor=2, mode="bilinear")), (1, 4, 6, 6), 0),
-    # scale of the queries 1 per element, two products, softmax 5 per affinity
+    # per affinity 1 for its scale and 5 for the softmax; two products
     "attention": (
         Function(lambda x: F.scaled_dot_product_attention(x, x, x)),
         (2, 3, 7, 5),
-        210 + 2 * 2 * (6 * 7 * 7 * 5) + 5 * 6 * 49,
+        6 * 49 + 2 * 2 * (6 * 7 * 7 * 5) + 5 * 6 * 49,
+    ),
+    "attention without a scale": (
+        Function(lambda x: F.scaled_dot_product_attention(x, x, x, scale=1.0)),
+        (2, 3, 7, 5),
+        2 * 2 * (6 * 7 * 7 * 5) + 5 * 6 * 49,
     ),
 }
 
@@ -63,3 +69,11 @@ def test_by_hand(case, device):
 def test_an_operator_without_a_rule_is_refused_rather_than_free():
     with pytest.raises(UserError, match="native_layer_norm"):
         count(nn.LayerNorm(4), (torch.randn(2, 4),))
+
+
+def test_deformable_convolution_is_refused_too():
+    def convolve(x):
+        return deform_conv2d(x, torch.zeros(1, 18, 6, 6), torch.zeros(4, 4, 3, 3), padding=1)
+
+    with pytest.raises(UserError, match="deform_conv2d"):
+        count(Function(convolve), (torch.randn(1, 4, 6, 6),))
