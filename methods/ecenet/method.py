@@ -19,7 +19,7 @@ class ECENet(Segmentor):
     they stay at the finest map's size.
     """
 
-    regularisers = frozenset({"focal", "dice", "diversity"})
+    own_losses = frozenset({"focal", "dice", "diversity"})
 
     def __init__(self, backbone: Backbone, num_classes: int, options: Options) -> None:
         super().__init__()

@@ -135,7 +135,7 @@ class SegViT(Segmentor):
     """Backbone and attention-to-mask decoder. Logits are Σ_k p(class | token k) · sigmoid(mask of k), at the images' size,
     where the product is taken, too; given feature maps instead of images, at the finest map's size."""
 
-    regularisers = frozenset({"classes", "focal", "dice"})
+    own_losses = frozenset({"classes", "focal", "dice"})
 
     def __init__(
         self, backbone: Backbone, head: SegViTHead, weights: tuple[float, float], absent_weight: float

@@ -149,7 +149,6 @@ def test_the_criterion_is_the_loss_of_every_head(method):
     model = without_chance(build(method))
     model.criterion = lambda logits, targets: 3 * pixel_loss(logits, targets)
     losses = model.losses(*batch())
-    assert set(losses) - own
     for name, loss in losses.items():
         torch.testing.assert_close(loss, usual[name] * (1 if name in own else 3), msg=name)
 
