@@ -102,7 +102,7 @@ MATRIX = [
     ("the scores", "harness/tasks/segmentation/confusion.py", "minlength=_SIDE", "minlength=1 + _SIDE", ".x...."),
     ("a FLOP counter", "harness/tasks/complexity/mmcv_hooks.py", "import", "import math\nimport", "....xx"),
     ("TensorBoard", "harness/training/tensorboard.py", '"tensorboard"', '"events"', "......"),
-    ("checks of files", "harness/data/verify.py", "_SHOWN = 50", "_SHOWN = 20", "......"),
+    ("checks of files", "harness/data/verify.py", "_MAX_LINES = 50", "_MAX_LINES = 20", "......"),
     ("a message", "harness/errors.py", "Did you mean", "Do you mean", "......"),
     ("a message where numbers are made", "harness/training/loop.py", 'f"', 'f" ', "xxxx.."),
     ("the scheduler", "harness/scheduler/local.py", "import", "import math\nimport", "......"),

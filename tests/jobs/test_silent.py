@@ -54,8 +54,8 @@ EDITS = {
     "harness.data.verify": ("    sizes, problems = [], []\n", "    return []\n    sizes, problems = [], []\n"),
     "harness.training.memory": ("does not fit into memory", "is too large"),
     "harness.training.tensorboard": ('"tensorboard"', '"events"'),
-    "methods.registry": ('sorted(_HERE.rglob("*.py"))', '[*_HERE.rglob("*.py")][::-1]'),
-    "methods.backbones": ('sorted(_HERE.glob("[!_]*.py"))', 'sorted(_HERE.glob("[!_]*.py"))[::-1]'),
+    "methods.registry": ('sorted(_FOLDER.rglob("*.py"))', '[*_FOLDER.rglob("*.py")][::-1]'),
+    "methods.backbones": ('sorted(_FOLDER.glob("[!_]*.py"))', 'sorted(_FOLDER.glob("[!_]*.py"))[::-1]'),
     "methods.pretrained": ('(".safetensors", ".pth", ".pt")', '(".pt", ".pth", ".safetensors")'),
 }
 

@@ -220,7 +220,7 @@ def test_names_are_found_without_importing_a_family():
 def test_a_family_that_says_no_names(text, message, tmp_path, monkeypatch):
     (tmp_path / "moon.py").write_text(text)
     (tmp_path / "resnet.py").write_text("NAMES = ('resnet18',)\n")
-    monkeypatch.setattr(backbones, "_HERE", tmp_path)
+    monkeypatch.setattr(backbones, "_FOLDER", tmp_path)
     with pytest.raises(UserError, match=message):
         backbones._families.__wrapped__()
 

@@ -116,7 +116,7 @@ def test_options_are_checked_before_anything_is_built(own: Path):
 def test_a_name_registered_twice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name in ("a.py", "b.py"):
         (tmp_path / name).write_text(METHOD)
-    monkeypatch.setattr(registry, "_HERE", tmp_path)
+    monkeypatch.setattr(registry, "_FOLDER", tmp_path)
     registry.entries.cache_clear()
     try:
         with pytest.raises(UserError, match=r"'mine' is registered twice: .*a\.py and .*b\.py"):
