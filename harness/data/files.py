@@ -1,4 +1,4 @@
-"""A dataset's files: location, pairs of image and label map, and a content digest. Standard library only."""
+"""A dataset's files: location, pairs of image and label map, and a content digest. Nothing heavy is imported."""
 
 from __future__ import annotations
 

@@ -40,6 +40,17 @@ def weights_file(name: str, pretrained: bool | str) -> Path | None:
     return offline(name) if pretrained else None
 
 
+def own_weights_file(name: str, pretrained: bool | str) -> Path | None:
+    """The local file of a backbone whose weights nobody offers for download; None where none are wanted.
+
+    Raises MissingError where weights are wanted and no file is there: nothing is trained from random ones in silence.
+    """
+    file = weights_file(name, pretrained)
+    if pretrained and file is None:
+        raise MissingError(f"backbone '{name}': there are no pretrained weights to download. {advice(name)}")
+    return file
+
+
 def load_file(body: nn.Module, path: Path, name: str) -> None:
     """Fills `body` from a file of timm's or torchvision's weights for this model; a classifier in it is left out."""
     if not path.is_file():

@@ -3,7 +3,7 @@
 An unusual convention would change scores unnoticed, so each declaration says what the official download
 holds (`layouts`), which raw value means which class (`Layout.labels`) and where that comes from (`source`, `note`).
 Adding a dataset is adding one file (README.md). Declarations are data: what a job uses of one is in its key
-(harness.data.key_parts), and no code is found from here. Standard library only: `plan` and `list` import this.
+(harness.data.key_parts), and no code is found from here. Nothing heavy: `plan` and `list` import this.
 Files whose names begin with `_` hold what several datasets share.
 """
 
