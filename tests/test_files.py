@@ -256,7 +256,7 @@ def renames(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 ALLOWED = {
-    ("harness/training/checkpoint.py", "saved.path.rename()"): "puts a corrupt checkpoint out of the way",
+    ("harness/training/checkpoint.py", "checkpoint.path.rename()"): "puts a corrupt checkpoint out of the way",
     ("methods/released/sssegmentation/idrnet.py", "_names.rename()"): "gives parameters other names",
 }
 
