@@ -148,7 +148,7 @@ def _complete_cell(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
 
 def _datasets(ctx: click.Context) -> Iterable[str]:
-    from harness.cli.list import names
+    from harness.cli.listing import names
 
     return names("datasets")
 

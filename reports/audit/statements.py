@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 from harness.errors import UserError
+from harness.jobs.tasks import SEGMENTATION
 from harness.table.metrics import MARGINS
 from harness.table.schema import Table
 from reports.audit.corpus import Finding, Subject
@@ -118,7 +119,7 @@ def _used(cells: Cells) -> list[tuple[Table, str, str]]:
 def _significant(statement: Statement, cells: Cells, subject: Subject) -> Told:
     for formula in statement.significant:
         value = abs(Fraction(cells.value(formula)))
-        margin = Fraction(str(MARGINS["miou"]))
+        margin = Fraction(str(MARGINS[SEGMENTATION.headline]))
         if value <= margin:
             margin_text = f"the {float(margin):g} points below which trainings count as equal here"
             about = f"{cells.spelled(formula)} is {float(value):.2f}, not above {margin_text}"

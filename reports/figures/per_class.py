@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from harness.jobs.tasks import SEGMENTATION
 from harness.stats.small_samples import mean
 from reports import claims
 from reports.figures import style
@@ -69,7 +70,7 @@ def _claimed_differences(report: TableReport) -> Iterator[tuple[tuple[str, str],
     for judgement in claims.judge_claims(report):
         for part in judgement.parts:
             is_judged = part.outcome not in (claims.UNMEASURED, claims.NOT_JUDGED)
-            if not is_judged or report.table.column(part.column).metric.name != "miou":
+            if not is_judged or report.table.column(part.column).metric.name != SEGMENTATION.headline:
                 continue
             differences = class_differences(
                 report.cells[part.better, part.column], report.cells[part.than, part.column]
@@ -91,13 +92,13 @@ def cost(report: TableReport) -> tuple[Any, str] | None:
     """(figure, text alternative): mIoU against FLOPs, a point per row; None below three rows with both."""
     column = {
         name: next((c for c in report.columns if report.table.column(c).metric.name == name), None)
-        for name in ("miou", "flops")
+        for name in (SEGMENTATION.headline, "flops")
     }
     if None in column.values() or not report.comparable:
         return None
     points = []
     for row in report.rows:
-        score, flops = (report.cells.get((row, str(column[name]))) for name in ("miou", "flops"))
+        score, flops = (report.cells.get((row, str(column[name]))) for name in (SEGMENTATION.headline, "flops"))
         if score is None or flops is None or not (score.measured and flops.measured):
             continue
         # the FLOPs of a reconstruction do not belong to the module that was scored

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.jobs.tasks import SEGMENTATION
 from reports.figures import curves, deletions, features, per_class, scatter, style
 from reports.table_report import CellReport, TableReport
 
@@ -187,7 +188,7 @@ def _curves(report: TableReport) -> Figure | None:
     return Figure("curves.svg", style.svg(figure), f"Training loss over iterations, a line per row{band_text}: {names}")
 
 
-_CURVE_NOTES = {"loss": "", "miou": ", tested while training"}
+_CURVE_NOTES = {"loss": "", SEGMENTATION.headline: ", tested while training"}
 """What is drawn of a training's curve, and what the panel's title says of it."""
 
 
@@ -200,7 +201,7 @@ def _lines(
             ax.fill_between(band.iterations, band.low, band.high, color=looks[row]["color"], alpha=0.15, linewidth=0)
     ax.set_title(style.label(title, 34))
     ax.set_xlabel("iteration" if last else "")
-    ax.set_ylabel({"loss": "training loss, all terms", "miou": "mIoU, %"}[key])
+    ax.set_ylabel({"loss": "training loss, all terms", SEGMENTATION.headline: "mIoU, %"}[key])
     ax.margins(x=0.01)
     highest, lowest = max(b.mean[0] for b in bands.values()), min(min(b.mean) for b in bands.values())
     if key == "loss" and 0 < lowest < highest / 8:

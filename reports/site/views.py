@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from harness.jobs.key import changes
+from harness.jobs.tasks import SEGMENTATION
 from harness.plan.durations import work
 from harness.store.store import Result, Store
 from harness.table.metrics import scale
@@ -234,7 +235,9 @@ def cell(report: TableReport, cell_report: CellReport, store: Store) -> dict[str
     environments = {_environment(r): None for r in results}
     numbers = {text: i + 1 for i, text in enumerate(environments)}
     band = curves.band([r.folder for r in cell_report.trainings]) if cell_report.trainings else None
-    scored = curves.band([r.folder for r in cell_report.trainings], "miou") if cell_report.trainings else None
+    scored = (
+        curves.band([r.folder for r in cell_report.trainings], SEGMENTATION.headline) if cell_report.trainings else None
+    )
     matrix = next(
         (m for r in cell_report.results if (m := drawings.confusion(r.folder / "confusion.npy")) is not None), None
     )

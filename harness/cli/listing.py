@@ -1,0 +1,92 @@
+"""What there is by kind: names and a line on each, without importing what they name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+Names = Iterator[tuple[str, str]]  # (name, a line on it)
+
+
+def list_lines(what: str | None) -> list[str]:
+    """Names and a line on each."""
+    lines: list[str] = []
+    for title in [what] if what else LISTS:
+        lines += [""] * bool(lines) + ([title] if what is None else [])
+        entries = list(LISTS[title]())
+        width = max((len(name) for name, _ in entries), default=0)
+        lines += [f"{'' if what else '  '}{name:<{width}}  {about}".rstrip() for name, about in entries]
+    return lines
+
+
+def names(what: str) -> list[str]:
+    """The names of one list."""
+    return [name for name, _ in LISTS[what]()]
+
+
+def _tables() -> Names:
+    from harness.table import paths
+    from harness.yamlfile import parse, read
+
+    for file in paths.table_files():
+        line = re.search(r"^title: +[^|>&*\s].*$", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+        # the title's line is enough, and takes a tenth of the time
+        data = parse(line[0], str(file)).data if line else read(file).data
+        yield f"tables/{file.name}", str(data.get("title", "")) if isinstance(data, dict) else ""
+
+
+def _registered(kind: str) -> Callable[[], Names]:
+    def rows() -> Names:
+        from methods import registry
+
+        for name in registry.names(kind):
+            yield name, registry.find(name, kind).summary
+
+    return rows
+
+
+def _datasets() -> Names:
+    from harness.data import catalogue
+
+    for name in catalogue.names():
+        dataset = catalogue.find(name)
+        yield name, f"{dataset.title}, {dataset.num_classes} classes"
+
+
+def _entries(shelf: str) -> Callable[[], Names]:
+    def rows() -> Names:
+        from harness.table import paths
+        from harness.yamlfile import read
+
+        for stem, file in paths.files(shelf).items():
+            data = read(file).data or {}
+            if shelf == "profiles":
+                yield stem, str(data.get("about", ""))
+            else:
+                yield from ((f"{stem}/{entry}", str(content.get("dataset", "base"))) for entry, content in data.items())
+
+    return rows
+
+
+def _metrics() -> Names:
+    from harness.table.metrics import METRICS
+
+    return ((m.name, f"{m.title} ({m.unit}), from {m.kind} jobs") for m in METRICS.values())
+
+
+def _conventions() -> Names:
+    from harness.table.metrics import CONVENTIONS
+
+    return ((c.name, c.about) for c in CONVENTIONS.values())
+
+
+LISTS: dict[str, Callable[[], Names]] = {
+    "tables": _tables,
+    "methods": _registered("method"),
+    "contexts": _registered("context"),
+    "datasets": _datasets,
+    "recipes": _entries("recipes"),
+    "profiles": _entries("profiles"),
+    "metrics": _metrics,
+    "conventions": _conventions,
+}
