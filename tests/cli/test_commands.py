@@ -51,6 +51,7 @@ def test_a_second_run_measures_nothing_again(smoked: tuple[Checkout, str]):
     assert {p: p.stat().st_mtime_ns for p in (*checkout.json("train"), *checkout.json("evaluate"))} == before
 
 
+@pytest.mark.slow
 def test_status_and_plan_and_report_agree(smoked: tuple[Checkout, str]):
     checkout, _ = smoked
     assert "2 measured" in checkout("status", TABLE, *PART)

@@ -34,6 +34,7 @@ def run(folder: Path, *arguments: str, rows: tuple[str, ...] = ("given",)) -> in
     return main.main(["features", str(folder / "table.yaml"), *common, *arguments])
 
 
+@pytest.mark.slow
 def test_arrays_lie_beside_the_evaluation_and_figures_beside_the_report(
     folder: Path, flat: None, capsys: pytest.CaptureFixture[str]
 ):
@@ -54,6 +55,7 @@ def test_arrays_lie_beside_the_evaluation_and_figures_beside_the_report(
     assert len(found.embedding) == len(found.labels)
 
 
+@pytest.mark.slow
 def test_only_the_classes_that_are_named(folder: Path, flat: None, capsys: pytest.CaptureFixture[str]):
     assert run(folder, "--columns", "miou", "--class", "rode") == 2
     assert "no such class. Did you mean 'road'?" in capsys.readouterr().err

@@ -67,6 +67,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.mark.slow
 def test_absent_data_is_exit_3_with_what_to_do(checkout: Checkout, tiny, tmp_path: Path):
     said = checkout("run", tiny(), "--columns", "miou", "--data", tmp_path / "nowhere", code=3)
     assert f"looked at {tmp_path / 'nowhere' / 'camvid'}" in said
@@ -105,6 +106,7 @@ def wrong_label(data: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", [corrupt_image, wrong_label])
 def test_a_bad_file_is_named_and_costs_only_what_needs_it(
     checkout: Checkout, tiny, data: Path, spoil: Callable[[Path], Path]
@@ -121,6 +123,7 @@ def test_a_bad_file_is_named_and_costs_only_what_needs_it(
     assert "2 of 2 cells measured" in checkout("run", tiny(), "--data", data, "--no-figures")
 
 
+@pytest.mark.slow
 def test_a_truncated_checkpoint_is_said_and_can_be_mended_as_told(checkout: Checkout, tiny, data: Path):
     command = ("run", tiny(), "--data", data, "--columns", "miou", "--no-figures")
     checkout(*command)
@@ -184,6 +187,7 @@ def test_all_errors_of_all_tables_at_once(checkout: Checkout, tiny, tmp_path: Pa
     assert "have the same name" in checkout("plan", TABLE, tmp_path / "copy/idrnet_table2.yaml", code=2)
 
 
+@pytest.mark.slow
 def test_nothing_to_measure_is_exit_5(checkout: Checkout, tiny):
     path = tiny()
     assert checkout("report", path, "--format", "csv", code=5).startswith("table,row,column,measured,published")
@@ -195,6 +199,7 @@ def test_nothing_to_measure_is_exit_5(checkout: Checkout, tiny):
 # ------------------------------------------------------------------------------------- interrupted, failed, and at once
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(checkout: Checkout, tiny, data: Path):
     command = ("run", tiny(iterations=80), "--data", data, "--columns", "miou", "--no-figures", "--jobs", "2")
     process = checkout.start(*command, start_new_session=True)
@@ -249,6 +254,7 @@ def counts(path: Path, **rows: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_what_failed_is_repeated_only_when_asked(checkout: Checkout, tmp_path: Path):
     table = counts(tmp_path / "c.yaml", flaky=f"flaky options: {{marks: '{tmp_path}'}}", good="good ")
     attempts = tmp_path / "attempts"
@@ -262,6 +268,7 @@ def test_what_failed_is_repeated_only_when_asked(checkout: Checkout, tmp_path: P
     assert attempts.read_text() == "3"
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_share_the_work(checkout: Checkout, tmp_path: Path):
     """Every job is run by one of the two and shown by both."""
     (tmp_path / "marks").mkdir()
@@ -282,6 +289,7 @@ def test_two_runs_at_once_share_the_work(checkout: Checkout, tmp_path: Path):
 # ------------------------------------------------------------------------------------------------- nobody reads it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streams", ["stdout", "both"])
 def test_a_reader_that_leaves_costs_no_measurement(checkout: Checkout, tmp_path: Path, streams: str):
     """`run … | head -1`: the run goes on to its end and says by its exit code how it went."""

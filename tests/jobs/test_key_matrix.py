@@ -167,6 +167,7 @@ def edited(root: Path, file: str, old: str, new: str) -> dict[str, str]:
             path.write_bytes(before)
 
 
+@pytest.mark.slow
 def test_what_rekeys_what(copied: Path):
     first = keys(copied)
     assert len(set(first.values())) == len(JOBS)

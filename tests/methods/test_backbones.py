@@ -50,6 +50,7 @@ def test_resnet50_is_v1c_with_contracted_dilation():
     assert body.layer2[0].conv1.stride == (1, 1)
 
 
+@pytest.mark.slow
 def test_known_sizes():
     """Trainable parameters without a classifier; HRNet's as the field reports it, Swin-L with a norm per level."""
     found = {}

@@ -11,6 +11,8 @@ from torch import nn
 from methods import registry
 from methods.segmentor import IGNORE, GivenFeatures
 
+pytestmark = pytest.mark.slow  # several processes
+
 METHODS = ("ecenet", "segvit")
 CLASSES, RANKS, PER_RANK = 4, 2, 2
 

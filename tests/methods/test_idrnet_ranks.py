@@ -16,6 +16,8 @@ from methods.idrnet.relations import update_rows_
 from methods.segmentor import GivenFeatures
 from tests.support.idrnet_released_state import ReleasedState
 
+pytestmark = pytest.mark.slow  # several processes
+
 K, IMAGES, PROCESSES, STEPS = 6, 16, 8, 3
 STATE = ("relations.mean", "relations.variance", "deletion_counts", "memory", "row_updates")
 CASES = {"exact": {"reduction": "exact"}, "released": {"reduction": "released", "processes": PROCESSES}}

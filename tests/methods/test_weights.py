@@ -136,6 +136,7 @@ def test_the_command_says_what_it_wrote_and_what_is_next(folder: Path, capsys: p
     assert misfits(fcn18(), read(folder / "results" / "weights" / "theirs.pth")) == []
 
 
+@pytest.mark.slow
 def test_a_cell_that_names_a_checkpoint_gets_it_there_and_is_then_run(folder: Path, capsys: pytest.CaptureFixture[str]):
     """From the released file to a report with no other argument than the cell."""
     torch.save(foreign(fcn18()), folder / "theirs.pth")

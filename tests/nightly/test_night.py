@@ -185,6 +185,7 @@ def test_a_night_without_anything_to_measure_says_so(tmp_path: Path):
     assert "nothing was measured" in markdown(layers, verdict, datetime.date(2026, 1, 1))
 
 
+@pytest.mark.slow
 def test_a_drop_is_named_with_its_commits_and_stays_until_it_is_mended(tmp_path: Path):
     nights = Nights(tmp_path)
     while nights.night()[0][-1].measured < 32:  # until every cell's cost is known
@@ -204,6 +205,7 @@ def test_a_drop_is_named_with_its_commits_and_stays_until_it_is_mended(tmp_path:
     assert nights.night()[1] == Exit.OK
 
 
+@pytest.mark.slow
 def test_the_same_night_again_says_the_same_and_adds_nothing(tmp_path: Path):
     nights = Nights(tmp_path)
     while (layer := nights.night()[0][-1]).measured < 32:  # until every cell's cost is known
@@ -306,6 +308,7 @@ def test_kept_checkpoints_are_tested_again_and_compared(tmp_path: Path):
     assert layers[1].measured == len(layers[1].regressions) == len(trained)
 
 
+@pytest.mark.slow
 def test_the_budget_bounds_a_night_and_the_longest_unmeasured_come_first(tmp_path: Path):
     nights = Nights(tmp_path)
     nights.night()

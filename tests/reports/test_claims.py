@@ -208,6 +208,7 @@ def test_every_format_tells_an_ablation_step_by_step(make: Make) -> None:
     assert "claim: each better than the one before: ppm → aspp → ocr: holds" in terminal.render(report)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.sampled_from([0.0, 0.3, 2.0]), min_size=2, max_size=3).filter(lambda gaps: 0.0 in gaps),
     st.integers(3, 6),

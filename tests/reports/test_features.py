@@ -240,6 +240,7 @@ def test_umap_repeats_itself_and_keeps_what_is_apart_apart():
 # ------------------------------------------------------------------------------------------------------ in the reports
 
 
+@pytest.mark.slow
 def test_a_report_and_the_site_show_what_lies_beside_the_evaluations(make: Make):
     bench = make()
     for i, row in enumerate(("ppm", "aspp")):

@@ -81,6 +81,7 @@ def test_hostile_labels_stay_in_their_cells(make: Make) -> None:
     assert balanced(made.partition(r"\begin{document}")[2])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
 def test_every_table_and_hostile_labels_compile_in_one_document(make: Make, tmp_path: Path) -> None:
     from harness.environment import Device

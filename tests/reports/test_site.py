@@ -289,6 +289,7 @@ def shown(dom: str) -> list[str]:
     return [re.findall(r"<a [^>]*>(.*?)</a>", inner)[0] for attributes, inner in rows if "hidden" not in attributes]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_in_a_browser_cells_filter_and_sort_from_a_file(make: Make, tmp_path: Path) -> None:
     bench = make()

@@ -114,6 +114,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzz")
 
 
+@pytest.mark.slow
 @settings(max_examples=2000, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(TARGETS), st.lists(MUTATION, min_size=1, max_size=4))
 @example(TARGETS[0], [])

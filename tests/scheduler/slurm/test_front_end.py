@@ -46,6 +46,7 @@ ENDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("state", "about", "cause", "times"), ENDS, ids=[f"{e[2]}-{e[0]}" for e in ENDS])
 def test_every_end_has_a_cause_and_a_bound(
     front: SlurmFrontEnd, slurm: FakeSlurm, state: str, about: dict, cause: str, times: int

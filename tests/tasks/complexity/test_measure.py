@@ -46,6 +46,7 @@ def test_an_unknown_convention_is_named_with_the_nearest():
         conventions.find("fvcor")
 
 
+@pytest.mark.slow
 def test_peak_memory_is_what_is_alive_at_once():
     x = torch.zeros(64, 1024)  # 256 KiB
     unit = x.numel() * x.element_size()

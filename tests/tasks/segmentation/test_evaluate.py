@@ -116,6 +116,7 @@ def test_bad_image_is_never_skipped(context: Context, oracle: list[Tensor]) -> N
         evaluate.evaluate(config(), context)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_images(context: Context) -> None:
     class Constant(nn.Module):
         def forward(self, images: Tensor) -> Tensor:
@@ -160,6 +161,7 @@ def test_another_dataset_with_the_same_classes(
         evaluate.evaluate(config(**given, data=Data(name=other, synthetic=SCENES)), context)
 
 
+@pytest.mark.slow
 def test_several_processes_measure_what_one_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes share five images, and the reading of their files, through gloo; the numbers are equal, not close."""
     script = ROOT / "tests/support/count_together.py"
@@ -254,6 +256,7 @@ def _ranked(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_processes_refuse_a_diverged_model_alike(tmp_path: Path) -> None:
     """Also the one whose own scores are finite, in place of waiting for counts that do not come."""
     second = pairs(locate(DATA, data_dir=None, cache=tmp_path / "cache"), "val")[1].id

@@ -131,6 +131,7 @@ def test_extraction_leaves_the_model_as_it_was(root: Root, model: nn.Module):
     assert not layer._forward_pre_hooks
 
 
+@pytest.mark.slow
 def test_tokens_of_a_method_that_embeds_classes_are_means_over_images(root: Root):
     """Class embeddings differ between images there; the sampled images' mean is shown."""
     torch.manual_seed(3)

@@ -272,6 +272,7 @@ def half_of_the_batch(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_with_half_the_batch_each_have_the_loss_of_the_whole(tmp_path):
     """The mean of their values, and the mean of their gradients, which data-parallel training takes."""
     mp.spawn(half_of_the_batch, args=(str(tmp_path),), nprocs=PROCESSES)

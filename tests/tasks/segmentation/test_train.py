@@ -52,6 +52,7 @@ def numbers(measured: list[Measurement]) -> dict[str, float]:
     return {m.name: m.value for m in measured if m.name not in TIMES}
 
 
+@pytest.mark.slow
 def test_interrupted_at_every_iteration_and_resumed(tmp_path, cache):
     options = {"channels": 16, "attention_channels": 8, "auxiliary_channels": 8}
     job = config("idrnet", options=options)
@@ -134,6 +135,7 @@ def test_what_is_measured(tmp_path, cache):
     assert measured["train_peak_memory"].value > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe",
     [
