@@ -22,13 +22,10 @@ from typing import TextIO
 from harness import environment
 from harness.errors import Exit, Interrupted, OutputError, UserError
 from harness.files import is_full_disk, read_json, write_json
-from harness.jobs.context import Context, Progress
+from harness.jobs.context import STOP_SIGNALS, Context, Progress
 from harness.jobs.job import Job
 from harness.jobs.kinds import KINDS
 from harness.store.store import Failure, Store
-
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-"""Ask a job to save and stop."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from harness.jobs.job import Job
 from harness.scheduler import worker
 from harness.store import curve
 from harness.store.store import Store
+from harness.tasks.segmentation import train as train_job
 from harness.tasks.segmentation.train import train
 from harness.training import checkpoint
 from tests.support import tiny_training
@@ -208,3 +209,28 @@ def test_a_signal_saves_and_leaves_with_the_code_that_says_run_it_again(tmp_path
     assert child.exitcode == Exit.RESUMABLE
     (saved,) = checkpoint.listing(folder)
     assert saved.iteration == len(curve.read(folder)) > 0
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_whole_process_group_saves_also_with_data_workers(tmp_path, monkeypatch):
+    """A scheduler may signal every process of a job: the data workers go on until the training has saved, then end too."""
+    monkeypatch.setattr(train_job, "data_workers", lambda context: 2)
+    endless = config(iterations=100_000, checkpoint_every=50_000).model_dump(mode="json")
+    job = Job("train", endless, "k" * 64, "i" * 64, {})
+    folder = Store(tmp_path).folder(job)
+    worker.Request(job, str(tmp_path), None, "cpu", 1).write(folder)
+
+    def work() -> None:
+        os.setpgrp()
+        sys.exit(worker.main([str(folder)]))
+
+    child = started(work)
+    while child.is_alive() and not curve.read(folder):
+        child.join(0.01)
+    os.killpg(child.pid, signal.SIGTERM)
+    child.join(PATIENCE)
+    assert child.exitcode == Exit.RESUMABLE
+    (saved,) = checkpoint.listing(folder)
+    assert saved.iteration == len(curve.read(folder)) > 0
+    with pytest.raises(ProcessLookupError):
+        os.killpg(child.pid, 0)

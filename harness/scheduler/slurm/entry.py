@@ -11,7 +11,8 @@ from pathlib import Path
 
 from harness.errors import Exit, OutputError
 from harness.files import write_json
-from harness.scheduler.worker import STOP_SIGNALS, Request, execute, run_other_rank, say
+from harness.jobs.context import STOP_SIGNALS
+from harness.scheduler.worker import Request, execute, run_other_rank, say
 from harness.store.store import Store
 
 

@@ -22,6 +22,7 @@ from harness.errors import DataError
 from harness.recipes.common import Normalisation
 from harness.recipes.segmentation import Augmentation, TestProtocol
 from harness.tasks.segmentation.augment import augment, resize_image, target_size, to_planes
+from harness.training.data_workers import signals_held_back, start_worker
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """ImageNet's, in grey levels, red, green, blue."""
@@ -116,14 +117,18 @@ class TrainingBatches:
         from torch.utils.data import DataLoader
 
         pin = torch.cuda.is_available()
-        yield from DataLoader(
+        source = DataLoader(
             _ByIteration(self),
             sampler=iterations,
             batch_size=None,
             num_workers=self.workers,
             pin_memory=pin,
             generator=torch.Generator(),  # else it draws the workers' seed from the training's own generator at each start
+            worker_init_fn=start_worker,
         )
+        with signals_held_back():
+            prepared = iter(source)
+        yield from prepared
 
     def batch(self, iteration: int) -> Batch:
         """The batch of one iteration, or this process's part of it."""

@@ -132,10 +132,14 @@ def _data(config: TrainConfig, context: Context) -> TrainingBatches:
     progress = partial(_say_reading, context)
     for split in (recipe.train_split, *([recipe.test.split] if recipe.evaluate_every else [])):
         ensure_sound(root, split, context.cache, progress, part=part, gather=distributed.gather_texts)
-    workers = 0 if context.device == "cpu" else min(8, context.threads)
     return TrainingBatches(
-        root, recipe.train_split, recipe.augmentation, recipe.batch_size, config.seed, workers, part=part
+        root, recipe.train_split, recipe.augmentation, recipe.batch_size, config.seed, data_workers(context), part=part
     )
+
+
+def data_workers(context: Context) -> int:
+    """Processes that prepare batches beside the training; none on a CPU, whose cores the training itself needs."""
+    return 0 if context.device == "cpu" else min(8, context.threads)
 
 
 def _say_reading(context: Context, done: int, total: int) -> None:

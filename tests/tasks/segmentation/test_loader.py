@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -50,6 +51,24 @@ def test_batches_are_the_same_for_any_workers_and_start(synthetic_root: Callable
     assert all(same(a, b) for a, b in zip(alone, helped, strict=True))
     other = list(TrainingBatches(root, "train", HOW, 2, seed=4).batches(0, 7))
     assert not any(same(a, b) for a, b in zip(alone, other))
+
+
+def test_workers_compute_in_one_thread_whatever_the_training_has(
+    synthetic_root: Callable[[str], Root], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight workers with the training's eight OpenCV threads each would be 64 threads for eight cores."""
+
+    def augment(*arguments):
+        return loader_augment(*arguments)._replace(valid=(cv2.getNumThreads(), 0, 0, 0))
+
+    loader_augment, threads = loader.augment, cv2.getNumThreads()
+    monkeypatch.setattr(loader, "augment", augment)
+    cv2.setNumThreads(4)
+    try:
+        (batch,) = TrainingBatches(synthetic_root("camvid"), "train", HOW, 2, seed=3, workers=1).batches(0, 1)
+    finally:
+        cv2.setNumThreads(threads)
+    assert batch.valid[:, 0].tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("processes", [2, 4])
