@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
-import json
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +15,16 @@ import cv2
 import numpy as np
 
 from harness.data import catalogue
-from harness.data.annotations.label_maps import LabelReader, raw_values
+from harness.data.annotations.json_file import read_json
+from harness.data.annotations.label_maps import MAX_PIXELS, LabelReader, raw_values
 from harness.data.archives import ADVICE, is_archive, unpack, write_stream
 from harness.data.files import recognise, scan
 from harness.data.layout import Dataset, Root
 from harness.errors import DataError, MissingError
 from harness.files import output_errors, write_text
+
+_MAX_POINTS = 200_000  # of all polygons of an image; Cityscapes has a few thousand
+_FAR = 1e6  # pixels; further out there is no image's corner
 
 Report = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -67,7 +71,7 @@ def _unpack_nested(target: Path, report: Report) -> None:
 
 
 def _link_tree(source: Path, target: Path, report: Report) -> None:
-    """Hard links where the file system allows, copies where not."""
+    """Hard links where the file system allows, copies where not, and of what has further names already."""
     if not source.is_dir():
         raise MissingError(f"{source} is neither a folder nor an archive (zip, tar, tar.gz)")
     files = [path for path in sorted(source.rglob("*")) if path.is_file() and target not in path.parents]
@@ -79,13 +83,16 @@ def _link_tree(source: Path, target: Path, report: Report) -> None:
 
 
 def _link_or_copy(path: Path, place: Path) -> None:
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.unlink(missing_ok=True)
-        os.link(path.resolve(), place)
-    except OSError:
-        with open(path, "rb") as file:
-            write_stream(place, file)
+    """A link, symbolic or hard, may be the name of a file elsewhere: it is copied, so that nothing in the data folder is
+    ever that file."""
+    if not path.is_symlink() and path.stat().st_nlink == 1:
+        with contextlib.suppress(OSError):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.unlink(missing_ok=True)
+            os.link(path, place)
+            return
+    with open(path, "rb") as source:
+        write_stream(place, source)
 
 
 def _write_lists(target: Path) -> None:
@@ -93,11 +100,11 @@ def _write_lists(target: Path) -> None:
     for merged in target.rglob("trainval_merged.json"):
         lists = merged.parent if merged.parent.name == "VOC2010" else target / "VOCdevkit/VOC2010"
         try:
-            images = json.loads(merged.read_text(encoding="utf-8"))["images"]
+            images = read_json(merged)["images"]
             phases = {
                 phase: [Path(i["file_name"]).stem for i in images if i["phase"] == phase] for phase in ("train", "val")
             }
-        except (ValueError, KeyError, TypeError) as error:
+        except (KeyError, TypeError) as error:
             raise DataError(f"{merged}: does not list images with 'file_name' and 'phase' ({error!r})") from error
         for phase, ids in phases.items():
             text = "".join(f"{id}\n" for id in sorted(ids))
@@ -122,17 +129,26 @@ def label_ids(polygons: Path) -> np.ndarray:
     from PIL import Image, ImageDraw  # the reference draws with it; edges differ from OpenCV's
 
     ids = {label: number for number, label in enumerate(CITYSCAPES_LABELS)}
+    record = read_json(polygons)
     try:
-        record = json.loads(polygons.read_text(encoding="utf-8"))
-        image = Image.new("L", (record["imgWidth"], record["imgHeight"]), 0)
-        pen = ImageDraw.Draw(image)
+        width, height, drawn = record["imgWidth"], record["imgHeight"], []
+        if not 0 < width * height <= MAX_PIXELS or min(width, height) < 1:
+            raise ValueError(f"an image of {width}×{height} pixels")
+        if sum(len(item["polygon"]) for item in record["objects"]) > _MAX_POINTS:  # each is looked at in every row
+            raise ValueError(f"more than {_MAX_POINTS} points of polygons")
         for item in record["objects"]:
             label = item["label"] if item["label"] in ids else item["label"].removesuffix("group")
             if item.get("deleted") or label == "license plate":
                 continue
-            pen.polygon([tuple(point) for point in item["polygon"]], fill=ids[label])
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{polygons}: not an annotation of Cityscapes ({error!r})") from error
+            drawn.append((ids[label], [(float(x), float(y)) for x, y in item["polygon"]]))
+        if not all(abs(value) <= _FAR for _, polygon in drawn for point in polygon for value in point):
+            raise ValueError("a point far outside the image")
+        image = Image.new("L", (width, height), 0)
+        pen = ImageDraw.Draw(image)
+        for id, polygon in drawn:
+            pen.polygon(polygon, fill=id)
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
+        raise DataError(f"{polygons}: not an annotation of Cityscapes ({error!r:.200})") from error
     return np.asarray(image)
 
 

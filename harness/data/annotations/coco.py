@@ -9,21 +9,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from harness.data.annotations.json_file import read_json
 from harness.data.layout import Dataset, Layout, Pair, Root
 from harness.errors import DataError
 from harness.recipes.profile import Synthetic
 
 _SLACK = 1.0
 """Pixels by which a released box may stick out of its image: outlines are drawn by hand and boxes rounded."""
+_MAX_COORDINATES = 200_000  # of one instance's outline; released ones have a few thousand
+_FAR = 1e6  # pixels; further out there is no image's corner
 _SMALLEST = 4  # pixels; smaller patches of a scene are no instances
 
 
 def read(path: Path) -> dict[str, Any]:
     """An annotation file: `images`, `annotations` and `categories`, each a list of records. DataError names the file."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error}); get the file again") from error
+    record = read_json(path)
     for key in ("images", "annotations", "categories"):
         if not isinstance(record, dict) or not isinstance(record.get(key), list):
             raise DataError(f"{path}: not an annotation file of MS COCO: it has no list '{key}'")
@@ -70,9 +70,9 @@ def check(layout: Layout, pairs: Sequence[Pair], progress: Callable[[int, int], 
         try:
             record = read(Path(file))
             sizes[file] = {PurePosixPath(i["file_name"]).stem: (i["width"], i["height"]) for i in record["images"]}
-            problems += [f"{file}: {line}" for line in _annotation_problems(record, layout)]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            return [f"{file}: a record is not as MS COCO's are ({error!r})"]
+            problems += [f"{file}: {line:.300}" for line in _annotation_problems(record, layout)]
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            return [f"{file}: a record is not as MS COCO's are ({error!r:.200})"]
     with ThreadPoolExecutor() as pool:
         for done, problem in enumerate(pool.map(picture, pairs), start=1):
             problems += [problem] if problem else []
@@ -94,6 +94,22 @@ def _annotation_problems(record: Mapping[str, Any], layout: Layout) -> Iterator[
         inside = min(left, top) >= -_SLACK and left + width <= limits[0] + _SLACK and top + height <= limits[1] + _SLACK
         if min(width, height) < 0 or not inside:
             yield f"{subject}: box {instance['bbox']} is not within its image of {limits[0]}×{limits[1]} pixels"
+        reason = _outline_problem(instance.get("segmentation", []), limits)
+        if reason:
+            yield f"{subject}: {reason}"
+
+
+def _outline_problem(outline: Any, limits: tuple[int, int]) -> str:
+    """What is wrong with an outline, or '': polygons [[x, y, x, y, …], …], or runs {size: [height, width], counts} whose
+    size is the image's, since a mask of the size that they claim is made of them."""
+    if isinstance(outline, Mapping):
+        size = outline["size"]
+        return "" if list(size) == [limits[1], limits[0]] else f"runs of a mask of {size[1]}×{size[0]} pixels"
+    coordinates = [value for polygon in outline for value in polygon]
+    if len(coordinates) > _MAX_COORDINATES:
+        return f"an outline of {len(coordinates) // 2} points; at most {_MAX_COORDINATES // 2} are drawn"
+    outside = [value for value in coordinates if not abs(value) <= _FAR]  # a value that is no number is not either
+    return f"a point at {outside[0]} is far outside its image" if outside else ""
 
 
 def write(dataset: Dataset, scenes: Synthetic, out: Path, layout: Layout) -> None:

@@ -13,6 +13,8 @@ from harness.errors import DataError
 
 FORBIDDEN = 254
 """What a raw value outside the declaration becomes; never seen outside this module."""
+MAX_PIXELS = 1 << 26
+"""Pixels of an image or a label map; a file that claims more is broken or hostile (ADE20K's largest has a third of it)."""
 _PALETTE = 3  # PNG colour type: indices into a palette
 
 
