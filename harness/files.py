@@ -91,6 +91,26 @@ def write_json(path: Path, record: Any, *, durable: bool = True) -> None:
     write_text(path, json.dumps(record, ensure_ascii=False, indent=1), durable=durable)
 
 
+def create_json(path: Path, record: Any) -> bool:
+    """Writes this record as JSON where there is no such file yet; whether it did. Of several writers one does. OutputError."""
+    aside = temporary_path(path)
+    try:
+        write_json(aside, record)
+        with output_errors(path):
+            try:
+                os.link(aside, path)
+            except FileExistsError:
+                return False
+            except OSError:  # a file system without hard links
+                if path.exists():
+                    return False
+                os.replace(aside, path)
+        return True
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
 def append_jsonl(path: Path, records: Iterable[Any]) -> None:
     """Adds a line of JSON per record, apart from a line that an earlier writer left half; OutputError as in `write_bytes`."""
     text = "".join(f"{json.dumps(record)}\n" for record in records)

@@ -48,6 +48,7 @@ class Local:
         self._running_jobs: list[_RunningJob] = []
         self._jobs: dict[str, Job] = {}
         self._failed_keys: set[str] = set()
+        self._earlier: dict[str, Failure | None] = {}  # by key: the failure that this run is to repeat
         self._events: list[Event] = []
         self._deadline: float | None = None
         self._server = multiprocessing.get_context("forkserver")
@@ -56,6 +57,7 @@ class Local:
     def start(self, jobs: Sequence[Job], among: Mapping[str, Job]) -> None:
         self._jobs.update(among)
         self._waiting_jobs += jobs
+        self._earlier |= {job.key: self._store.failure(job) for job in jobs}
         self._fill()
 
     def active(self) -> bool:
@@ -109,6 +111,10 @@ class Local:
         return any(key in unfinished for key in job.needs)
 
     def _launch(self, job: Job, slots: list[int]) -> None:
+        if (failure := self._new_failure(job)) is not None:  # another front end was first with it
+            self._failed_keys.add(job.key)
+            self._events.append(Event(job, "failed", failure))
+            return
         self._free = [s for s in self._free if s not in slots]
         folder = self._store.folder(job)
         threads = max(1, environment.cpus() * len(slots) // self.slots)
@@ -117,10 +123,8 @@ class Local:
         data_dir = str(self._data_dir) if self._data_dir else None
         request = Request(job, str(self._store.root), data_dir, self._device.kind, threads, needs)
         request.write(folder)
-        for earlier in ("progress.json", "failure.json"):  # of an attempt that this one replaces
-            (folder / earlier).unlink(missing_ok=True)
         environ = {"CUDA_VISIBLE_DEVICES": self._gpu(slots[0])} if self._device.kind == "cuda" else {}
-        process = self._server.Process(target=_child, args=(str(folder), environ), daemon=False)
+        process = self._server.Process(target=_child, args=(str(folder), environ, self._earlier[job.key]), daemon=False)
         process.start()
         self._running_jobs.append(_RunningJob(job, process, slots))
         self._events.append(Event(job, "started"))
@@ -135,15 +139,20 @@ class Local:
         self._running_jobs.remove(running_job)
         self._free = sorted(self._free + running_job.slots)
         job, code = running_job.job, running_job.process.exitcode or 0
-        if code == 0 and self._store.result(job) is not None:
+        if self._store.result(job) is not None:  # also of one that was killed after it had stored it
             self._events.append(Event(job, "done"))
         elif code == Exit.RESUMABLE or (self._deadline is not None and code <= 0):
             self._failed_keys.add(job.key)
             self._events.append(Event(job, "interrupted"))
         else:
-            failure = (None if code < 0 else self._store.failure(job)) or self._died(job, code)
+            failure = self._new_failure(job) or self._died(job, code)
             self._failed_keys.add(job.key)
             self._events.append(Event(job, "failed", failure))
+
+    def _new_failure(self, job: Job) -> Failure | None:
+        """The job's failure since this run began."""
+        failure = self._store.failure(job)
+        return failure if failure != self._earlier[job.key] else None
 
     def _died(self, job: Job, code: int) -> Failure:
         """The failure record of a job whose process ended without writing one."""
@@ -152,14 +161,13 @@ class Local:
             hint = " (often the kernel's answer to too little memory; try --jobs 1)" if -code == signal.SIGKILL else ""
             cause, message = "killed", f"killed by {signal.Signals(-code).name}{hint}"
         failure = Failure(cause, message, int(kind), time.time(), str(self._store.folder(job) / "log.txt"))
-        self._store.fail(job, failure)
-        return failure
+        return self._store.fail(job, failure, instead_of=self._earlier[job.key])
 
 
-def _child(folder: str, environ: dict[str, str]) -> None:
+def _child(folder: str, environ: dict[str, str], earlier: Failure | None) -> None:
     """Runs in the forked process."""
     os.setpgrp()  # Ctrl-C in a terminal must not reach it
-    code = execute(Path(folder), environ)
+    code = execute(Path(folder), environ, earlier=earlier)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # a log that takes no more must not change the exit code
             stream.flush()

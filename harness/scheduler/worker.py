@@ -72,10 +72,17 @@ class Request:
         )
 
 
-def execute(folder: Path, environ: Mapping[str, str] | None = None, signals: list[int] | None = None) -> int:
+def execute(
+    folder: Path,
+    environ: Mapping[str, str] | None = None,
+    signals: list[int] | None = None,
+    *,
+    earlier: Failure | None = None,
+) -> int:
     """Runs the job in `folder` in this process and returns its exit code; UserError where there is no whole job.json.
 
-    `signals` collects the signals that ask it to stop.
+    `signals` collects the signals that ask it to stop. `earlier` is the failure that is to be repeated; where the job has
+    failed otherwise meanwhile, in another front end's hands, it is not run again and that failure stands.
     """
     request = Request.read(folder)
     os.environ.update(environ or {})
@@ -89,13 +96,27 @@ def execute(folder: Path, environ: Mapping[str, str] | None = None, signals: lis
     try:
         with (folder / "lock").open("w") as lock:
             _acquire(lock, stopping)
-            if store.result(request.job) is None:
-                _run(request, folder, store, stopping)
-        return Exit.OK
+            return _attempt(request, folder, store, stopping, earlier)
     except Interrupted:
         return Exit.RESUMABLE
     except BaseException as error:
         return report_failure(request, folder, error)
+
+
+def _attempt(request: Request, folder: Path, store: Store, stopping: list[int], earlier: Failure | None) -> int:
+    """Runs the job whose lock is held, unless it has a result or has failed meanwhile; gives the exit code."""
+    if store.result(request.job) is not None:
+        return Exit.OK
+    failure = store.begin(request.job, earlier)
+    if failure is not None:
+        return failure.exit
+    try:
+        _run(request, folder, store, stopping)
+    except Interrupted:
+        raise
+    except BaseException as error:  # before the lock is free: who waits for it is to see why
+        return report_failure(request, folder, error)
+    return Exit.OK
 
 
 def run_other_rank(folder: Path) -> int:
@@ -123,7 +144,7 @@ def _collect_stop_signals(stopping: list[int]) -> None:
 def report_failure(request: Request, folder: Path, error: BaseException) -> int:
     """Writes down why the job failed and returns its exit code.
 
-    Of a distributed job's processes the first to fail is recorded: the others fail because it is gone.
+    The first cause stands: of a distributed job's processes the others fail because the first is gone.
     """
     with contextlib.suppress(OSError):  # what a full disk did not take of the log is tried once more here
         sys.stderr.flush()
@@ -131,8 +152,7 @@ def report_failure(request: Request, folder: Path, error: BaseException) -> int:
         traceback.print_exception(error, file=log)
     store, failure = Store(Path(request.results)), explain(error, log=str(folder / "log.txt"))
     try:
-        if store.failure(request.job) is None:
-            store.fail(request.job, failure)
+        store.fail(request.job, failure)
     except OutputError as refusal:
         say(f"the failure itself could not be written: {refusal}")
         return refusal.exit
@@ -199,11 +219,10 @@ def main(arguments: list[str]) -> int:
         return Exit.INPUT
     folder = Path(arguments[0])
     try:
-        with contextlib.suppress(NotADirectoryError):  # said below
-            (folder / "failure.json").unlink(missing_ok=True)
         if int(os.environ.get("RANK", "0")) > 0:  # torchrun's
             return run_other_rank(folder)
-        return execute(folder)
+        request = Request.read(folder)
+        return execute(folder, earlier=Store(Path(request.results)).failure(request.job))
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit

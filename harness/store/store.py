@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.files import output_errors, read_json, temporary_path, write_json
+from harness.files import create_json, output_errors, read_json, temporary_path, write_json
 from harness.jobs.job import Job, Measurement
 
 SCHEMA = 1
@@ -130,9 +130,33 @@ class Store:
         (folder / "failure.json").unlink(missing_ok=True)
         return result
 
-    def fail(self, job: Job, failure: Failure) -> None:
-        """Stores why a job failed."""
-        write_json(self.folder(job) / "failure.json", asdict(failure))
+    def fail(self, job: Job, failure: Failure, *, instead_of: Failure | None = None) -> Failure:
+        """Stores why a job failed, unless that is stored already: the first cause stands. Returns the one that does.
+
+        `instead_of`: the failure of an earlier attempt, which this one replaces.
+        """
+        path = self.folder(job) / "failure.json"
+        while not create_json(path, asdict(failure)):
+            standing = self.failure(job)
+            if standing is not None and standing != instead_of:
+                return standing
+            with output_errors(path):
+                path.unlink(missing_ok=True)  # of an earlier attempt, or not readable
+        return failure
+
+    def begin(self, job: Job, earlier: Failure | None) -> Failure | None:
+        """Removes the traces of earlier attempts before a new one begins; to be called with the job's lock held.
+
+        `earlier`: the failure that this attempt is to repeat. Where another one stands, another attempt has failed
+        meanwhile: it stays and is returned, and this attempt is not to begin.
+        """
+        standing = self.failure(job)
+        if standing is not None and standing != earlier:
+            return standing
+        (self.folder(job) / "progress.json").unlink(missing_ok=True)
+        if standing is not None:  # else one that is written at this moment would go
+            (self.folder(job) / "failure.json").unlink(missing_ok=True)
+        return None
 
     def results(self, kind: str = "*") -> Iterator[Result]:
         """All finished jobs of a kind, in no particular order."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import OutputError
-from harness.files import append_jsonl, read_json, write_json
+from harness.files import append_jsonl, create_json, read_json, write_json
 from harness.jobs.job import Job, Measurement
 from harness.jobs.key import digest
 from harness.store.export import frame
@@ -117,6 +118,35 @@ def test_a_torn_or_foreign_failure_counts_as_none(store: Store, text: str):
     store.fail(job(), Failure("exception", "no"))
     (store.folder(job()) / "failure.json").write_text(text)
     assert store.failure(job()) is None
+
+
+def test_the_first_cause_of_a_failure_stands(store: Store):
+    first, second = Failure("exception", "ValueError: no", 1, 1.5), Failure("died", "exit code 1", 1, 2.5)
+    assert store.fail(job(), first) == first
+    assert store.fail(job(), second) == first
+    assert store.failure(job()) == first
+    assert store.fail(job(), second, instead_of=first) == second
+    assert store.failure(job()) == second
+    (store.folder(job()) / "failure.json").write_text("{")
+    assert store.fail(job(), first) == first
+    assert sorted(os.listdir(store.folder(job()))) == ["failure.json"]
+
+
+def test_of_many_writers_one_says_the_cause(store: Store):
+    failures = [Failure("died", str(i), 1, float(i)) for i in range(16)]
+    with ThreadPoolExecutor(16) as pool:
+        standing = set(pool.map(lambda failure: store.fail(job(), failure), failures))
+    assert standing == {store.failure(job())}
+
+
+def test_the_first_cause_stands_where_files_cannot_be_linked(store: Store, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*paths: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    first = store.fail(job(), Failure("exception", "ValueError: no"))
+    assert store.fail(job(), Failure("died", "exit code 1")) == first == store.failure(job())
+    assert not create_json(store.folder(job()) / "failure.json", {})
 
 
 def test_bytes_that_are_no_text_count_as_none(tmp_path: Path):

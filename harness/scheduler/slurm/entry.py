@@ -39,8 +39,10 @@ def run(folder: str, note: str, minutes: int, restarts: int) -> None:
     # Slurm takes a dependency on a job that it has forgotten for one that is met
     request = Request.read(Path(folder))
     ready = all((Path(need) / "result.json").exists() for need in request.needs.values())
-    code = int(execute(Path(folder), signals=stop_signals) if ready else Exit.RESUMABLE)
-    failure = Store(Path(request.results)).failure(request.job)
+    store = Store(Path(request.results))
+    earlier = store.failure(request.job) if restart else None  # whoever put a failed job back wants it repeated
+    code = int(execute(Path(folder), signals=stop_signals, earlier=earlier) if ready else Exit.RESUMABLE)
+    failure = store.failure(request.job)
     if code == Exit.RESUMABLE and failure is not None:  # another of its processes failed, and srun stopped this one
         code = failure.exit
     end_note = Path(f"{note}.{restart}.ended")

@@ -58,6 +58,7 @@ class Slurm:
         self._held_jobs: dict[str, dict[str, int]] = {}  # to be submitted; what each has met before
         self.refusal = ""  # why Slurm has not taken them
         self._failed_keys: set[str] = set()
+        self._earlier: dict[str, Failure | None] = {}  # by key: the failure that this run is to repeat
         self._events: list[Event] = []
         self._seconds: dict[str, float | None] = {}
         self._is_following = True
@@ -72,14 +73,14 @@ class Slurm:
         """Follows those that are in the queue already, whoever put them there, and submits the others."""
         self._jobs.update(among)
         self._seconds = durations(jobs, self._store, device=self._cluster.on)
+        self._earlier |= {job.key: self._store.failure(job) for job in jobs}
         with self.ledger.lock():
             open_attempts = self.ledger.open_attempts()
             for job in jobs:
                 attempt = open_attempts.get(job.key)
-                failure = self._store.failure(job)
-                if (
-                    attempt is not None and failure is not None
-                ):  # it failed while no front end ran, and is to be repeated
+                failure = self._earlier[job.key]
+                if attempt is not None and failure is not None and failure == self._store.failure(job):
+                    # it failed while no front end ran, and is to be repeated
                     self.ledger.record(attempt, failure.cause, failure.message, again=True)
                     open_attempts.pop(job.key)
                 elif attempt is not None and not self._in_slurm(attempt):
@@ -130,6 +131,12 @@ class Slurm:
         for key in [key for key in self._held_jobs if key in open_attempts and self._in_slurm(open_attempts[key])]:
             del self._held_jobs[key]
             self._adopt(open_attempts[key])
+        for key in list(self._held_jobs):
+            failure = self._store.failure(self._jobs[key])
+            if failure is not None and failure != self._earlier.get(key):  # in another front end's hands
+                del self._held_jobs[key]
+                self._failed_keys.add(key)
+                self._events.append(Event(self._jobs[key], "failed", failure))
         for key in [key for key in self._held_jobs if any(need in self._failed_keys for need in self._jobs[key].needs)]:
             del self._held_jobs[key]
             self._failed_keys.add(key)
@@ -325,7 +332,9 @@ class Slurm:
             code = Exit.OUTPUT if task_state is not None and task_state.exit_code == Exit.OUTPUT else Exit.FAILED
             failure = Failure(cause, detail, int(code), time.time(), str(log))
             if not again and self._store.result(self._jobs[attempt.key]) is None:
-                self._store.fail(self._jobs[attempt.key], failure)  # first: a front end that dies here loses no cause
+                # first: a front end that dies here loses no cause
+                failure = self._store.fail(self._jobs[attempt.key], failure)
+                cause, detail = failure.cause, failure.message
             self.ledger.record(attempt, cause, detail, again=again, node=task_state.node if task_state else "")
             if again:
                 self._drop(attempt)
@@ -342,7 +351,10 @@ class Slurm:
             return
         where = attempt.array.number, attempt.index
         outcomes = [o for o in self.ledger.outcomes(attempt.array.folder) if (o["array"], o["index"]) == where]
-        if outcomes:
+        failure = self._store.failure(self._jobs[attempt.key])
+        if failure is not None:
+            self._fail(attempt, failure)
+        elif outcomes:
             self._fail(attempt, Failure(outcomes[-1]["cause"], outcomes[-1]["detail"], time=outcomes[-1]["time"]))
         else:
             self._fail(attempt, Failure("lost", "another front end has it, and says no more of it"))
