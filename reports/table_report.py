@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,18 @@ from harness.jobs.job import Job
 from harness.plan.planner import Plan, PlannedCell
 from harness.recipes.profile import Profile
 from harness.recipes.segmentation import Recipe
-from harness.stats.sequential import Spread, pooled_spread
+from harness.stats.agreement import Word, headline
+from harness.stats.sequential import Spread
 from harness.stats.small_samples import deviation, mean
 from harness.store.store import Result, Store
 from harness.table.cell import Cell
 from harness.table.metrics import Metric, equivalence_margin, scale
 from harness.table.recipes import recipe as find_recipe
 from harness.table.schema import Rounding, Table, Value
-from harness.text import format_decimals
+from harness.text import format_decimals, plural
+from reports import spreads
 from reports import verdict as judge
+from reports.spreads import Samples
 from reports.status import CellStatus, ResultReader, cell_status
 from reports.verdict import Verdict
 
@@ -154,6 +157,37 @@ class TableReport:
         """How many cells have which outcome, most frequent first."""
         return dict(Counter(cell_report.outcome for cell_report in self).most_common())
 
+    def judged(self) -> list[CellReport]:
+        """The cells whose verdict has an error rate: trained here, with an interval, against a published value."""
+        trained = (cell for cell in self if cell.metric.trains and not cell.cell.checkpoint)
+        return [cell for cell in trained if cell.verdict.interval is not None and cell.verdict.word in set(Word)]
+
+    def judged_words(self) -> list[JudgedWord]:
+        """(the trainings it tests, its word) of every judged cell."""
+        return [(spreads.trainings(cell.jobs), Word(cell.verdict.word)) for cell in self.judged()]
+
+    @property
+    def headline(self) -> str:
+        return headline_of(self.judged_words())
+
+    @property
+    def sensitivity(self) -> str:
+        """How many judged cells agree under other assumptions on what the paper does not say; "" where none is judged."""
+        agreeing: dict[str, list[bool]] = {}
+        for cell in self.judged():
+            for assumption, word in (("as assumed", cell.verdict.word), *cell.verdict.others):
+                agreeing.setdefault(assumption, []).append(word in (judge.REPRODUCED, judge.AS_ONE_RUN))
+        total = len(self.judged())
+        parts = [
+            f"{sum(words)}{'' if len(words) == total else f' of {len(words)}'} {name}"
+            for name, words in agreeing.items()
+        ]
+        return (
+            f"of {plural(total, 'judged cell')} these agree if the paper's values are: {' · '.join(parts)}"
+            if parts
+            else ""
+        )
+
     def results(self) -> dict[str, Result]:
         """Every result that the report rests on, trainings included, by job key."""
         by_key: dict[str, Result] = {}
@@ -162,19 +196,41 @@ class TableReport:
         return by_key
 
 
+JudgedWord = tuple[tuple[str, ...], Word]
+
+
+def headline_of(words: Iterable[JudgedWord]) -> str:
+    """How many judged cells are reproduced and how many chance would call so; "" where none is judged."""
+    groups: dict[tuple[str, ...], list[Word]] = defaultdict(list)
+    for trainings, word in words:
+        groups[trainings].append(word)
+    return headline(list(groups.values()))
+
+
 def table_reports(plan: Plan, store: Store, queue_states: Mapping[str, str] | None = None) -> Iterator[TableReport]:
     """The report of every table of a plan, one after the other. `queue_states`: states of jobs submitted to a cluster, by key."""
     other_jobs = sum(1 for _ in store.results_outside(plan.jobs.values()))
+    samples = spreads.samples(plan, store)
     for table in plan.tables:
-        yield replace(build(plan, table, store, queue_states), other_jobs=other_jobs)
+        yield replace(build(plan, table, store, queue_states, samples), other_jobs=other_jobs)
 
 
-def build(plan: Plan, table: Table, store: Store, queue_states: Mapping[str, str] | None = None) -> TableReport:
-    """The report of one table of a plan, from the stored results; `other_jobs` are not counted."""
+def build(
+    plan: Plan,
+    table: Table,
+    store: Store,
+    queue_states: Mapping[str, str] | None = None,
+    samples: Samples | None = None,
+) -> TableReport:
+    """The report of one table of a plan, from the stored results; `other_jobs` are not counted.
+
+    `samples`: what the spreads are pooled from (`spreads.samples` of the plan), where several tables are reported.
+    """
     reader = ResultReader(plan, store, queue_states)
+    samples = spreads.samples(plan, store) if samples is None else samples
     planned_cells = plan.of(table)
-    cells = {(c.row, c.column): _report_cell(c, reader, plan.profile) for c in planned_cells}
-    cells = _with_pooled_spreads(cells, plan.profile)
+    reported = (_report_cell(c, reader, plan.profile) for c in planned_cells)
+    cells = {(c.row, c.column): _with_pooled_spread(c, plan.profile, samples) for c in reported}
     for place, cell_report in cells.items():
         cells[place] = replace(cell_report, ratio=_ratio(table, cells, cell_report))
     order = sorted({c.row: table.rows[c.row].extra for c in planned_cells}.items(), key=lambda item: item[1])
@@ -260,22 +316,15 @@ def _verdict(cell_report: CellReport, profile: Profile, spread: Spread | None = 
     return judge.equivalence(cell_report.values, text, margin=wide, statistic=statistic, runs=runs, spread=spread)
 
 
-def _with_pooled_spreads(
-    cells: dict[tuple[str, str], CellReport], profile: Profile
-) -> dict[tuple[str, str], CellReport]:
-    """Trained scores judged again by the spread of all cells of the table that share recipe and metric."""
-    alike: dict[tuple[str | None, str], dict[str, Sequence[float]]] = defaultdict(dict)
-    for (row, column), shown in cells.items():
-        if shown.measured and shown.metric.trains and len(shown.values) > 1:
-            alike[shown.cell.recipe, shown.metric.name][f"{row}/{column}"] = shown.values
-    judged = dict(cells)
-    for (row, column), shown in cells.items():
-        others = dict(alike.get((shown.cell.recipe, shown.metric.name), {}))
-        others.pop(f"{row}/{column}", None)
-        if shown.measured and shown.metric.trains and others:
-            spread = pooled_spread(shown.values, others)
-            judged[row, column] = replace(shown, verdict=_verdict(shown, profile, spread))
-    return judged
+def _with_pooled_spread(cell_report: CellReport, profile: Profile, samples: Samples) -> CellReport:
+    """A trained score judged again by the spread of all cells of the plan that share recipe and metric."""
+    alike = samples.get((cell_report.cell.recipe, cell_report.metric.name), ())
+    if not cell_report.measured or not cell_report.metric.trains or not alike:
+        return cell_report
+    spread = spreads.pooled(
+        cell_report.values, spreads.trainings(cell_report.jobs), alike, str(cell_report.cell.recipe)
+    )
+    return replace(cell_report, verdict=_verdict(cell_report, profile, spread))
 
 
 def _footnotes(cell_report: CellReport, table: Table) -> tuple[str, ...]:

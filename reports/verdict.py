@@ -44,6 +44,7 @@ class Verdict:
     """`word` and why; `interval` is that of measured minus published which was compared with ± `margin`.
 
     `more` is how many further repetitions would decide an inconclusive cell if mean and spread stay; None if none would.
+    `others`: the word under other assumptions on what the paper does not say, `(assumption, word)`.
     """
 
     word: str
@@ -51,6 +52,19 @@ class Verdict:
     interval: tuple[float, float] | None = None
     margin: float | None = None
     more: int | None = None
+    others: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def sensitivity(self) -> str:
+        """`would be “inconclusive” if the paper's value is the best of 10`; "" where no assumption was tried."""
+        if not self.others:
+            return ""
+        different: dict[str, list[str]] = {}
+        for assumption, other in self.others:
+            if other != self.word:
+                different.setdefault(other, []).append(assumption)
+        texts = [f"“{other}” if the paper's value is {' or '.join(names)}" for other, names in different.items()]
+        return f"would be {'; '.join(texts)}" if texts else f"the same as {', '.join(name for name, _ in self.others)}"
 
 
 NONE = Verdict("")
@@ -131,17 +145,16 @@ def equivalence(
     if not spread.value > 0 or not math.isfinite(of.factor(n, spread.dof, pooled=spread.pooled)):
         return _too_few(values, mean(values) - published, of, wide)
     found = agreement(values, published, spread, margin=wide, of=of)
-    pooled = f", spread pooled over {spread.dof} degrees of freedom" if spread.pooled else ""
+    with_ = f" with {spread.about}" if spread.about else ""
+    pooled = f", spread ±{spread.value:.2f} pooled{with_} over {spread.dof} degrees of freedom" if spread.pooled else ""
     reason = f"{found.grade()}: difference {_interval(found.interval)}, margin ± {wide:.3g}{pooled}{_remark(statistic, runs)}"
     more = None
     if found.word == Word.INCONCLUSIVE:
         more = _further(mean(values) - published, spread, n, of, wide)
         reason += f"; {_advice(more)} if mean and spread stay"
-    if statistic == "unknown" or (statistic in ("mean", "median", "best") and runs is None):
-        others = sensitivity(values, published, spread, margin=wide, statistic=statistic)
-        different = [f"{other} if the paper's value is {name}" for name, other in others if other != found.word]
-        reason += f"; it would be {', '.join(different)}" if different else ""
-    return Verdict(found.word.value, reason, found.interval, wide, more)
+    tried = sensitivity(values, published, spread, margin=wide, statistic=statistic, runs=runs)
+    others = tuple((assumption, other.value) for assumption, other in tried)
+    return Verdict(found.word.value, reason, found.interval, wide, more, others)
 
 
 def _remark(statistic: str, runs: int | None) -> str:

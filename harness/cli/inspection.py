@@ -28,6 +28,10 @@ def status_lines(plan: Plan, store: Store, queued: Mapping[str, str] | None = No
     lines = [f"{cell.name:<{width}}  {_with_reason(status, reason)}" for cell, status, reason in found]
     counts = Counter(status for _, status, _ in found)
     lines.append(" · ".join(f"{count} {status}" for status, count in counts.most_common()))
+    if plan.profile.comparable and any(cell.metric.trains and status.has_value for cell, status, _ in found):
+        from reports.table_report import table_reports
+
+        lines += [f"{report.table.id}: {report.headline}" for report in table_reports(plan, store) if report.headline]
     finished = (CellStatus.MEASURED, CellStatus.ABSENT)
     return lines, sum(cell.state == "run" and status not in finished for cell, status, _ in found)
 

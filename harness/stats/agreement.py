@@ -48,6 +48,10 @@ class Target:
     shift: float
     noise: float
 
+    def with_spread(self, ratio: float) -> Target:
+        """The same value of runs whose standard deviation is `ratio` times that of ours."""
+        return Target(self.shift * ratio, self.noise * ratio**2)
+
     def factor(self, n: int, dof: int, *, pooled: bool) -> float:
         """Half the width of the interval of the difference after `n` repetitions, in standard deviations."""
         noise, share = self.noise, 1.0
@@ -114,20 +118,31 @@ def agreement(values: Sequence[float], published: float, spread: Spread, *, marg
     return Agreement(word(*interval, margin), interval, margin)
 
 
+MANY_RUNS = (2, 3, 5, 10)
+"""Numbers of runs that are tried where a paper says `best` or `mean` and not of how many."""
+
+SPREADS = {"half our spread": 0.5, "twice our spread": 2.0}
+"""Spreads of the paper's own runs that are tried, as multiples of ours: no paper here prints its own."""
+
+
 def sensitivity(
-    values: Sequence[float], published: float, spread: Spread, *, margin: float, statistic: str
+    values: Sequence[float],
+    published: float,
+    spread: Spread,
+    *,
+    margin: float,
+    statistic: str,
+    runs: int | None = None,
 ) -> list[tuple[str, Word]]:
-    """The word under other assumptions on what the paper does not say: its number of runs, and its own spread."""
-    if statistic in ("best", "mean", "median"):
-        assumed = [(f"the {statistic} of {runs}", target(statistic, runs)) for runs in (2, 3, 5, 10)]
-    else:
-        assumed = [
-            ("a mean of many runs", Target(0.0, 0.0)),
-            ("a run with half our spread", Target(0.0, 0.25)),
-            ("a run with our spread", Target(0.0, 1.0)),
-            ("a run with twice our spread", Target(0.0, 4.0)),
-            ("the best of 3", target("best", 3)),
-        ]
+    """The word under other assumptions on what a paper does not say: what its value is of how many runs, and their spread."""
+    assumed: list[tuple[str, Target]] = []
+    if statistic == "unknown":
+        assumed += [("a mean of many runs", Target(0.0, 0.0))]
+        assumed += [(f"the best of {k}", target("best", k)) for k in (3, 10)]
+    elif statistic != "single" and runs is None:
+        assumed += [(f"the {statistic} of {k}", target(statistic, k)) for k in MANY_RUNS]
+    basis = target(statistic, runs)
+    assumed += [(f"of runs with {name}", basis.with_spread(ratio)) for name, ratio in SPREADS.items()]
     return [(name, agreement(values, published, spread, margin=margin, of=of).word) for name, of in assumed]
 
 
@@ -159,30 +174,41 @@ def direction(differences: Sequence[float], spread: Spread, *, comparisons: int 
 # --------------------------------------------------------------------------------------------------- many cells
 
 
-def chance(cells: int, positive: int) -> tuple[float, int]:
-    """Of `cells` judged, how many would be called reproduced wrongly if none were: expected, and at most with 95 %.
+def chance(groups: Sequence[int]) -> tuple[float, int]:
+    """How many cells would be called reproduced wrongly if none were: expected, and at most with 95 %.
 
-    The expectation holds however cells depend on each other; the second number takes them as independent (binomial).
+    `groups`: how many cells there are in each group that shares its trainings, which are wrong together at worst; groups
+    are independent of each other. The expectation holds however cells depend on each other.
     """
-    if not 0 <= positive <= cells:
-        raise ValueError(f"{positive} of {cells} cells")
-    most, below = 0, (1 - ALPHA) ** cells
-    term = below
-    while below < 1 - ALPHA:
+    distribution = [1.0]  # of the number of wrong cells
+    for size in groups:
+        shifted = [0.0] * size + [ALPHA * share for share in distribution]
+        for count, share in enumerate(distribution):
+            shifted[count] += (1 - ALPHA) * share
+        distribution = shifted
+    most, below = 0, distribution[0]
+    while below < 1 - ALPHA - 1e-12:
         most += 1
-        term *= (cells - most + 1) / most * ALPHA / (1 - ALPHA)
-        below += term
-    return ALPHA * cells, most
+        below += distribution[most]
+    return ALPHA * sum(groups), most
 
 
-def headline(words: Sequence[Word]) -> str:
-    """A table's result in a sentence: `5 of 8 cells reproduced; by chance at most 0.4 are expected …`"""
+def headline(groups: Sequence[Sequence[Word]]) -> str:
+    """A table's result in a sentence: `5 of 8 cells reproduced; expected by chance 0.4 …`; "" where no cell is judged.
+
+    `groups`: the words of cells that share their trainings, together. Of the cells called reproduced, at least as many as
+    the sentence says are so with 95 % for the table as a whole: with fewer, more than chance's 95 % would be wrong.
+    """
+    words = [word for group in groups for word in group]
+    if not words:
+        return ""
     positive = sum(word == Word.REPRODUCED for word in words)
     alike = sum(word == Word.AS_ONE_RUN for word in words)
-    expected, most = chance(len(words), positive)
-    more = f", {alike} more {'agrees' if alike == 1 else 'agree'} as one run can" if alike else ""
+    expected, most = chance([len(group) for group in groups])
     surely = max(positive - most, 0)
+    more = f"; {alike} more {'agrees' if alike == 1 else 'agree'} as one run can" if alike else ""
+    no_accident = f", so at least {surely} {'is' if surely == 1 else 'are'} no accident" if positive else ""
     return (
-        f"{positive} of {len(words)} cells reproduced{more}; if none really were, chance would call {expected:.1f} so on"
-        f" average and at most {most} with 95 %, so at least {surely} of them {'is' if surely == 1 else 'are'} no accident"
+        f"{positive} of {len(words)} judged {'cell' if len(words) == 1 else 'cells'} reproduced; expected by chance"
+        f" {expected:.2g}, at most {most} with 95 %{no_accident}{more}"
     )

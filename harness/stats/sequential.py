@@ -10,8 +10,8 @@ often than who decides beforehand. `benchmarks/test_verdicts.py` measures both.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from harness.stats.small_samples import deviation, t_quantile
 
@@ -40,12 +40,13 @@ _LEVELS_POOLED = {0.0: 0.0078, 0.05: 0.0093, 0.1: 0.0103, 0.2: 0.0119, 1 / 3: 0.
 class Spread:
     """Standard deviation between repetitions in the unit of the scores, and the degrees of freedom behind it.
 
-    `pooled`: from other cells as well, which share this one's recipe.
+    `pooled`: from other cells as well, which share this one's recipe; `about` says which.
     """
 
     value: float
     dof: int
     pooled: bool = False
+    about: str = field(default="", compare=False)
 
 
 def level(noise: float, *, pooled: bool) -> float:
@@ -66,20 +67,32 @@ def factor(n: int, noise: float, dof: int, *, pooled: bool, share: float = 1.0) 
     return t_quantile(1 - share * level(noise, pooled=pooled), dof) * math.sqrt(1 / n + noise)
 
 
-def pooled_spread(own: Sequence[float], others: Mapping[str, Sequence[float]]) -> Spread:
-    """The spread of a cell's repetitions, pooled with those of `others` that share its recipe.
+def own_spread(*cells: Sequence[float]) -> Spread:
+    """The spread of the repetitions of one cell, or of several that test the same trainings.
+
+    The latter vary together: their variances are averaged and count as the degrees of freedom of one.
+    """
+    known = [values for values in cells if len(values) > 1]
+    if not known:
+        return Spread(math.nan, 0)
+    dofs = [len(values) - 1 for values in known]
+    squares = sum(dof * deviation(values) ** 2 for dof, values in zip(dofs, known))
+    return Spread(math.sqrt(squares / sum(dofs)), max(dofs))
+
+
+def pooled_spread(own: Sequence[float], others: Sequence[Spread], about: str = "") -> Spread:
+    """The spread of a cell's repetitions, pooled with `others`: of independent trainings under the same recipe.
 
     Variances are weighted by their degrees of freedom. The cell's own spread stands alone where the others have fewer than
     MIN_POOLED_DOF or where its own is more than OUTLYING times theirs; NaN where there is none at all.
     """
-    groups = [values for values in others.values() if len(values) > 1]
-    elsewhere = sum(len(values) - 1 for values in groups)
-    alone = Spread(deviation(own), max(len(own) - 1, 0))
+    elsewhere = sum(other.dof for other in others)
+    alone = own_spread(own)
     if elsewhere < MIN_POOLED_DOF:
         return alone
-    squares = sum((len(values) - 1) * deviation(values) ** 2 for values in groups)
+    squares = sum(other.dof * other.value**2 for other in others if other.dof)
     if alone.dof and alone.value > OUTLYING * math.sqrt(squares / elsewhere):
         return alone
     dof = elsewhere + alone.dof
     squares += alone.dof * alone.value**2 if alone.dof else 0.0
-    return Spread(math.sqrt(squares / dof), dof, pooled=True)
+    return Spread(math.sqrt(squares / dof), dof, pooled=True, about=about)

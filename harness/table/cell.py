@@ -15,7 +15,7 @@ from harness.table.metrics import METRICS, Metric
 
 if TYPE_CHECKING:
     from harness.recipes.profile import ModelChanges
-    from harness.table.schema import ModuleRef, Rounding, Shapes, Table, Value
+    from harness.table.schema import Column, ModuleRef, Published, Rounding, Row, Shapes, Statistic, Table, Value
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,19 @@ def resolve_cell(table: Table, row: str, column: str) -> Cell:
     )
 
 
+def resolve_statistic(row: Row, column: Column, published: Published) -> tuple[Statistic, int | None]:
+    """What a score is of several runs, and of how many: as its row says, else its column, else the table.
+
+    A number of runs goes with the statistic beside it, so a place that says another statistic ends the search for one.
+    """
+    statistic = row.statistic or column.statistic or published.statistic
+    for place in (row, column, published):
+        count = place.of if statistic == "best" else place.runs if statistic in ("mean", "median") else None
+        if count is not None or place.statistic is not None:
+            return statistic, count
+    return statistic, None
+
+
 def _awaits(table: Table, row: str, column: ResolvedColumn, checkpoint: Path | None) -> str:
     """Why there is nothing to run in a cell, as far as its table tells."""
     spec = table.rows[row]
@@ -175,6 +188,7 @@ def _provenance(table: Table, row: ResolvedRow, column: ResolvedColumn) -> dict[
     row_spec = table.rows[row.key]
     evidence = row_spec.module.evidence if row_spec.module is not None else row_spec.evidence or ""
     own_convention = row_spec.convention if metric.kind == "complexity" else None
+    statistic, runs = resolve_statistic(table.rows[row_spec.compared_with or row.key], spec, published)
     return {
         "paper": table.paper,
         **{k: v for k, v in published.source.model_dump().items() if v is not None},
@@ -182,8 +196,8 @@ def _provenance(table: Table, row: ResolvedRow, column: ResolvedColumn) -> dict[
         "column": column.label,
         "printed": value.printed,
         "decimals": value.decimals,
-        "statistic": "single" if metric.exact else spec.statistic or published.statistic,
-        "runs": published.runs or published.of,
+        "statistic": "single" if metric.exact else statistic,
+        "runs": None if metric.exact else runs,
         "split": spec.split or "",
         "protocol": spec.protocol or published.protocol or "",
         "unit": metric.unit,

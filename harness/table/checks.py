@@ -14,13 +14,14 @@ from harness.table.recipes import recipe
 from harness.yamlfile import Path_
 
 if TYPE_CHECKING:
-    from harness.table.schema import MethodRef, ModuleRef, Row, Table
+    from harness.table.schema import Column, MethodRef, ModuleRef, Published, Row, Table
 
 
 def inconsistencies(table: Table) -> Iterator[tuple[Path_, str]]:
     """(path, message) of every name that exists neither in the file nor in the registries."""
     yield from _columns(table)
     yield from _rows(table)
+    yield from _statistics(table)
     for row, values in table.published.values.items():
         if row not in table.rows:
             yield (
@@ -172,6 +173,21 @@ def _cell_problems(table: Table, key: str, row: Row) -> Iterator[tuple[Path_, st
         yield ("rows", key, *path), "a checkpoint needs the 'method' whose weights it holds"
     if row.checkpoint and "{" in row.checkpoint.replace("{column}", ""):
         yield ("rows", key, "checkpoint"), "only {column} is filled in"
+
+
+def _statistics(table: Table) -> Iterator[tuple[Path_, str]]:
+    """Numbers of runs that do not go with the statistic that holds where they stand."""
+    printed = table.published.statistic
+    of_columns = {key: column.statistic or printed for key, column in table.columns.items()}
+    places: list[tuple[Path_, Column | Row | Published, set[str]]] = [(("published",), table.published, {printed})]
+    places += [(("columns", key), column, {of_columns[key]}) for key, column in table.columns.items()]
+    for key, row in table.rows.items():
+        places.append((("rows", key), row, {row.statistic} if row.statistic else set(of_columns.values())))
+    for path, place, statistics in places:
+        if place.runs is not None and not statistics & {"mean", "median"}:
+            yield (*path, "runs"), "'runs' goes with 'statistic: mean' or 'statistic: median'"
+        if place.of is not None and "best" not in statistics:
+            yield (*path, "of"), "'of' goes with 'statistic: best'"
 
 
 def _references(path: Path_, row: Row) -> Iterator[tuple[Path_, str, MethodRef | ModuleRef]]:

@@ -94,6 +94,8 @@ class Column(Spec):
     tested_on: str | None = None  # another dataset with the same classes, on which the recipe's trainings are tested
     test: dict[str, Any] = {}  # what of the recipe's test protocol differs
     statistic: Statistic | None = None  # what the printed number is of several runs, if the paper says so
+    runs: int | None = Field(None, gt=1)  # how many a `mean` or `median` is of, where it differs from the table's
+    of: int | None = Field(None, gt=1)  # how many a `best` value is the best of, where it differs from the table's
     note: str = ""  # printed below the table
 
 
@@ -134,6 +136,9 @@ class Row(Spec):
     convention: str | None = None  # by which this row is counted, where it differs from the column's
     # how well it is established that the paper counted this method as it is built here, where no `module` says it
     evidence: Evidence | None = None
+    statistic: Statistic | None = None  # what this row's scores are of several runs, where it differs from the column's
+    runs: int | None = Field(None, gt=1)  # how many a `mean` or `median` is of, where it differs from the column's
+    of: int | None = Field(None, gt=1)  # how many a `best` value is the best of, where it differs from the column's
     extra: bool = False  # not in the paper's table; added here, printed below the paper's rows
     notes: tuple[str, ...] = ()  # one text, or several; printed below the table
 
@@ -202,14 +207,6 @@ class Published(Spec):
     rounding: Rounding = "round"  # how counts were cut to the printed decimals
     protocol: str | None = None  # how the paper tests, in words
     values: dict[str, dict[str, Value]] = {}  # {row: {column: number}}; left out where the paper prints none
-
-    @model_validator(mode="after")
-    def _runs_of_what(self) -> Published:
-        if self.runs is not None and self.statistic not in ("mean", "median"):
-            raise ValueError("'runs' goes with 'statistic: mean' or 'statistic: median'")
-        if self.of is not None and self.statistic != "best":
-            raise ValueError("'of' goes with 'statistic: best'")
-        return self
 
 
 class Claim(Spec):

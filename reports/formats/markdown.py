@@ -35,6 +35,9 @@ def render(report: TableReport, *, figures: Mapping[str, str] | None = None) -> 
         measured=sum(cell.measured for cell in report),
         total=len(list(report)),
         counts=report.counts(),
+        headline=report.headline,
+        sensitivity=report.sensitivity,
+        dependent=list(_dependent(report)),
         unnamed=reproduce.unreported_jobs(report.other_jobs) if report.other_jobs else "",
         headings=headings,
         lines=lines,
@@ -167,6 +170,14 @@ def _difference(cell: CellReport) -> str:
 
 
 # ---------------------------------------------------------------------------------------------- below the table
+
+
+def _dependent(report: TableReport) -> Iterator[dict[str, str]]:
+    """Judged cells whose word depends on what the paper does not say of its values."""
+    for cell in report.judged():
+        if any(word != cell.verdict.word for _, word in cell.verdict.others):
+            name = f"{_label(report.table, cell.row)}, {_column_label(report, cell.column)}"
+            yield {"cell": name, "word": cell.verdict.word, "sensitivity": markdown(cell.verdict.sensitivity)}
 
 
 def _claims(report: TableReport) -> Iterator[dict[str, Any]]:

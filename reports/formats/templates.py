@@ -31,8 +31,8 @@ def markdown_templates() -> jinja2.Environment:
 
 @functools.cache
 def latex_templates(escape: Callable[[str], str]) -> jinja2.Environment:
-    """Filter: `tex`, which is `escape`."""
-    return _environment(_LATEX, {"tex": escape})
+    """Filters: `tex`, which is `escape`, and `sentence`."""
+    return _environment(_LATEX, {"tex": escape, "sentence": sentence})
 
 
 def _environment(delimiters: Mapping[str, Any], filters: Mapping[str, Callable[[str], str]]) -> jinja2.Environment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,17 @@ def render(report: TableReport) -> str:
     if not report.comparable:
         lines.append(shorten(f"profile {report.profile.name}: {line(report.profile.about)}", COLUMNS))
     return (
-        "\n".join([*lines, *_blocks(report), *_legend(report), *_claims(report), *_steps(report), *_origin(report)])
+        "\n".join(
+            [
+                *lines,
+                *_blocks(report),
+                *_legend(report),
+                *_headline(report),
+                *_claims(report),
+                *_steps(report),
+                *_origin(report),
+            ]
+        )
         + "\n"
     )
 
@@ -163,6 +174,12 @@ def _legend(report: TableReport) -> list[str]:
     reasons = dict.fromkeys(cell.reason for cell in report if cell.status in _EXPLAINED)
     lines += [f"  {shorten(line(reason), COLUMNS - 2)}" for reason in list(reasons)[:5]]
     return lines + ([f"  and {plural(len(reasons) - 5, 'reason')} more"] if len(reasons) > 5 else [])
+
+
+def _headline(report: TableReport) -> list[str]:
+    """The table's result with what chance would give, and how it depends on what the paper does not say."""
+    texts = (report.headline, report.sensitivity)
+    return [part for text in texts for part in textwrap.wrap(line(text), COLUMNS, subsequent_indent="  ")]
 
 
 def _claims(report: TableReport) -> list[str]:

@@ -15,12 +15,14 @@ from harness.files import atomic_folder, read_json
 from harness.plan.planner import Plan
 from harness.store.nights import History
 from harness.store.store import SCHEMA, Store
-from harness.text import line
+from harness.text import line, sentence
+from reports import spreads
 from reports.audit.corpus import Finding
 from reports.audit.findings import RULES
 from reports.meanings import MEANINGS
 from reports.site import views
 from reports.table_report import build as build_report
+from reports.table_report import headline_of
 
 _FOLDER = Path(__file__).parent
 
@@ -70,7 +72,7 @@ class _Site:
         self.findings, self.figures, self.queue_states = findings, figures, queue_states
         loader = jinja2.FileSystemLoader(_FOLDER / "templates")
         self.templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-        self.templates.filters |= {"tone": views.tone, "brief": views.brief}
+        self.templates.filters |= {"tone": views.tone, "brief": views.brief, "sentence": sentence}
         self.other_jobs = list(_other_jobs(plan, store))
         self.nights = History(store.root).nights()
         commit, dirty = environment.commit()
@@ -82,9 +84,11 @@ class _Site:
         }
 
     def write(self) -> None:
-        summaries, cells = [], []
+        summaries, cells, words = [], [], []
+        samples = spreads.samples(self.plan, self.store)
         for table in self.plan.tables:
-            report = build_report(self.plan, table, self.store, self.queue_states)
+            report = build_report(self.plan, table, self.store, self.queue_states, samples)
+            words += report.judged_words()
             about = [finding for finding in self.findings if table.id in finding.tables]
             table_findings = sum(len(finding.tables) <= 2 for finding in about)  # the others are about whole papers
             about.sort(key=lambda finding: len(finding.tables) > 2)
@@ -99,7 +103,7 @@ class _Site:
                 cells.append(views.list_entry(report, cell))
                 self._cell(report, cell)
         summaries.sort(key=_order)
-        self._index(summaries)
+        self._index(summaries, headline_of(words))
         outcomes = [o for o in views.OUTCOMES if any(c["outcome"] == o for c in cells)]
         names = [s["id"] for s in summaries]
         self.page("cells.html", "cells.html", "Cells", {"cells": cells, "tables": names, "outcomes": outcomes})
@@ -140,7 +144,7 @@ class _Site:
             file.write_text(figure.svg, encoding="utf-8")
             yield {"href": f"../figures/{stem}/{figure.name}", "alternative": figure.alternative}
 
-    def _index(self, summaries: Sequence[Mapping[str, Any]]) -> None:
+    def _index(self, summaries: Sequence[Mapping[str, Any]], headline: str) -> None:
         totals: Counter[str] = Counter()
         for summary in summaries:
             totals.update(summary["counts"])
@@ -148,6 +152,7 @@ class _Site:
         context = {
             "tables": summaries,
             "outcomes": [o for o in views.OUTCOMES if o in totals],
+            "headline": headline,
             "totals": dict(totals.most_common()),
             "total": sum(totals.values()),
             "measured": sum(summary["measured"] for summary in summaries),

@@ -159,6 +159,8 @@ def table(report: TableReport, findings: Sequence[Finding], figures: Sequence[Ma
         "measured": sum(s.measured for s in cells),
         "total": len(cells),
         "counts": report.counts(),
+        "headline": report.headline,
+        "sensitivity": report.sensitivity,
         "stub": [short(heading) for heading in heads.values()],
         "columns": [_column(report, column) for column in report.columns],
         "rows": list(_rows(report, list(heads))),
@@ -259,6 +261,7 @@ def cell(report: TableReport, cell_report: CellReport, store: Store) -> dict[str
         if cell_report.difference is not None and report.comparable
         else "",
         "unit": cell_report.metric.unit,
+        "sensitivity": cell_report.verdict.sensitivity,
         "n": len(cell_report.values),
         "strip": drawings.strip(cell_report) if report.comparable else "",
         "provenance": [(k, line(str(v))) for k, v in cell_report.provenance.items() if v != ""],

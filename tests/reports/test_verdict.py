@@ -125,14 +125,17 @@ def test_a_pooled_spread_decides_what_few_seeds_alone_do_not() -> None:
     assert alone.word == verdict.INCONCLUSIVE
     assert pooled.word == verdict.AS_ONE_RUN
     assert "agrees within ±" in pooled.reason
-    assert "spread pooled over 16 degrees of freedom" in pooled.reason
+    assert "spread ±0.30 pooled over 16 degrees of freedom" in pooled.reason
 
 
 def test_what_is_assumed_is_said_where_the_word_depends_on_it() -> None:
     spread = Spread(0.1, 16, pooled=True)
     sample = [42.2, 42.25, 42.3]
-    unknown = judged(sample, statistic="unknown", spread=Spread(0.3, 16, pooled=True)).reason
-    assert "it would be inconclusive if the paper's value is a run with twice our spread" in unknown
+    unknown = judged(sample, statistic="unknown", spread=Spread(0.3, 16, pooled=True))
+    assert "“inconclusive” if the paper's value is of runs with twice our spread" in unknown.sensitivity
+    sure = judged([42.0, 42.05, 42.1], statistic="unknown", spread=Spread(0.02, 16, pooled=True))
+    assert sure.sensitivity.startswith("the same as a mean of many runs, the best of 3")
+    assert judged([42.0], statistic="unknown").sensitivity == ""
     assert "(assumed)" in judged(sample, statistic="best", spread=spread).reason
     assert "(assumed)" not in judged(sample, statistic="best", runs=5, spread=spread).reason
 

@@ -20,7 +20,7 @@ from harness.stats.agreement import (
     target,
     word,
 )
-from harness.stats.sequential import ALPHA, LOOKS, Spread, factor, level, pooled_spread
+from harness.stats.sequential import ALPHA, LOOKS, Spread, factor, level, own_spread, pooled_spread
 from harness.stats.small_samples import t_quantile
 
 KNOWN = Spread(0.3, 40, pooled=True)
@@ -50,21 +50,27 @@ def test_an_interval_needs_repetitions() -> None:
 
 
 def test_spreads_are_pooled_by_their_degrees_of_freedom() -> None:
-    others = {"a": [1.0, 2.0, 3.0], "b": [0.0, 4.0], "c": [5.0], "d": [1.0, 1.0, 4.0, 2.0]}
-    pooled = pooled_spread([10.0, 11.0], others)
+    others = [own_spread(values) for values in ([1.0, 2.0, 3.0], [0.0, 4.0], [5.0], [1.0, 1.0, 4.0, 2.0])]
+    pooled = pooled_spread([10.0, 11.0], others, "three others")
     squares = 2 * 1.0 + 1 * 8.0 + 3 * 2.0 + 1 * 0.5
-    assert (pooled.dof, pooled.pooled) == (7, True)
+    assert (pooled.dof, pooled.pooled, pooled.about) == (7, True, "three others")
     assert pooled.value == pytest.approx(math.sqrt(squares / 7))
 
 
+def test_cells_of_the_same_trainings_count_once() -> None:
+    together = own_spread([1.0, 2.0, 3.0], [2.0, 4.0, 6.0])
+    assert (together.dof, together.value) == (2, pytest.approx(math.sqrt((1 + 4) / 2)))
+    assert own_spread([1.0]).dof == 0
+
+
 def test_few_or_other_spreads_are_not_pooled() -> None:
-    few = {"a": [1.0, 2.0, 3.0]}
+    few = [own_spread([1.0, 2.0, 3.0])]
     assert pooled_spread([10.0, 11.0, 12.0], few) == Spread(1.0, 2)
-    many = {str(i): [1.0, 2.0, 3.0] for i in range(4)}
+    many = 4 * few
     assert pooled_spread([10.0, 11.0, 12.0], many).dof == 10
     assert not pooled_spread([10.0, 20.0, 30.0], many).pooled
     assert pooled_spread([10.0], many) == Spread(1.0, 8, pooled=True)
-    assert math.isnan(pooled_spread([10.0], {}).value)
+    assert math.isnan(pooled_spread([10.0], []).value)
 
 
 @pytest.mark.parametrize(
@@ -119,9 +125,11 @@ def test_repetitions_beyond_the_looks_are_left_out() -> None:
 def test_sensitivity_lists_what_is_assumed() -> None:
     unknown = dict(sensitivity([43.7] * 5, 43.61, KNOWN, margin=0.505, statistic="unknown"))
     assert unknown["a mean of many runs"] is Word.REPRODUCED
-    assert unknown["a run with our spread"] is Word.AS_ONE_RUN
+    assert unknown["of runs with half our spread"] is Word.AS_ONE_RUN
     best = dict(sensitivity([43.0] * 5, 43.9, KNOWN, margin=0.505, statistic="best"))
-    assert list(best) == ["the best of 2", "the best of 3", "the best of 5", "the best of 10"]
+    assert list(best)[:4] == ["the best of 2", "the best of 3", "the best of 5", "the best of 10"]
+    stated = sensitivity([43.0] * 5, 43.9, KNOWN, margin=0.505, statistic="best", runs=4)
+    assert [name for name, _ in stated] == ["of runs with half our spread", "of runs with twice our spread"]
     assert len(set(best.values())) > 1
 
 
@@ -134,13 +142,19 @@ def test_directions_of_claims() -> None:
 
 
 def test_what_chance_would_call_reproduced() -> None:
-    assert chance(8, 5) == (0.4, 2)
-    assert chance(0, 0) == (0.0, 0)
-    assert chance(100, 3)[1] == 9  # binomial, 100 of 5 %
-    with pytest.raises(ValueError, match="9 of 8"):
-        chance(8, 9)
-    told = headline([Word.REPRODUCED] * 5 + [Word.AS_ONE_RUN] * 2 + [Word.INCONCLUSIVE])
-    assert told.startswith("5 of 8 cells reproduced, 2 more agree as one run can; if none really were")
-    assert "at least 3 of them are no accident" in told
+    assert chance([1] * 8) == (pytest.approx(0.4), 2)
+    assert chance([]) == (0.0, 0)
+    assert chance([1] * 100)[1] == 9  # binomial, 100 of 5 %
+    assert chance([2] * 4) == (pytest.approx(0.4), 2)
+    assert chance([4] * 4) == (pytest.approx(0.8), 4)  # cells of one training are wrong together
+    words = [[Word.REPRODUCED]] * 5 + [[Word.AS_ONE_RUN]] * 2 + [[Word.INCONCLUSIVE]]
+    assert headline(words) == (
+        "5 of 8 judged cells reproduced; expected by chance 0.4, at most 2 with 95 %, so at least 3 are no accident;"
+        " 2 more agree as one run can"
+    )
+    assert (
+        headline([[Word.INCONCLUSIVE]]) == "0 of 1 judged cell reproduced; expected by chance 0.05, at most 0 with 95 %"
+    )
+    assert headline([]) == ""
     assert LOOSE > 1
     assert Target(0.0, 1.0) == target("single")

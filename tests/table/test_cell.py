@@ -110,3 +110,33 @@ def test_published_values_have_their_provenance_and_others_none(file: Path):
         return cell.column in table.published.values.get(row, {})
 
     assert all((cell.published is not None) == bool(cell.provenance) == printed(cell) for cell in table.cells())
+
+
+@pytest.mark.parametrize(
+    ("published", "column", "row", "expected"),
+    [
+        ({}, {}, {}, ("unknown", None)),
+        ({"statistic": "mean", "runs": 5}, {}, {}, ("mean", 5)),
+        ({"statistic": "mean", "runs": 5}, {"runs": 3}, {}, ("mean", 3)),
+        ({"statistic": "mean", "runs": 5}, {"statistic": "best"}, {}, ("best", None)),
+        ({"statistic": "mean", "runs": 5}, {"statistic": "best", "of": 4}, {}, ("best", 4)),
+        ({"statistic": "best", "of": 10}, {}, {"of": 3}, ("best", 3)),
+        ({"statistic": "best", "of": 10}, {"of": 4}, {"statistic": "median", "runs": 7}, ("median", 7)),
+        ({"statistic": "mean", "runs": 5}, {"statistic": "mean"}, {}, ("mean", None)),
+    ],
+)
+def test_what_a_score_is_of_several_runs_may_differ_by_column_and_row(
+    published: dict[str, Any], column: dict[str, Any], row: dict[str, Any], expected: tuple[str, int | None]
+):
+    spec = {
+        **SPEC,
+        "published": {**SPEC["published"], **published},
+        "columns": {**SPEC["columns"], "score": column},
+        "rows": {**SPEC["rows"], "fcn": {**SPEC["rows"]["fcn"], **row}},
+    }
+    table = Table.model_validate(spec)
+    told = table.cell("fcn", "score").provenance
+    assert (told["statistic"], told["runs"]) == expected
+    compared = table.cell("wide", "score").provenance  # held against the published value of fcn
+    assert (compared["statistic"], compared["runs"]) == expected
+    assert table.cell("fcn", "flops").provenance["runs"] is None  # a count is of no runs
