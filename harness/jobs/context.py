@@ -10,6 +10,8 @@ from typing import Any
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """Ask a job to save and stop."""
+RANK_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+"""torchrun's variables that say which process of how many this is, in all and on its machine."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from harness import environment
 from harness.errors import Exit
+from harness.jobs.context import RANK_VARIABLES
 from harness.jobs.job import Job
 from harness.jobs.kinds import KINDS
 from harness.scheduler.transport import SKIPPED, Event
@@ -167,6 +168,8 @@ class Local:
 def _child(folder: str, environ: dict[str, str], earlier: Failure | None) -> None:
     """Runs in the forked process."""
     os.setpgrp()  # Ctrl-C in a terminal must not reach it
+    for name in RANK_VARIABLES:  # of what started the front end, and not of this job
+        os.environ.pop(name, None)
     code = execute(Path(folder), environ, earlier=earlier)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # a log that takes no more must not change the exit code

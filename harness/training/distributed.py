@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -14,10 +14,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from harness.errors import UserError
+from harness.jobs.context import RANK_VARIABLES
 from methods.ranks import rank, world_size
 
 Result = TypeVar("Result")
 Losses = Callable[[Tensor, Tensor], dict[str, Tensor]]
+
+TIMEOUT = timedelta(minutes=60)
+"""How long processes wait for each other: one reads a large dataset's list of files from a slow disk while the others wait."""
 
 
 @dataclass(frozen=True)
@@ -30,30 +34,27 @@ class Rank:
 
 
 def place(environment: Mapping[str, str] = os.environ) -> Rank:
-    """From the variables of torchrun (RANK, WORLD_SIZE, LOCAL_RANK), else of Slurm's tasks (srun, submitit)."""
-    if "RANK" in environment and "WORLD_SIZE" in environment:
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    elif int(environment.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in environment:
-        names = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
-    else:
-        return Rank()
-    return Rank(*(int(environment.get(name, "0")) for name in names))
+    """From torchrun's variables RANK, WORLD_SIZE and LOCAL_RANK, which Slurm's tasks set too (harness.scheduler.slurm.entry).
 
-
-def rendezvous(environment: Mapping[str, str] = os.environ) -> tuple[str, int]:
-    """Address and port at which the processes meet: MASTER_ADDR and MASTER_PORT, else from the Slurm job.
-
-    The port follows from the job's number, so that all its tasks agree on it and two jobs on a node hardly meet.
+    Slurm's own count for nothing: in an interactive shell of eight tasks every command would take itself for one of eight.
     """
-    address, port = environment.get("MASTER_ADDR"), environment.get("MASTER_PORT")
-    if address is None:
-        nodes = environment.get("SLURM_JOB_NODELIST", "")
-        if not nodes or environment.get("SLURM_JOB_NUM_NODES", "1") == "1":
-            address = "127.0.0.1"
-        else:
-            hosts = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
-            address = hosts.stdout.split()[0]
-    return address, int(port) if port else 20000 + int(environment.get("SLURM_JOB_ID", "9500")) % 20000
+    if "RANK" not in environment or "WORLD_SIZE" not in environment:
+        return Rank()
+    return Rank(*(int(environment.get(name, "0")) for name in RANK_VARIABLES))
+
+
+def gpu_of(local_rank: int, visible: int) -> int:
+    """Which of the `visible` GPUs a process of this node uses: its own, or the only one where each is shown one alone.
+
+    Raises UserError where there are fewer than processes.
+    """
+    gpu = 0 if visible == 1 else local_rank  # one: by --gpus-per-task, --gpu-bind or CUDA_VISIBLE_DEVICES
+    if gpu >= visible:
+        raise UserError(
+            f"process {local_rank + 1} of this node finds only {visible} of its GPUs: start one process per GPU "
+            "(torchrun --nproc-per-node, gpus in the cluster file)"
+        )
+    return gpu
 
 
 @contextlib.contextmanager
@@ -63,12 +64,18 @@ def process_group(device: str) -> Iterator[Rank]:
     if rank_info.world == 1 or (dist.is_available() and dist.is_initialized()):
         yield rank_info
         return
-    address, port = rendezvous()
-    backend = "nccl" if device == "cuda" else "gloo"
+    gpu = None
     if device == "cuda":
-        torch.cuda.set_device(rank_info.local_rank)
+        gpu = torch.device("cuda", gpu_of(rank_info.local_rank, torch.cuda.device_count()))
+        torch.cuda.set_device(gpu)
+    address, port = os.environ.get("MASTER_ADDR", "127.0.0.1"), os.environ.get("MASTER_PORT", "29500")
     dist.init_process_group(
-        backend, init_method=f"tcp://{address}:{port}", rank=rank_info.rank, world_size=rank_info.world
+        "gloo" if gpu is None else "nccl",
+        init_method=f"tcp://{address}:{port}",
+        rank=rank_info.rank,
+        world_size=rank_info.world,
+        timeout=TIMEOUT,
+        device_id=gpu,  # connects now, and to this GPU, not to one that is guessed from the rank
     )
     try:
         yield rank_info

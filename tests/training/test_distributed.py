@@ -1,5 +1,6 @@
 """Several processes train as one does on the same batches (gloo, CPU)."""
 
+import multiprocessing
 import os
 import signal
 import socket
@@ -18,7 +19,7 @@ from harness.jobs.job import Job
 from harness.jobs.kinds import Data
 from harness.recipes.common import Optimizer
 from harness.recipes.profile import Synthetic
-from harness.scheduler.worker import Request
+from harness.scheduler.worker import Request, execute
 from harness.store import curve
 from harness.store.store import Store
 from harness.training import checkpoint, distributed
@@ -148,8 +149,7 @@ def test_torchrun_is_stopped_by_a_signal_and_goes_on(tmp_path):
     [
         ({}, (0, 1, 0)),
         ({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}, (3, 8, 1)),
-        ({"SLURM_PROCID": "5", "SLURM_NTASKS": "16", "SLURM_LOCALID": "5"}, (5, 16, 5)),
-        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_LOCALID": "0"}, (0, 1, 0)),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_LOCALID": "0"}, (0, 1, 0)),  # srun --ntasks=8 --pty bash
         ({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "SLURM_PROCID": "0", "SLURM_NTASKS": "2"}, (1, 2, 1)),
     ],
 )
@@ -157,11 +157,49 @@ def test_place(environment, place):
     assert distributed.place(environment) == distributed.Rank(*place)
 
 
-def test_rendezvous():
-    assert distributed.rendezvous({"MASTER_ADDR": "10.0.0.7", "MASTER_PORT": "4000"}) == ("10.0.0.7", 4000)
-    one_node = {"SLURM_JOB_NODELIST": "n3", "SLURM_JOB_NUM_NODES": "1", "SLURM_JOB_ID": "1234567"}
-    assert distributed.rendezvous(one_node) == ("127.0.0.1", 20000 + 1234567 % 20000)
-    assert distributed.rendezvous({**one_node, "SLURM_JOB_ID": "8"})[1] != distributed.rendezvous(one_node)[1]
+@pytest.mark.slow
+def test_a_training_in_an_interactive_slurm_shell_waits_for_nobody(tmp_path, monkeypatch):
+    for name, value in {"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_JOB_ID": "7"}.items():
+        monkeypatch.setenv(name, value)
+    job = Job("train", config(iterations=1).model_dump(mode="json"), "k" * 64, "i" * 64, {})
+    folder = Store(tmp_path).folder(job)
+    Request(job, str(tmp_path), None, "cpu", 1).write(folder)
+    child = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(execute(folder)))
+    child.start()
+    child.join(120)
+    ended = child.exitcode
+    child.kill()
+    assert ended == Exit.OK, "it hangs" if ended is None else (folder / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(("local_rank", "visible", "gpu"), [(0, 1, 0), (3, 1, 0), (3, 8, 3), (0, 8, 0)])
+def test_a_process_has_its_own_gpu_or_the_one_it_is_shown(local_rank, visible, gpu):
+    assert distributed.gpu_of(local_rank, visible) == gpu
+
+
+@pytest.mark.parametrize(("local_rank", "visible"), [(4, 4), (0, 0)])
+def test_more_processes_than_gpus(local_rank, visible):
+    with pytest.raises(UserError, match=f"process {local_rank + 1} of this node finds only {visible} of its GPUs"):
+        distributed.gpu_of(local_rank, visible)
+
+
+def test_processes_with_gpus_meet_over_their_own_and_wait_long_enough(monkeypatch):
+    """One GPU is visible to each of four: NCCL is told which, and the wait outlasts the reading of a large dataset."""
+    seen = {}
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda gpu: seen.update(set=gpu))
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, **options: seen.update(backend=backend, **options))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: seen.update(closed=True))
+    ranks = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "3", "MASTER_ADDR": "10.0.0.7", "MASTER_PORT": "4000"}
+    for name, value in ranks.items():
+        monkeypatch.setenv(name, value)
+    with distributed.process_group("cuda") as rank_info:
+        assert rank_info == distributed.Rank(3, 4, 3)
+        assert "closed" not in seen
+    assert seen.pop("timeout").total_seconds() >= 30 * 60
+    gpu = torch.device("cuda", 0)
+    meeting = {"init_method": "tcp://10.0.0.7:4000", "rank": 3, "world_size": 4}
+    assert seen == {"backend": "nccl", "set": gpu, "device_id": gpu, "closed": True, **meeting}
 
 
 def test_a_batch_that_cannot_be_shared(monkeypatch):

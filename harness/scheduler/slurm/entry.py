@@ -12,6 +12,7 @@ from pathlib import Path
 from harness.errors import Exit, OutputError
 from harness.files import write_json
 from harness.jobs.context import STOP_SIGNALS
+from harness.scheduler.slurm.ranks import torchrun_variables
 from harness.scheduler.worker import Request, execute, run_other_rank, say
 from harness.store.store import Store
 
@@ -23,7 +24,8 @@ def run(folder: str, note: str, minutes: int, restarts: int) -> None:
     A signal that warns of the time limit or of preemption (SIGUSR2) makes it save and requeue itself. SIGTERM makes it
     save only: that may be a person's scancel, which a requeue would undo.
     """
-    if int(os.environ.get("SLURM_PROCID", "0")) > 0:
+    os.environ.update(torchrun_variables(os.environ))
+    if int(os.environ["RANK"]) > 0:
         sys.exit(run_other_rank(Path(folder)))
     restart, began = int(os.environ.get("SLURM_RESTART_COUNT", "0")), time.monotonic()
     about = {

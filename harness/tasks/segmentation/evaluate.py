@@ -25,7 +25,8 @@ from harness.recipes.segmentation import TestProtocol
 from harness.tasks.segmentation.confusion import Confusion, scores
 from harness.tasks.segmentation.loader import images_for_testing
 from harness.tasks.segmentation.protocols import NonFiniteScores, predict
-from harness.training.distributed import any_rank, first_rank_first, gather_texts, place, process_group
+from harness.training.distributed import any_rank, first_rank_first, gather_texts, process_group
+from methods.ranks import rank, world_size
 
 
 def evaluate(config: EvaluateConfig, context: Context) -> list[Measurement]:
@@ -48,7 +49,7 @@ def evaluate(config: EvaluateConfig, context: Context) -> list[Measurement]:
         ensure_sound(root, config.protocol.split, context.cache, part=part, gather=gather_texts)
         model = trained_model(config, context.needs.get("train"), context.device)
         matrix, images = confusion_of(model, root, config.protocol, context, config.normalisation)
-    if place().rank == 0:
+    if rank_info.rank == 0:
         with atomic_file(context.folder / "confusion.npy") as file:
             np.save(file, matrix, allow_pickle=False)
     return [*measurements(matrix, classes), Measurement("images", images)]
@@ -95,15 +96,15 @@ def confusion_of(
     model: nn.Module, root: Root, protocol: TestProtocol, context: Context, normalisation: Normalisation = "imagenet"
 ) -> tuple[np.ndarray, int]:
     """Confusion matrix (int64 [K + 1, K]) and number of images of a split; memory does not grow with that number."""
-    rank_info = place()
+    part = (rank(), world_size())
     total = len(pairs(root, protocol.split)[: protocol.max_images])
-    rank_images = len(range(rank_info.rank, total, rank_info.world))
+    rank_images = len(range(part[0], total, part[1]))
     confusion = Confusion(root.dataset.num_classes, context.device)
     predict_view = functools.partial(
         predict, normalisation=normalisation, mirror_pairs=root.dataset.mirror_pairs, device=context.device
     )
     readers = 0 if context.device == "cpu" else min(8, context.threads)
-    images = images_for_testing(root, protocol.split, protocol, part=(rank_info.rank, rank_info.world), readers=readers)
+    images = images_for_testing(root, protocol.split, protocol, part=part, readers=readers)
     start_time = time.perf_counter()
     image_count, stopped, error_text = 0, False, ""
     for image_count, item in enumerate(images, start=1):
