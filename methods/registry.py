@@ -3,24 +3,26 @@
 A method is a function `(backbone, num_classes, *, options…) -> Segmentor` under `@register("name")`; a context module is
 a class or function `(in_channels, *, options…) -> nn.Module` under `@register_context("name")`. The names, options and
 docstrings are read from the source text (so listing them costs no torch), and the object is imported when it is built.
-Methods outside the checkout are named `path/to/file.py:name` or offered by the entry-point group `harness.methods`.
+Methods outside the checkout are named `path/to/file.py:name` or offered by the entry-point group `harness.methods`; modules
+beside such a file can be imported (harness.jobs.outside).
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
-import hashlib
 import importlib
 import importlib.util
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError, nearest
+from harness.jobs import outside
+from harness.jobs.key import read_imports
 
 _FOLDER = Path(__file__).resolve().parent
 _DECORATORS = {"register": "method", "register_context": "context"}
@@ -40,15 +42,10 @@ class Entry:
 
     def load(self) -> Callable[..., Any]:
         """The registered object itself; imports its module."""
-        if self.module in sys.modules or not self.module.startswith("external_method_"):
-            module = importlib.import_module(self.module)
+        if self.module.startswith(outside.PREFIX):
+            module = outside.load(self.module, self.file, read_imports)
         else:
-            spec = importlib.util.spec_from_file_location(self.module, self.file)
-            assert spec is not None
-            assert spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[self.module] = module
-            spec.loader.exec_module(module)
+            module = importlib.import_module(self.module)
         return getattr(module, self.attribute)
 
 
@@ -160,7 +157,9 @@ def dependencies(name: str, options: Mapping[str, Any], kind: str = "method") ->
     for entry in entries_used:  # grows
         values = {**(entry.options or {}), **(options if entry is entries_used[0] else {})}
         texts = _texts(values.values())
-        entries_used += [e for (_, other), e in entries().items() if other in texts and e not in entries_used]
+        named = [e for (_, other), e in entries().items() if other in texts]
+        named += [e for text in sorted(texts) if ".py:" in text for e in _external_entries(text)]
+        entries_used += [e for e in named if e not in entries_used]
     return entries_used
 
 
@@ -182,11 +181,19 @@ def _external(name: str, kind: str) -> Entry:
     file = Path(os.path.abspath(os.path.expanduser(path)))
     if not os.path.isfile(file):
         raise UserError(f"{kind} '{name}': there is no file {file}")
-    place = hashlib.sha256(str(file).encode()).hexdigest()[:8]  # two files may have one name
-    by_name = {e.name: e for e in _scan(file, f"external_method_{file.stem}_{place}") if e.kind == kind}
+    by_name = {e.name: e for e in _scan(file, outside.module_name(file)) if e.kind == kind}
     if attribute not in by_name:
         raise UserError(f"{kind} '{name}': {file.name} registers no {kind} '{attribute}'.{nearest(attribute, by_name)}")
     return by_name[attribute]
+
+
+def _external_entries(name: str) -> list[Entry]:
+    """What `path/to/file.py:name` may mean, of any kind; nothing where it only looks like a name."""
+    entries_named = []
+    for kind in dict.fromkeys(_DECORATORS.values()):
+        with contextlib.suppress(UserError):  # said where it is built
+            entries_named.append(_external(name, kind))
+    return entries_named
 
 
 def check_options(entry: Entry, options: dict[str, Any]) -> list[tuple[str, str]]:

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness import ROOT
 from harness.errors import OutputError, UserError
-from harness.files import write_text
+from harness.files import read_json, write_text
+from harness.jobs import outside
 from harness.jobs.silent import SILENT
 from harness.spec import flatten
 
@@ -154,8 +155,22 @@ def _is_module_name(text: str) -> bool:
     return "." in text and len(text) < 200 and _BY_NAME.fullmatch(text) is not None
 
 
+def read_imports(module: str, file: Path) -> set[str]:
+    """The dotted names that a module's file imports. UserError where it is not Python."""
+    return _names(file.read_bytes(), module, file)[1]
+
+
+def _names(content: bytes, module: str, file: Path) -> tuple[str, set[str]]:
+    """(text, imported names) of a source file; UserError where it is not Python."""
+    try:
+        text = content.decode()
+        return text, _imports(text, module, file.name == "__init__.py")
+    except (SyntaxError, ValueError) as error:  # ValueError: not UTF-8, or a null byte
+        raise UserError(f"{file}:{getattr(error, 'lineno', None) or 1}: not Python: {error}") from None
+
+
 class _Source(NamedTuple):
-    """The stored facts of a module: its digest, the modules of this project it imports, the packages that define numbers."""
+    """The facts of a module: its digest, the names that it imports, the packages of them that define numbers."""
 
     digest: str
     imports: list[str]
@@ -163,41 +178,50 @@ class _Source(NamedTuple):
 
 
 class Code:
-    """The project's source files: digests and import closures, remembered in `cache` by size and time of change."""
+    """The project's source files: digests and import closures, remembered in `cache` by the files' content."""
 
     def __init__(self, cache: Path | None = None, root: Path = ROOT) -> None:
         self.root = root
         self._cache = cache / "code.json" if cache is not None else None
-        self._cached_sources: dict[str, list[Any]] = {}
         self._cache_changed = False
-        source_stat = Path(__file__).stat()  # what an older version of this file found does not count
-        self._by = [source_stat.st_size, source_stat.st_mtime_ns]
+        self._version = _sha256(Path(__file__).read_bytes())  # what another version of this file found does not count
         self._sources: dict[str, _Source | None] = {}
-        if self._cache is not None:
-            try:
-                cached = json.loads(self._cache.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                cached = {}  # only a cache: filled again
-            self._cached_sources = cached if isinstance(cached, dict) else {}
+        cached = (read_json(self._cache) if self._cache is not None else None) or {}
+        modules = cached.get("modules") if cached.get("version") == self._version else None
+        self._cached_sources: dict[str, Any] = modules if isinstance(modules, dict) else {}
 
     def closure(self, modules: Iterable[str], files: Mapping[str, Path] | None = None) -> dict[str, str]:
-        """{module: digest} of everything reachable by import from `modules` that may move a number; `files` places modules
-        outside the checkout."""
+        """{module: digest} of everything reachable by import from `modules` that may move a number.
+
+        `files` places modules outside the checkout; their helpers count, too. UserError for a file that is not Python or
+        a helper whose name is ambiguous.
+        """
         digests: dict[str, str] = {}
+        places = self.outside(files or {})
         visited: set[str] = set()
-        pending = list(modules)
+        pending = [*modules, *places]
         while pending:
             module = pending.pop()
             if module in visited or module in SILENT:
                 continue
             visited.add(module)
-            source = self._module(module, (files or {}).get(module))
+            source = self._module(module, places.get(module))
             if source is not None:
                 if source.digest != _EMPTY_DIGEST:
                     digests[module] = source.digest
-                pending += source.imports
+                pending += [name for name in source.imports if name.partition(".")[0] in _ROOMS]
                 pending.append(module.rpartition(".")[0]) if "." in module else None
         return dict(sorted(digests.items()))
+
+    def outside(self, files: Mapping[str, Path]) -> dict[str, Path]:
+        """{module: file} of modules outside the checkout and of the helpers that they import."""
+
+        def imports(module: str, file: Path) -> list[str]:
+            source = self._module(module, file)
+            assert source is not None
+            return source.imports
+
+        return {m: f for entry, file in files.items() for m, f in outside.find(entry, file, imports).files.items()}
 
     def packages(self, modules: Iterable[str], files: Mapping[str, Path] | None = None) -> set[str]:
         """Import names of the packages that define a part of what these modules compute."""
@@ -208,38 +232,35 @@ class Code:
         """Writes the cache for the next command."""
         if self._cache is None or not self._cache_changed:
             return
+        record = {"version": self._version, "modules": self._cached_sources}
         with contextlib.suppress(OutputError):  # only a cache: a read-only results folder must still be able to plan
-            write_text(self._cache, json.dumps(self._cached_sources), durable=False)
+            write_text(self._cache, json.dumps(record), durable=False)
 
     def _module(self, module: str, file: Path | None) -> _Source | None:
-        if module in self._sources:
-            return self._sources[module]
-        path = self.root.joinpath(*module.split("."))
-        candidates = [file] if file is not None else [path.with_suffix(".py"), path / "__init__.py"]
-        place = next((c for c in candidates if c.is_file()), None)
-        self._sources[module] = self._read(module, place) if place is not None else None
+        if module not in self._sources:
+            path = self.root.joinpath(*module.split("."))
+            candidates = [file] if file is not None else [path.with_suffix(".py"), path / "__init__.py"]
+            place = next((c for c in candidates if c.is_file()), None)
+            self._sources[module] = self._read(module, place) if place is not None else None
         return self._sources[module]
 
     def _read(self, module: str, place: Path) -> _Source:
-        stat = place.stat()
-        stamp = [*self._by, stat.st_size, stat.st_mtime_ns]
-        cached = self._cached_sources.get(str(place))
-        if cached is None or cached[0] != stamp:
-            try:
-                text = place.read_text(encoding="utf-8")
-                names = _imports(text, module, place.name == "__init__.py")
-            except (SyntaxError, ValueError) as error:  # ValueError: not UTF-8, or a null byte
-                raise UserError(f"{place}:{getattr(error, 'lineno', None) or 1}: not Python: {error}") from None
-            packages = {name.partition(".")[0] for name in names}
-            imports = sorted(name for name in names if name.partition(".")[0] in _ROOMS)
-            cached = self._cached_sources[str(place)] = [
-                stamp,
-                source_digest(text),
-                imports,
-                sorted(packages & {*_DISTRIBUTIONS}),
-            ]
-            self._cache_changed = True
-        return _Source(*cached[1:])
+        content = place.read_bytes()
+        by = _sha256(content)
+        with contextlib.suppress(KeyError, TypeError, ValueError):  # a damaged cache is filled again
+            cached_by, digest, names, packages = self._cached_sources[module]
+            if cached_by == by and all(isinstance(text, str) for text in (digest, *names, *packages)):
+                return _Source(digest, names, packages)
+        text, imported = _names(content, module, place)
+        tops = {name.partition(".")[0] for name in imported}
+        source = _Source(source_digest(text), sorted(imported), sorted(tops & {*_DISTRIBUTIONS}))
+        self._cached_sources[module] = [by, *source]
+        self._cache_changed = True
+        return source
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 PARTS = ("config", "code", "packages", "data", "weights", "needs")
@@ -264,6 +285,8 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 def _title(part: str, name: str) -> str:
     """The display name of an entry in a part of a key."""
+    if part == "code" and name.startswith(outside.PREFIX):
+        name = name.partition(".")[2]  # of a method outside the checkout, below its folder
     if part == "code":
         return name.replace(".", "/") + ".py"
     dataset, _, fact = name.partition(".")
