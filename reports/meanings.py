@@ -23,7 +23,7 @@ MEANINGS = {
     CellStatus.BLOCKED: "cannot run here: data or weights are missing",
     CellStatus.ABSENT: "its job does not measure this here",
     CellStatus.UNREADABLE: "a result is there that this version cannot read",
-    CellStatus.INTERRUPTED: "stopped after saving; the same command goes on",
+    CellStatus.INTERRUPTED: "stopped half-way; the same command goes on",
     CellStatus.NOT_RUN: "not measured yet",
     CellStatus.ON_REQUEST: "runs only when its column is named",
     CellStatus.CITED: "the paper quotes it from elsewhere; never run",

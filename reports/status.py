@@ -7,10 +7,11 @@ first of these holds:
 2. `measured`: every repetition has a value; `partly`: some have, and the reason says how the others stand.
 3. Of the repetitions without a value: `running` now; `submitted` to a cluster, which has not ended it; `failed`;
    `absent`, finished without measuring this; `unreadable`, a result that this version cannot read; `stale`, measured before
-   code, data or weights changed; `on request`, not asked for; `blocked`, cannot run here; `interrupted`, stopped after
-   saving and waiting to be run again; `not run`.
+   code, data or weights changed; `on request`, not asked for; `blocked`, cannot run here; `interrupted`, stopped
+   half-way (its process is gone) and waiting to be run again; `not run`.
 
-What happens now comes before what has happened, and that before what has not.
+What happens now comes before what has happened, and that before what has not. Work that has stopped half-way is said
+behind the reason of whatever comes before it, so that no training that could go on is out of sight.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from harness.files import read_json
 from harness.jobs.job import Job
 from harness.plan.planner import Plan, PlannedCell
 from harness.store.changes import chain_differences, planned_chain, stored_chain
+from harness.store.interruption import Interruption, interruption
 from harness.store.lock import busy
 from harness.store.store import Failure, Result, Store
 
@@ -79,6 +81,13 @@ class ResultReader:
         """Why the job, or one that it needs, failed."""
         return next((f for j in self.unfinished(job) if (f := self.store.failure(j)) is not None), None)
 
+    def interruptions(self, job: Job) -> Iterator[tuple[Job, Interruption]]:
+        """Of the job and those that it needs, the ones that have stopped half-way."""
+        for member in self.unfinished(job):
+            stopped = interruption(member, self.store.folder(member))
+            if stopped is not None:
+                yield member, stopped
+
     def stale(self, planned: PlannedCell) -> list[tuple[Job, Result, float]]:
         """(job, result under another key, its value as stored) of the repetitions without a current result."""
         name = planned.metric.name
@@ -117,16 +126,17 @@ def _status_without_value(planned: PlannedCell, missing: Sequence[Job], reader: 
     for status, why in _WITHOUT_VALUE.items():
         reason = why(planned, missing, reader)
         if reason is not None:
-            return status, reason
+            half_way = _half_way(missing, reader, saved=status == CellStatus.FAILED) if status in _OVER else None
+            return status, "; ".join(filter(None, (reason, half_way)))
     return CellStatus.NOT_RUN, "no job of this cell has finished"
 
 
 def _running(planned: PlannedCell, missing: Sequence[Job], reader: ResultReader) -> str | None:
     for job in (j for m in missing for j in reader.unfinished(m)):
         folder = reader.store.folder(job)
-        progress = read_json(folder / "progress.json")
-        if progress is not None and busy(folder):
-            return f"{job.kind} {_step(progress)}"
+        if busy(folder):
+            progress = read_json(folder / "progress.json")
+            return f"{job.kind} {_step(progress)}" if progress is not None else f"{job.kind} starts"
     return None
 
 
@@ -184,11 +194,13 @@ def _blocked(planned: PlannedCell, missing: Sequence[Job], reader: ResultReader)
 
 
 def _interrupted(planned: PlannedCell, missing: Sequence[Job], reader: ResultReader) -> str | None:
-    for job in (j for m in missing for j in reader.unfinished(m)):
-        progress = read_json(reader.store.folder(job) / "progress.json")
-        if progress is not None:
-            return f"{job.kind} stopped at {_step(progress)}; the same command goes on"
-    return None
+    return _half_way(missing, reader)
+
+
+def _half_way(missing: Sequence[Job], reader: ResultReader, *, saved: bool = False) -> str | None:
+    """The first of the jobs that has stopped half-way, and how far it came. `saved`: only one that has a checkpoint."""
+    found = (stopped for job in missing for _, stopped in reader.interruptions(job))
+    return next((str(stopped) for stopped in found if stopped.saved is not None or not saved), None)
 
 
 def _step(progress: Mapping[str, object]) -> str:
@@ -207,3 +219,6 @@ _WITHOUT_VALUE: dict[CellStatus, Callable[[PlannedCell, Sequence[Job], ResultRea
     CellStatus.INTERRUPTED: _interrupted,
 }
 """Why a cell has no value, in the order of precedence: each gives the reason, or None where it is not so."""
+
+_OVER = (CellStatus.FAILED, CellStatus.UNREADABLE, CellStatus.STALE, CellStatus.ON_REQUEST, CellStatus.BLOCKED)
+"""What may stand before work that has stopped half-way and says nothing of it."""

@@ -63,6 +63,8 @@ def why_lines(plan: Plan, store: Store, queued: Mapping[str, str] | None = None)
                 lines += [f"  needs   {kind}, whose key changed:"] if kind != job.kind else []
                 lines += [f"  {'' if kind == job.kind else '  '}{line}" for line in differences]
             lines += [f"  same    {same}"] if (same := _same_parts(job, stale)) else []
+        if result is None:
+            lines += [f"{stopped}: {store.folder(member)}" for member, stopped in reader.interruptions(job)]
     return lines
 
 

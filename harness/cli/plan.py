@@ -33,8 +33,7 @@ def command(request: PlanRequest, jobs: int | None, budget: float | None, decide
     slots = jobs or request.resolve_device().slots
     print_lines(progress.plan_lines(plan, todo, estimate(todo.run, store), slots))
     print_lines(cluster.cost(request, plan, todo.run, store, slots, budget))
-    job_names = progress.names(plan)
-    print_lines(f"   {job_names[job.key]}" for job in todo.run)
+    print_lines(progress.job_lines(plan, todo.run, store))
     if decide:
         from reports import advice
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harness.jobs.context import Progress
@@ -15,6 +15,7 @@ from harness.plan.durations import Estimate
 from harness.plan.planner import Plan
 from harness.scheduler.run import Outcome, Queue
 from harness.scheduler.transport import Event
+from harness.store.interruption import interruption
 from harness.store.store import Store
 from harness.table.metrics import METRICS
 from harness.text import duration, plural
@@ -47,6 +48,13 @@ def names(plan: Plan) -> dict[str, str]:
                 which = f" · repetition {repetition + 1}" if len(plan.repetitions) > 1 and column else ""
                 job_names.setdefault(key, f"{where} · {_VERBS[member.kind]}{which}")
     return job_names
+
+
+def job_lines(plan: Plan, jobs: Sequence[Job], store: Store) -> list[str]:
+    """A line per job; of one that has stopped half-way how far it came and what it goes on from."""
+    job_names = names(plan)
+    stopped = [(job, interruption(job, store.folder(job))) for job in jobs]
+    return [f"   {job_names[job.key]}{f': {found}' if found is not None else ''}" for job, found in stopped]
 
 
 def plan_lines(plan: Plan, todo: Queue, estimate: Estimate, slots: int) -> list[str]:

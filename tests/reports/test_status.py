@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli.inspection import status_lines, why_lines
+from harness.cli.progress import job_lines
 from harness.files import write_json
 from harness.jobs.job import Job, Measurement
 from harness.plan.planner import Plan
@@ -169,7 +170,58 @@ def test_damaged_progress_says_so_and_stops_nothing(make: Make, tmp_path: Path) 
     folder.mkdir(parents=True)
     (folder / "progress.json").write_text(json.dumps({"done": 3}), encoding="utf-8")
     shown = bench.report().cells["ppm", "flops"]
-    assert (shown.status, shown.reason) == ("interrupted", "complexity stopped at 3/?; the same command goes on")
+    assert (shown.status, shown.reason) == ("interrupted", "complexity stopped at 3/?; starts over")
+
+
+def stop_half_way(bench: ReportBench, row: str) -> Path:
+    """A training that was killed at iteration 6 after it had saved at 5; its folder."""
+    (evaluation,) = bench.jobs(row, "score")
+    folder = bench.store.folder(bench.plan.jobs[evaluation.needs[0]])
+    write_json(folder / "progress.json", {"done": 6, "total": 10, "rate": 1.0, "text": "loss 1", "left": 8.0})
+    (folder / "lock").touch()
+    (folder / f"checkpoint-{5:08d}-{'a' * 64}.pt").touch()
+    return folder
+
+
+HALF_WAY = "train stopped at 6/10 iterations; resumes from 5; about 10.0 s left"
+
+
+def test_work_that_stopped_half_way_is_said_by_status_why_and_plan(make: Make) -> None:
+    columns, rows = ({name: TABLE[part][name]} for part, name in (("columns", "score"), ("rows", "ppm")))
+    bench = make(columns=columns, rows=rows, published={"values": {}}, claims=[])
+    folder = stop_half_way(bench, "ppm")
+    plan, store = bench.plan, bench.store
+    assert f"interrupted: {HALF_WAY}" in status_lines(plan, store)[0][0]
+    assert why_lines(plan, store)[0] == f"interrupted: {HALF_WAY}"
+    assert f"{HALF_WAY}: {folder}" in why_lines(plan, store)
+    train, test = job_lines(
+        plan, [plan.jobs[key] for key in sorted(plan.jobs, key=lambda k: plan.jobs[k].needs)], store
+    )
+    assert train.endswith(f"train: {HALF_WAY}")
+    assert test.endswith("test")
+
+
+@pytest.mark.parametrize("first", ["stale", "unreadable", "blocked", "training_failed"])
+def test_what_comes_first_does_not_hide_work_that_stopped_half_way(make: Make, first: str) -> None:
+    bench = make()
+    stop_half_way(bench, "ppm")
+    (cell,) = (c for c in bench.plan.cells if (c.row, c.column) == ("ppm", "score"))
+    with ExitStack() as locks:
+        getattr(Leftovers(bench.plan, bench.store, locks), first)(cell.jobs[0])
+        status, reason = cell_status(cell, ResultReader(bench.plan, bench.store))
+    assert status == ALONE[first]
+    assert reason.endswith(f"; {HALF_WAY}")
+
+
+def test_a_job_that_has_just_begun_runs(make: Make) -> None:
+    """Before it says how far it is: its lock says that it is there."""
+    bench = make()
+    (cell,) = (c for c in bench.plan.cells if (c.row, c.column) == ("ppm", "flops"))
+    folder = bench.store.folder(cell.jobs[0])
+    folder.mkdir(parents=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert cell_status(cell, ResultReader(bench.plan, bench.store)) == (CellStatus.RUNNING, "complexity starts")
 
 
 def test_every_word_for_a_cell_without_a_value_is_explained_and_marked() -> None:
