@@ -15,6 +15,7 @@ from harness.recipes.common import Normalisation, Optimizer, ResizeBackend, Sche
 from harness.spec import Fraction, Positive, Size, Spec
 
 Distortion = Literal["contrast_about_mean", "saturation", "brightness"]
+NumberFormat = Literal["fp32", "tf32", "bf16", "fp16"]
 
 
 class Loss(Spec):
@@ -97,6 +98,7 @@ class TestProtocol(Spec):
     frame: Size | None = None
     odd: bool = False
     align_corners: bool = False
+    precision: NumberFormat = "fp32"  # of the network, whatever the training's; the scores are averaged in float32
     max_images: Positive | None = None  # test only so many, for a trial
 
     @model_validator(mode="after")
@@ -136,7 +138,7 @@ class Recipe(Spec):
     test: TestProtocol = TestProtocol()
     pretrained: bool | str = False  # random weights; true: of HARNESS_WEIGHTS, else timm's; a path: that file's
     loss: Loss = Loss()
-    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"  # of the training; fp16 scales its gradients
+    precision: NumberFormat = "fp32"  # of the training; fp16 scales its gradients
     # A batch passes in so many parts, each counting by its pixels: less memory, and the same gradient where the loss is a mean
     # over pixels. Batch norm, losses that rank pixels or count classes (ohem, dice, lovasz) and what a method learns beside
     # its gradients see a part at a time.

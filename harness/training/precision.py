@@ -1,10 +1,14 @@
-"""Number formats of training (fp32, tf32, bf16, fp16) and the loss scaling of fp16."""
+"""Number formats of training and testing (fp32, tf32, bf16, fp16) and the loss scaling of fp16."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import torch
+
+from harness.training.tf32 import allow_tf32, fp32_products
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -26,10 +30,13 @@ class Precision:
 
     def apply(self) -> None:
         """Sets torch's switches for float32 products, which would otherwise silently be TF32 in convolutions."""
-        how = "tf32" if self.name == "tf32" else "ieee"
-        torch.backends.cuda.matmul.fp32_precision = how
-        torch.backends.cudnn.conv.fp32_precision = how
-        torch.backends.cudnn.rnn.fp32_precision = how
+        allow_tf32(matmul=self.name == "tf32", cudnn=self.name == "tf32")
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        """This precision within, with its autocast; and float32 products as before afterwards."""
+        with fp32_products(tf32=self.name == "tf32"), self.autocast():
+            yield
 
 
 def only_repeatable_algorithms(enabled: bool = True) -> None:

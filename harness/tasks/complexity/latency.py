@@ -5,8 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -22,20 +21,6 @@ class Timing:
     def quantile(self, q: float) -> float:
         """Linear interpolation between the sorted times."""
         return float(torch.tensor(self.milliseconds, dtype=torch.float64).quantile(q))
-
-
-@contextmanager
-def plain_fp32() -> Iterator[None]:
-    """Within, fp32 products on a GPU use no TF32."""
-    backends = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
-    before = [backend.fp32_precision for backend in backends]
-    for backend in backends:
-        backend.fp32_precision = "ieee"
-    try:
-        yield
-    finally:
-        for backend, precision in zip(backends, before):
-            backend.fp32_precision = precision
 
 
 def timed(forward: Callable[[], object], device: str, repeats: int, *, after: Callable[[int], None]) -> Timing:

@@ -14,6 +14,7 @@ from harness.jobs.context import Context, Progress
 from harness.jobs.job import Measurement
 from harness.jobs.kinds import ComplexityConfig, LatencyConfig, Model
 from harness.tasks.complexity import conventions, latency
+from harness.training.tf32 import fp32_products
 from methods.build import build_model, without_auxiliary
 
 _WARM_UP = {"cpu": 0, "cuda": 20}  # passes before the timed ones, besides the one whose memory is measured
@@ -63,7 +64,7 @@ def time(config: LatencyConfig, context: Context) -> list[Measurement]:
         if context.should_stop():
             raise Interrupted
 
-    with torch.inference_mode(), latency.plain_fp32():
+    with torch.inference_mode(), fp32_products(tf32=False):
         peak = latency.peak_bytes(forward, device)
         after(1)
         latency.timed(forward, device, warm_up, after=lambda i: after(1 + i))

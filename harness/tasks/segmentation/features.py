@@ -19,6 +19,7 @@ from harness.recipes.common import Normalisation
 from harness.recipes.segmentation import TestProtocol
 from harness.tasks.segmentation.loader import Geometry, TestImage, geometry, images_for_testing, normalise
 from harness.tasks.segmentation.protocols import windows
+from harness.training.precision import Precision
 
 
 class Sample(NamedTuple):
@@ -95,7 +96,7 @@ def extract(
     layer_inputs: list[Tensor] = []
     embeddings: list[Tensor] = []
     embedding_layer = getattr(model, "embedding_classifier", None)
-    handles = [layer.register_forward_pre_hook(lambda _, inputs: layer_inputs.append(inputs[0]))]
+    handles = [layer.register_forward_pre_hook(lambda _, inputs: layer_inputs.append(inputs[0].float()))]
     if embedding_layer is not None:
         handles.append(
             embedding_layer.register_forward_pre_hook(lambda _, inputs: embeddings.append(inputs[0].float()))
@@ -106,7 +107,8 @@ def extract(
             in_image = sample.places[:, 0] == i
             images = normalise(item.image.to(device)[None], how=normalisation)
             places = torch.from_numpy(sample.places[in_image, 1:])
-            features[in_image] = _at(model, layer_inputs, images, item, places, single).cpu().numpy()
+            with Precision(protocol.precision, torch.device(device).type).scope():
+                features[in_image] = _at(model, layer_inputs, images, item, places, single).cpu().numpy()
             progress(done, len(image_indices))
     finally:
         for handle in handles:

@@ -12,6 +12,7 @@ from harness.errors import Exit, UserError
 from harness.recipes.common import Normalisation
 from harness.recipes.segmentation import TestProtocol
 from harness.tasks.segmentation.loader import Geometry, geometry, normalise
+from harness.training.precision import Precision
 from methods.layers import resize
 
 
@@ -74,7 +75,7 @@ def scores_at(
     count = 0
     sizes = geometry(size, protocol)
     for images, mirrored in _flips(views, sizes, protocol, device, normalisation):
-        logits = _slide(model, images, protocol) if protocol.mode == "slide" else model(images)
+        logits = _slide(model, images, protocol) if protocol.mode == "slide" else _logits(model, images, protocol)
         if protocol.softmax_before_resize:
             logits = logits.float().softmax(1)  # from here on probabilities
         if protocol.via_input:
@@ -130,6 +131,13 @@ def windows(size: Sequence[int], window: Sequence[int], stride: Sequence[int]) -
     return [(top, left, bottom, right) for top, bottom in edges[0] for left, right in edges[1]]
 
 
+def _logits(model: nn.Module, images: Tensor, protocol: TestProtocol) -> Tensor:
+    """The model's logits in the protocol's precision, not below float32 in what follows."""
+    with Precision(protocol.precision, images.device.type).scope():
+        logits = model(images)
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
 def _slide(model: nn.Module, images: Tensor, protocol: TestProtocol) -> Tensor:
     """Averages the windows' logits (or probabilities) [1, K, h, w] at the resized image's size."""
     assert protocol.window is not None
@@ -137,7 +145,8 @@ def _slide(model: nn.Module, images: Tensor, protocol: TestProtocol) -> Tensor:
     total: Tensor | None = None
     cover = images.new_zeros((1, 1, *images.shape[-2:]))
     for top, left, bottom, right in windows(images.shape[-2:], protocol.window, protocol.stride):
-        logits = _resize(model(images[..., top:bottom, left:right]), (bottom - top, right - left), protocol).float()
+        logits = _logits(model, images[..., top:bottom, left:right], protocol)
+        logits = _resize(logits, (bottom - top, right - left), protocol).float()
         if protocol.softmax_before_merge:
             logits = logits.softmax(1)
         if total is None:

@@ -11,6 +11,7 @@ from harness.jobs import kinds
 from harness.jobs.context import Context
 from harness.table import metrics
 from harness.tasks.complexity import conventions, latency, measure
+from harness.training.tf32 import fp32_products
 from methods import registry
 from methods.build import build_model
 
@@ -117,19 +118,21 @@ def test_time_measures_and_reports_progress(tmp_path):
     assert [p.done for p in seen] == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("how", ["tf32", "ieee"])
-def test_products_are_plain_while_timed_and_as_before_afterwards(how):
-    backends = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
-    before = [b.fp32_precision for b in backends]
-    try:
-        for backend in backends:
-            backend.fp32_precision = how
-        with latency.plain_fp32():
-            assert {b.fp32_precision for b in backends} == {"ieee"}
-        assert {b.fp32_precision for b in backends} == {how}
-    finally:
-        for backend, precision in zip(backends, before):
-            backend.fp32_precision = precision
+def test_products_are_plain_while_timed_and_as_before_afterwards(tmp_path, monkeypatch):
+    timed, seen = latency.timed, []
+
+    def timed_and_seen(*arguments, **options):
+        seen.append((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
+        return timed(*arguments, **options)
+
+    monkeypatch.setattr(latency, "timed", timed_and_seen)
+    model = kinds.Model(kind="context", name="fcn", options={"channels": 4}, num_classes=5)
+    config = kinds.LatencyConfig(model=model, input=((1, 8, 12, 12),), device="cpu: any")
+    with fp32_products(tf32=True):
+        measure.time(config, context(tmp_path))
+        assert set(seen) == {(False, False)}
+        assert torch.backends.cuda.matmul.allow_tf32
+        assert torch.backends.cudnn.allow_tf32
 
 
 def test_time_stops_when_asked(tmp_path):

@@ -27,6 +27,7 @@ from harness.recipes.profile import Synthetic
 from harness.recipes.segmentation import TestProtocol
 from harness.tasks.segmentation import evaluate
 from harness.tasks.segmentation.loader import images_for_testing
+from harness.training.tf32 import fp32_products
 from tests.support.count_together import measured
 
 SCENES = Synthetic(train_images=2, test_images=4, size=(32, 48))
@@ -239,6 +240,31 @@ def test_normalisation_is_the_trainings(context: Context, monkeypatch: pytest.Mo
     seen.clear()
     evaluate.evaluate(config(), context)
     assert 1.5 < max(seen) < 3
+
+
+@pytest.mark.parametrize("around", [True, False])
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+@pytest.mark.parametrize(
+    "mode", [{}, {"mode": "slide", "window": (32, 32), "stride": (16, 16)}], ids=["whole", "slide"]
+)
+def test_a_test_has_a_precision_of_its_own(
+    mode: dict, precision: str, around: bool, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever stands around it: torch's default, TF32 in convolutions alone, or a training that tests itself."""
+    seen = set()
+
+    class Watch(nn.Conv2d):
+        def forward(self, images: Tensor) -> Tensor:
+            scores = super().forward(images)
+            seen.add((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, scores.dtype))
+            return scores
+
+    monkeypatch.setattr(evaluate, "trained_model", lambda config, folder, device: Watch(3, 11, 1))
+    with fp32_products(tf32=around):
+        evaluate.evaluate(config(protocol=TestProtocol(precision=precision, max_images=1, **mode)), context)
+        assert torch.backends.cudnn.allow_tf32 == around
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    assert seen == {(precision == "tf32", precision == "tf32", dtype)}
 
 
 def _ranked(rank: int, folder: str) -> None:
