@@ -19,7 +19,7 @@ from harness import ROOT
 PACKAGES = ("harness", "methods", "reports")
 FLOORS = (  # a room uses only what lies on lower floors, and itself
     ("spec", "errors", "environment", "stats"),
-    ("recipes", "files", "yamlfile", "json_schema", "text"),
+    ("recipes", "files", "torch_file", "yamlfile", "json_schema", "text"),
     ("jobs",),
     ("data", "methods", "store"),
     ("training", "table"),

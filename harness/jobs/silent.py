@@ -8,6 +8,7 @@ SILENT = {
     "harness": "names the checkout's folder",
     "harness.errors": "messages and exit codes",
     "harness.files": "writes and reads what others computed",
+    "harness.torch_file": "refuses hostile files before they are loaded; of good ones it changes nothing",
     "harness.jobs.context": "where a job runs and how it says how far it is",
     "harness.jobs.job": "how a job and its measurements are handed over",
     "harness.jobs.kinds": "how a job is handed over; the configuration itself is in the key, with every default",

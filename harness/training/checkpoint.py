@@ -22,6 +22,7 @@ from torch import Tensor
 from harness.errors import DataError, UserError
 from harness.files import atomic_file, remove_temporary_files
 from harness.spec import flatten
+from harness.torch_file import refusal
 
 log = logging.getLogger("harness.training")
 
@@ -45,7 +46,16 @@ class Checkpoint:
             return hashlib.file_digest(file, "sha256").hexdigest() == self.digest
 
     def read(self) -> dict[str, Any]:
-        return torch.load(self.path, map_location="cpu", weights_only=True)
+        """The state that was saved. DataError for a file of the right digest that this harness never wrote."""
+        try:
+            reason = refusal(self.path)
+            state = None if reason else torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        if reason or not isinstance(state, dict) or (self.final and not isinstance(state.get("model"), dict)):
+            reason = reason or "it holds something else"
+            raise DataError(f"{self.path} is no checkpoint of a training ({reason:.300}); delete its folder")
+        return state
 
 
 class _HashingWriter(io.RawIOBase):

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
-import safetensors.torch
-import torch
 from timm.models._features import FeatureGetterNet
-from torch import Tensor, nn
+from torch import nn
 
 from harness.errors import MissingError, UserError
 from methods.pretrained import advice, offline
+from methods.weights import listing, read
 
 _STRIDES = (8, 16, 32)
 _FLATTENED = re.compile(r"^(stem|stages|layers)_(\d+)\.")
@@ -56,18 +54,9 @@ def load_file(body: nn.Module, path: Path, name: str) -> None:
     if not path.is_file():
         raise MissingError(f"backbone '{name}': there are no weights at {path.absolute()}. {advice(name)}")
     try:
-        if path.suffix == ".safetensors":
-            state = safetensors.torch.load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(f"backbone '{name}': {path} is not a file of weights ({error})") from error
-    for wrapper in ("state_dict", "model"):
-        state = state.get(wrapper, state) if isinstance(state, Mapping) else state
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(
-            f"backbone '{name}': {path} is not a file of weights (it holds no mapping from names to tensors)"
-        )
+        state = read(path)
+    except UserError as error:
+        raise UserError(f"backbone '{name}': {error}") from error
     target = body.model if isinstance(body, FeatureGetterNet) else body  # what timm wraps, under the file's names
     parameters = target.state_dict()
     # timm's feature pyramids call stage 1 of `layers` layers_1, where the file says layers.1
@@ -83,6 +72,5 @@ def load_file(body: nn.Module, path: Path, name: str) -> None:
         if key in weights and weights[key].shape != value.shape
     ]
     if problems:
-        lines = "\n  ".join(problems)
-        raise UserError(f"backbone '{name}': {path} does not fit; nothing was loaded:\n  {lines}")
+        raise UserError(f"backbone '{name}': {path} does not fit; nothing was loaded:\n  {listing(problems)}")
     target.load_state_dict(weights, strict=False)

@@ -11,7 +11,7 @@ import torch
 from harness.errors import UserError, nearest
 from harness.jobs.kinds import Model
 from methods.build import build_model
-from methods.weights import misfits, read, write
+from methods.weights import listing, misfits, read, write
 
 
 def toolboxes() -> list[str]:
@@ -50,8 +50,9 @@ def import_foreign(
     problems = [f"unexpected {name}" for name in unmatched] + misfits(module, state)
     problems += [f"{name} holds NaN or infinity" for name, value in state.items() if not value.isfinite().all()]
     if problems:
-        lines = "\n  ".join(problems)
-        raise UserError(f"{source} does not fit {model.name} with {model.options}; nothing was written:\n  {lines}")
+        raise UserError(
+            f"{source} does not fit {model.name} with {model.options}; nothing was written:\n  {listing(problems)}"
+        )
     whole = {
         name: state.get(name, torch.zeros(value.shape, dtype=value.dtype))
         for name, value in module.state_dict().items()

@@ -46,6 +46,7 @@ EDITS = {
     "harness": ("ROOT = ", "ADDED = ROOT = "),
     "harness.errors": ("Did you mean", "Do you mean"),
     "harness.files": ("indent=1", "indent=3"),
+    "harness.torch_file": ("it holds {kind}", "there is {kind}"),
     "harness.jobs.context": ("rate: float = 0.0", "rate: float = 1.0"),
     "harness.jobs.job": ('unit: str = ""', 'unit: str = "?"'),
     "harness.jobs.kinds": ("repeats: int = 5", "repeats: int = 7"),

@@ -37,7 +37,7 @@ def methods() -> list[str]:
 def num_classes(state: Mapping[str, Tensor]) -> int | None:
     """How many classes a foreign checkpoint tells apart, read off its auxiliary classifier; None where it has none."""
     bias = state.get("auxiliary_decoder.4.bias")
-    return len(bias) if bias is not None else None
+    return len(bias) if bias is not None and bias.dim() == 1 and len(bias) else None
 
 
 def convert(model: Model, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
