@@ -145,6 +145,16 @@ def test_a_folder_named_as_one_of_ours_does_not_take_its_place(tmp_path: Path):
         code_of(file)
 
 
+def test_a_method_beside_the_checkout_that_was_copied_takes_the_copy(tmp_path: Path):
+    """Jobs on a cluster run on a copy of the checkout, and a method of the checkout's tests stands beside the original."""
+    for name in ("tests/__init__.py", "methods/__init__.py", "harness/__init__.py", "harness/jobs/outside.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    file = tmp_path / "tests/mine.py"
+    file.write_text(METHOD.format(imports="", value="1"))
+    assert code_of(file)
+
+
 def test_two_helpers_of_one_name_never_stand_for_each_other(tmp_path: Path):
     """Jobs have a process each; where one process builds both, the second is refused."""
     one, two = written(tmp_path / "one", "twin"), written(tmp_path / "two", "twin")
