@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from harness.errors import UserError
+from harness.spec import Positive
 from methods.layers import conv_bn_relu
 from methods.registry import register, register_context
 from methods.segmentor import Backbone, EncoderDecoder, Segmentor
@@ -19,7 +20,7 @@ class Convolution(nn.Module):
     features [..., [B, in_channels[-1], h, w]] -> [B, channels, h, w]
     """
 
-    def __init__(self, in_channels: Sequence[int], *, channels: int = 512, convs: int = 1) -> None:
+    def __init__(self, in_channels: Sequence[int], *, channels: Positive = 512, convs: Positive = 1) -> None:
         super().__init__()
         if convs < 1:
             raise UserError(f"fcn: option 'convs' must be at least 1, not {convs!r}")
@@ -32,6 +33,6 @@ class Convolution(nn.Module):
 
 
 @register("fcn")
-def fcn(backbone: Backbone, num_classes: int, *, channels: int = 512, convs: int = 1) -> Segmentor:
+def fcn(backbone: Backbone, num_classes: int, *, channels: Positive = 512, convs: Positive = 1) -> Segmentor:
     """FCN: 3×3 convolutions (two in the toolboxes' baselines) and a classifier on the backbone's last feature map."""
     return EncoderDecoder(backbone, Convolution(backbone.channels, channels=channels, convs=convs), num_classes)

@@ -1,8 +1,9 @@
 """Names of methods and context modules, without importing any of them.
 
 A method is a function `(backbone, num_classes, *, options…) -> Segmentor` under `@register("name")`; a context module is
-a class or function `(in_channels, *, options…) -> nn.Module` under `@register_context("name")`. The names, options and
-docstrings are read from the source text (so listing them costs no torch), and the object is imported when it is built.
+a class or function `(in_channels, *, options…) -> nn.Module` under `@register_context("name")`. The names, options, their
+types and docstrings are read from the source text (so listing and checking them costs no torch), and the object is
+imported when it is built.
 Methods outside the checkout are named `path/to/file.py:name` or offered by the entry-point group `harness.methods`; modules
 beside such a file can be imported (harness.jobs.outside).
 """
@@ -23,6 +24,7 @@ from typing import Any
 from harness.errors import UserError, nearest
 from harness.jobs import outside
 from harness.jobs.key import read_imports
+from methods.option_types import mismatch
 
 _FOLDER = Path(__file__).resolve().parent
 _DECORATORS = {"register": "method", "register_context": "context"}
@@ -30,7 +32,10 @@ _DECORATORS = {"register": "method", "register_context": "context"}
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a name is defined and which keyword options it takes (None: any)."""
+    """Where a name is defined and which keyword options it takes (None: any).
+
+    `types`: the options' annotations. `check`: `module:function`, which raises UserError for options that do not go together.
+    """
 
     name: str
     kind: str  # method | context
@@ -39,6 +44,8 @@ class Entry:
     file: Path
     options: dict[str, Any] | None = field(hash=False)
     summary: str = ""
+    types: dict[str, ast.expr | None] = field(default_factory=dict, compare=False, repr=False)
+    check: str = ""
 
     def load(self) -> Callable[..., Any]:
         """The registered object itself; imports its module."""
@@ -49,13 +56,17 @@ class Entry:
         return getattr(module, self.attribute)
 
 
-def register(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Marks a function that builds a method: `(backbone, num_classes, *, options…) -> Segmentor`."""
+def register(name: str, *, check: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Marks a function that builds a method: `(backbone, num_classes, *, options…) -> Segmentor`.
+
+    `check`: `module:function`, called with {option: value} of all options before anything is built, also when planning; so
+    its module must be importable without torch. It raises UserError for values that the method does not take.
+    """
     return lambda builder: builder
 
 
-def register_context(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Marks a context module: `(in_channels, *, options…)`, from a list of feature maps to one map."""
+def register_context(name: str, *, check: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Marks a context module: `(in_channels, *, options…)`, from a list of feature maps to one map. `check`: as `register`'s."""
     return lambda builder: builder
 
 
@@ -66,14 +77,16 @@ def _literal(node: ast.expr | None) -> Any:
         return ...
 
 
-def _options(definition: ast.FunctionDef | ast.ClassDef) -> dict[str, Any] | None:
+def _function(definition: ast.FunctionDef | ast.ClassDef) -> ast.FunctionDef | None:
+    """What is called to build a registered object; None for a class without an `__init__` of its own."""
+    if isinstance(definition, ast.FunctionDef):
+        return definition
+    inits = (n for n in definition.body if isinstance(n, ast.FunctionDef) and n.name == "__init__")
+    return next(inits, None)
+
+
+def _options(function: ast.FunctionDef | None) -> dict[str, Any] | None:
     """Keyword-only options with their defaults; `...` where a default is missing or not a literal."""
-    function: ast.FunctionDef | None
-    if isinstance(definition, ast.ClassDef):
-        inits = [n for n in definition.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
-        function = inits[0] if inits else None
-    else:
-        function = definition
     if function is None:
         return {}
     if function.args.kwarg is not None:
@@ -100,8 +113,11 @@ def _scan(file: Path, module: str) -> list[Entry]:
                 continue
             if mark.args and isinstance(mark.args[0], ast.Constant):
                 summary = (ast.get_docstring(node) or ast.get_docstring(tree) or "").partition("\n")[0]
-                name, kind = str(mark.args[0].value), _DECORATORS[mark.func.id]
-                entries.append(Entry(name, kind, module, node.name, file, _options(node), summary))
+                name, kind, function = str(mark.args[0].value), _DECORATORS[mark.func.id], _function(node)
+                types = {a.arg: a.annotation for a in function.args.kwonlyargs} if function is not None else {}
+                checks = [str(_literal(k.value)) for k in mark.keywords if k.arg == "check"]
+                options = _options(function)
+                entries.append(Entry(name, kind, module, node.name, file, options, summary, types, "".join(checks)))
     return entries
 
 
@@ -196,17 +212,31 @@ def _external_entries(name: str) -> list[Entry]:
     return entries_named
 
 
-def check_options(entry: Entry, options: dict[str, Any]) -> list[tuple[str, str]]:
-    """What is wrong with `options` for this entry, as (option, message) pairs; empty when they fit."""
+def check_options(entry: Entry, options: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is wrong with `options` for this entry, as (option, message) pairs; empty when they fit.
+
+    Names, types and, where the entry names its `check`, values and what goes together ('' for an option that no message names).
+    """
     if entry.options is None:
         return []
     wrong = []
-    for option in options:
+    for option, value in options.items():
         if option not in entry.options:
             tail = nearest(option, entry.options, label="options are")
             wrong.append((option, f"{entry.kind} '{entry.name}' has no option '{option}'.{tail}"))
+        elif not (value is None and entry.options[option] is None) and (
+            kind := mismatch(entry.types.get(option), value)
+        ):
+            wrong.append((option, f"{entry.kind} '{entry.name}': option '{option}' takes {kind}, not {value!r}"))
     required = [o for o, default in entry.options.items() if default is ... and o not in options]
     wrong += [(o, f"{entry.kind} '{entry.name}' needs the option '{o}'") for o in required]
+    values = {**entry.options, **options}
+    if not wrong and entry.check and ... not in values.values():
+        module, _, function = entry.check.partition(":")
+        try:
+            getattr(importlib.import_module(module), function)(values)
+        except UserError as error:
+            wrong.append((next((o for o in options if f"'{o}'" in str(error)), ""), str(error)))
     return wrong
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from harness.errors import UserError
+
 Names = Iterator[tuple[str, str]]  # (name, a line on it)
 
 
@@ -45,12 +47,30 @@ def _registered(kind: str) -> Callable[[], Names]:
     return rows
 
 
+def _backbones() -> Names:
+    from methods import backbones, pretrained
+
+    for name in [*backbones.names(), "timm/NAME"]:
+        strides = backbones.find(name).strides
+        choice = "its own output stride" if strides == () else "output stride " + ", ".join(map(str, strides or ()))
+        file = pretrained.offline(name)
+        if file is not None:
+            weights = f"weights in {file}"
+        else:
+            weights = "weights from a file alone" if pretrained.unpublished(name) else "weights from timm"
+        yield name, f"{choice if strides is not None else 'output strides as timm has them'}; {weights}"
+
+
 def _datasets() -> Names:
     from harness.data import catalogue
 
     for name in catalogue.names():
-        dataset = catalogue.find(name)
-        yield name, f"{dataset.title}, {dataset.num_classes} classes"
+        try:
+            dataset = catalogue.find(name)
+        except UserError as error:  # of one file: the others are still listed
+            yield name, str(error)
+        else:
+            yield name, f"{dataset.title}, {dataset.num_classes} classes"
 
 
 def _entries(shelf: str) -> Callable[[], Names]:
@@ -84,6 +104,7 @@ LISTS: dict[str, Callable[[], Names]] = {
     "tables": _tables,
     "methods": _registered("method"),
     "contexts": _registered("context"),
+    "backbones": _backbones,
     "datasets": _datasets,
     "recipes": _entries("recipes"),
     "profiles": _entries("profiles"),

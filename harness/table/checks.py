@@ -10,6 +10,7 @@ from harness.data import catalogue
 from harness.errors import Problems, UserError, nearest
 from harness.recipes.segmentation import Recipe
 from harness.table.metrics import CONVENTIONS, METRICS
+from harness.table.model_checks import backbone_problems
 from harness.table.recipes import recipe
 from harness.yamlfile import Path_
 
@@ -22,6 +23,7 @@ def inconsistencies(table: Table) -> Iterator[tuple[Path_, str]]:
     yield from _columns(table)
     yield from _rows(table)
     yield from _statistics(table)
+    yield from backbone_problems(table)
     for row, values in table.published.values.items():
         if row not in table.rows:
             yield (
@@ -53,7 +55,8 @@ def _columns(table: Table) -> Iterator[tuple[Path_, str]]:
         if name is None:
             yield path, f"says no 'metric' and the table has none.{nearest('', METRICS)}"
         elif metric is None:
-            where = (*path, "metric") if column.metric else ("metric",)
+            own: Path_ = ("metric",) if table.metric else ("defaults", "metric")
+            where = (*path, "metric") if column.metric else own
             yield where, f"unknown metric '{name}'.{nearest(name, METRICS)}"
         if name == "flops" and column.convention not in CONVENTIONS:
             problem = f"unknown convention '{column.convention}'" if column.convention else "FLOPs need a 'convention'"
@@ -65,23 +68,24 @@ def _columns(table: Table) -> Iterator[tuple[Path_, str]]:
         trains = metric is None or metric.trains  # an unknown metric must not hide a bad recipe
         needs_recipe = trains or (column.input or table.defaults.input) is None
         if recipe is not None and needs_recipe:
-            yield from _recipe_problems(table, recipe, path)
+            yield from _recipe_problems(
+                table, recipe, key, (*path, "recipe") if column.recipe else ("defaults", "recipe")
+            )
         elif metric is not None and needs_recipe and any(row.method is not None for row in table.rows.values()):
             yield path, f"a column of {metric.title} needs a 'recipe' (python -m harness list recipes)"
 
 
-def _recipe_problems(table: Table, name: str, path: Path_) -> Iterator[tuple[Path_, str]]:
-    """What is wrong with the recipe that `path` names, or with how its column tests what was trained by it."""
+def _recipe_problems(table: Table, name: str, column: str, path: Path_) -> Iterator[tuple[Path_, str]]:
+    """What is wrong with the recipe that is named at `path`, or with how its column tests what was trained by it."""
     try:
         resolved_recipe = recipe(name, near=Path(table.path).parent)
     except Problems as error:  # of the recipe's own file: named with its own lines, beside what is wrong here
-        yield from (((*path, "recipe"), str(problem)) for problem in error.problems)
+        yield from ((path, str(problem)) for problem in error.problems)
     except UserError as error:
-        yield (*path, "recipe"), str(error)
+        yield path, str(error)
     else:
-        column = path[1] if path[0] == "columns" else path[3]
         yield from (
-            (("columns", column, *at), message) for at, message in _test_problems(table, str(column), resolved_recipe)
+            (("columns", column, *at), message) for at, message in _test_problems(table, column, resolved_recipe)
         )
 
 
@@ -159,14 +163,14 @@ def _rows(table: Table) -> Iterator[tuple[Path_, str]]:
                 {"num_classes": 0} if kind == "context" and "num_classes" in (entry.options or {}) else {}
             )
             for option, message in registry.check_options(entry, {**required_options, **ref.options}):
-                yield (*ref_path, option), message
+                yield (*ref_path, *([option] if option else [])), message
 
 
 def _cell_problems(table: Table, key: str, row: Row) -> Iterator[tuple[Path_, str]]:
     """What is wrong in the recipes and checkpoints of a row and its cells."""
     for column, cell in row.cells.items():
         if cell.recipe is not None and column in table.columns:
-            yield from _recipe_problems(table, cell.recipe, ("rows", key, "cells", column))
+            yield from _recipe_problems(table, cell.recipe, column, ("rows", key, "cells", column, "recipe"))
     checkpoint_paths: list[tuple[str, ...]] = [("checkpoint",)] if row.checkpoint else []
     checkpoint_paths += [("cells", column, "checkpoint") for column, cell in row.cells.items() if cell.checkpoint]
     for path in checkpoint_paths if row.method is None else ():

@@ -1,8 +1,9 @@
 """Backbones by name: one file per family in this folder, found by its `NAMES` without importing it.
 
-A family declares `NAMES`, a literal tuple of what it builds (one that ends in `/` stands for all that begin so), and
-`build(name, *, output_stride, pretrained) -> Backbone`. Only the family that is asked for is imported, and only its code is in a
-job's key. Files whose names begin with `_` hold what several families share. README.md says how to add one.
+A family declares `NAMES`, a literal tuple of what it builds (one that ends in `/` stands for all that begin so), `STRIDES`, a
+literal tuple of the output strides that a table may choose from (`()`: they have one alone; left out: not known before one is
+built), and `build(name, *, output_stride, pretrained) -> Backbone`. Only the family that is asked for is imported, and only its
+code is in a job's key. Files whose names begin with `_` hold what several families share. README.md says how to add one.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError, nearest
 
@@ -21,28 +24,86 @@ if TYPE_CHECKING:
 _FOLDER = Path(__file__).parent
 
 
+@dataclass(frozen=True)
+class Family:
+    """What the source text of a family declares. `strides`: None where it does not say."""
+
+    module: str
+    names: tuple[str, ...]
+    strides: tuple[int, ...] | None
+
+
 @functools.cache
-def _families() -> dict[str, str]:
-    """{name: module that builds it}, from the source text."""
-    modules: dict[str, str] = {}
+def _families() -> dict[str, Family]:
+    """{name: family that builds it}, from the source text."""
+    by_name: dict[str, Family] = {}
     for file in sorted(_FOLDER.glob("[!_]*.py")):
-        for name in _declared_names(file):
-            module = f"{__name__}.{file.stem}"
-            if name in modules:
-                raise UserError(f"backbone '{name}' is declared twice: in {modules[name]} and in {module}")
-            modules[name] = module
-    return modules
+        family = _declared(file)
+        for name in family.names:
+            if name in by_name:
+                where = f"in {by_name[name].module} and in {family.module}"
+                raise UserError(f"backbone '{name}' is declared twice: {where}")
+            by_name[name] = family
+    return by_name
 
 
-def _declared_names(file: Path) -> tuple[str, ...]:
+def _declared(file: Path) -> Family:
+    """The declaration in one file; UserError where it is none, or where `build` cannot be called as the others."""
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
-        for node in tree.body:
-            if isinstance(node, ast.Assign) and [getattr(target, "id", "") for target in node.targets] == ["NAMES"]:
-                return tuple(map(str, ast.literal_eval(node.value)))
-    except (SyntaxError, ValueError) as error:
-        raise UserError(f"{file}: NAMES cannot be read from the source: {error}") from None
-    raise UserError(f"{file} declares no NAMES: a backbone family says in a literal tuple what it builds")
+    except (OSError, SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        raise UserError(f"{file}:{line or 1}: cannot be read as Python: {error}") from None
+    values = dict(_assignments(tree))
+    if "NAMES" not in values:
+        raise UserError(f"{file} declares no NAMES: a backbone family says in a literal tuple what it builds")
+    names = _literal_items(file, "NAMES", values["NAMES"], str, 'of texts, such as NAMES = ("my_net_small",)')
+    strides = None
+    if "STRIDES" in values:
+        strides = _literal_items(
+            file, "STRIDES", values["STRIDES"], int, "of whole numbers, such as (8, 16, 32), or ()"
+        )
+    _check_build(file, tree)
+    return Family(f"{__name__}.{file.stem}", names, strides)
+
+
+def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    """(name, value) of assignments at the top level, annotated ones included."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            yield from ((target.id, node.value) for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+            yield node.target.id, node.value
+
+
+def _literal_items(file: Path, name: str, node: ast.expr, kind: type, form: str) -> Any:
+    try:
+        items = ast.literal_eval(node)
+    except ValueError:
+        items = None
+    if not isinstance(items, tuple | list) or not all(type(item) is kind and item != "" for item in items):
+        raise UserError(
+            f"{file}:{node.lineno}: {name} cannot be read from the source: it must be a literal tuple {form}; "
+            f"here stands {ast.unparse(node)[:80]}"
+        )
+    return tuple(items)
+
+
+def _check_build(file: Path, tree: ast.Module) -> None:
+    definition = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "build"), None)
+    signature = "build(name, *, output_stride=None, pretrained=False)"
+    if definition is None:
+        imported = {alias.asname or alias.name for n in tree.body if isinstance(n, ast.ImportFrom) for alias in n.names}
+        if "build" in imported or "build" in dict(_assignments(tree)):
+            return
+        raise UserError(f"{file} defines no {signature}, which makes a backbone of its family")
+    arguments = definition.args
+    keywords = {argument.arg for argument in (*arguments.args, *arguments.kwonlyargs)}
+    absent = [name for name in ("output_stride", "pretrained") if name not in keywords]
+    if absent and arguments.kwarg is None:
+        raise UserError(
+            f"{file}:{definition.lineno}: 'build' takes no {' and no '.join(absent)}; its signature is {signature}"
+        )
 
 
 def names() -> list[str]:
@@ -50,12 +111,40 @@ def names() -> list[str]:
     return sorted(name for name in _families() if not name.endswith("/"))
 
 
-def module_of(name: str) -> str | None:
-    """The module that builds the backbone called `name`; None where there is none. Imports nothing."""
+def family_of(name: str) -> Family | None:
+    """The family that builds the backbone called `name`; None where there is none. Imports nothing."""
     families = _families()
     if name in families and not name.endswith("/"):
         return families[name]
-    return next((module for start, module in families.items() if start.endswith("/") and name.startswith(start)), None)
+    return next((family for start, family in families.items() if start.endswith("/") and name.startswith(start)), None)
+
+
+def module_of(name: str) -> str | None:
+    """The module of the backbone's family; None where there is none. Imports nothing."""
+    family = family_of(name)
+    return family.module if family is not None else None
+
+
+def find(name: str) -> Family:
+    """The family that builds the backbone called `name`; UserError with the nearest valid name."""
+    family = family_of(name)
+    if family is None:
+        tail = nearest(name, names())
+        raise UserError(
+            f"unknown backbone '{name}'.{tail}; or timm/NAME for a model that timm knows (python -m harness list backbones)"
+        )
+    return family
+
+
+def check_stride(name: str, output_stride: int | None) -> None:
+    """UserError where the backbone cannot have that output stride (None: its own), as far as its family declares it."""
+    strides = find(name).strides
+    if strides is None or output_stride is None or output_stride in strides:
+        return
+    if not strides:
+        raise UserError(f"backbone '{name}' has no adjustable output stride; leave output_stride out (null)")
+    listing = ", ".join(map(str, strides))
+    raise UserError(f"backbone '{name}': output stride {output_stride} is not one of {listing}")
 
 
 def build_backbone(name: str, *, output_stride: int | None = None, pretrained: bool | str = False) -> Backbone:
@@ -65,7 +154,5 @@ def build_backbone(name: str, *, output_stride: int | None = None, pretrained: b
     `output_stride`: 8, 16 or 32 (default) for ResNets; left out for those that have one alone. Raises UserError for an
     unknown name or an impossible stride, MissingError where weights are not there.
     """
-    module = module_of(name)
-    if module is None:
-        raise UserError(f"unknown backbone '{name}'.{nearest(name, names())}; or timm/NAME for a model that timm knows")
-    return importlib.import_module(module).build(name, output_stride=output_stride, pretrained=pretrained)
+    check_stride(name, output_stride)
+    return importlib.import_module(find(name).module).build(name, output_stride=output_stride, pretrained=pretrained)

@@ -8,6 +8,7 @@ from methods.hfgd.resnet import AuthorsResNet50
 from methods.pretrained import advice, unpublished
 
 NAMES = ("hfgd_resnet50",)
+STRIDES = (8, 16, 32)
 
 
 def build(name: str, *, output_stride: int | None = None, pretrained: bool | str = False) -> AuthorsResNet50:

@@ -8,6 +8,7 @@ from methods.backbones._common import refuse_stride
 from methods.backbones._timm_pyramid import TimmBackbone, create_body
 
 NAMES = ("hrnet_w48",)
+STRIDES = ()
 
 
 def build(name: str, *, output_stride: int | None = None, pretrained: bool | str = False) -> TimmBackbone:

@@ -11,6 +11,7 @@ from methods.backbones._common import dilated_stride
 from methods.backbones._timm_pyramid import TimmBackbone, create_body
 
 NAMES = ("resnet18", "resnet34", "resnet50", "resnet50_v1c", "resnet101", "resnet101_v1c")
+STRIDES = (8, 16, 32)
 _TIMM = {
     "resnet50": "resnet50c",
     "resnet50_v1c": "resnet50c",

@@ -9,6 +9,7 @@ from methods.backbones._padded_swin import pad_before_shifting
 from methods.backbones._timm_pyramid import TimmBackbone, create_body
 
 NAMES = ("swin_base", "swin_large")
+STRIDES = ()
 _TIMM = {  # with the weights of ImageNet-22k, as the papers' tables say
     "swin_base": "swin_base_patch4_window12_384.ms_in22k",
     "swin_large": "swin_large_patch4_window12_384.ms_in22k",

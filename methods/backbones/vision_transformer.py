@@ -9,6 +9,7 @@ from methods.backbones._common import refuse_stride
 from methods.backbones._timm_pyramid import TimmBackbone, create_body
 
 NAMES = ("vit_base",)
+STRIDES = ()
 _TIMM = {"vit_base": "vit_base_patch16_384.augreg_in21k_ft_in1k"}
 _BLOCKS = {"vit_base": (5, 7, 11)}  # counted from 0; their outputs are the maps
 _OPTIONS = {"dynamic_img_size": True, "drop_path_rate": 0.1}

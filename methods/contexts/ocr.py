@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ class ObjectContext(nn.Module):
         num_classes: int,
         channels: int = 512,
         inner: int = 256,
-        coarse: str = "linear",
+        coarse: Literal["linear", "fcn"] = "linear",
         coarse_channels: int | None = None,
         fuse_kernel: int = 3,
     ) -> None:
@@ -97,7 +98,7 @@ def ocrnet(
     *,
     channels: int = 512,
     inner: int = 256,
-    coarse: str = "fcn",
+    coarse: Literal["linear", "fcn"] = "fcn",
     coarse_channels: int | None = None,
 ) -> Segmentor:
     """OCRNet: pixels attend to one representation per coarse class. Without dropout, as IDRNet's authors train it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,9 @@ class UnifiedPyramid(nn.Module):
     features [[B, in_channels[i], h_i, w_i], ...] -> [B, channels, h_0, w_0]
     """
 
-    def __init__(self, in_channels: Sequence[int], *, channels: int = 512, context: str = "ppm") -> None:
+    def __init__(
+        self, in_channels: Sequence[int], *, channels: int = 512, context: Literal["ppm", "aspp"] = "ppm"
+    ) -> None:
         super().__init__()
         if context not in _TOPS:
             raise UserError(f"uper: unknown context '{context}'.{nearest(context, _TOPS)}")
@@ -64,7 +67,7 @@ def upernet(
     num_classes: int,
     *,
     channels: int = 512,
-    context: str = "ppm",
+    context: Literal["ppm", "aspp"] = "ppm",
     auxiliary_channels: int | None = None,
 ) -> Segmentor:
     """UPerNet: context on the last feature map and a feature pyramid over all of them."""

@@ -57,7 +57,7 @@ class ECENet(Segmentor):
         return mask_sum(chosen)
 
 
-@register("ecenet")
+@register("ecenet", check="methods.ecenet.options:resolve")
 def ecenet(
     backbone: Backbone,
     num_classes: int,

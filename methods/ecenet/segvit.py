@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.errors import UserError
+from harness.spec import Positive
 from methods.ecenet.class_extraction import ClassExtraction, pooling_bins
 from methods.ecenet.class_updater import GatedUpdater
 from methods.ecenet.layers import resize
@@ -187,8 +188,8 @@ def segvit(
     *,
     channels: int | None = None,
     heads: int | None = None,
-    stages: int = 3,
-    layers: int = 3,
+    stages: Positive = 3,
+    layers: Positive = 3,
     gated_updating: bool = False,
     alpha: float = 1.0,
     focal_weight: float = 20.0,

@@ -21,7 +21,7 @@ from methods.registry import register
 from methods.segmentor import Backbone, Segmentor
 
 
-@register("hfgd")
+@register("hfgd", check="methods.hfgd.options:resolve")
 def hfgd(
     backbone: Backbone,
     num_classes: int,

@@ -53,7 +53,7 @@ class IDRNet(Segmentor):
         return {name: [float(n) for n in self.head.row_updates.tolist()]}
 
 
-@register("idrnet")
+@register("idrnet", check="methods.idrnet.options:resolve")
 def idrnet(
     backbone: Backbone,
     num_classes: int,

@@ -181,7 +181,7 @@ def test_help_loads_no_command():
 
 
 @pytest.mark.parametrize(
-    "what", ["tables", "methods", "contexts", "datasets", "recipes", "profiles", "metrics", "conventions"]
+    "what", ["tables", "methods", "contexts", "backbones", "datasets", "recipes", "profiles", "metrics", "conventions"]
 )
 def test_list_names_things_line_by_line(what: str, capsys: pytest.CaptureFixture):
     assert main(["list", what]) == 0

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from harness.cli.main import main
 from harness.data import catalogue
 from harness.data.layout import IGNORE
 from harness.errors import UserError
@@ -135,3 +139,53 @@ def test_import_loads_nothing_heavy() -> None:
     code = f"import sys; {find}; print(sorted({heavy} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"palette": ((1, 2, 3),) * 19}, r"lip\.py: 'palette' has 19 colours for 20 classes; give one per class"),
+        ({"classes": ("a",) * 20}, "'classes' names one class twice"),
+        ({"mirror_pairs": ((14, 20),)}, r"'mirror_pairs' exchanges \(14, 20\), but training ids are 0\.\.19"),
+        ({"layouts": ()}, "at least one class, one split and one layout"),
+    ],
+)
+def test_a_declaration_that_contradicts_itself_is_refused(changes, message, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.data.catalogue.lip.DATASET", replace(catalogue.find("lip"), **changes))
+    with pytest.raises(UserError, match=message):
+        catalogue.find("lip")
+
+
+def test_a_label_beyond_the_classes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    lip = catalogue.find("lip")
+    layout = replace(lip.layouts[0], labels={**lip.layouts[0].labels, 77: 20})
+    monkeypatch.setattr("harness.data.catalogue.lip.DATASET", replace(lip, layouts=(layout,)))
+    with pytest.raises(UserError, match=r"to the training ids \[20\]; allowed are 0\.\.19 and 255"):
+        catalogue.find("lip")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\nDATASET = Dataset(\n", r"moon\.py:2: dataset 'moon' cannot be read: SyntaxError"),
+        ("x = 1\nimport no_such_module\n", r"moon\.py:2: dataset 'moon' cannot be read: ModuleNotFoundError"),
+        ("from harness.data.layout import Dataset\nDATASET = Dataset(name='moon')\n", r"moon\.py:2: .*missing"),
+        ("x = 1\n", r"moon\.py must declare DATASET"),
+    ],
+)
+def test_a_bad_file_is_named_and_the_others_are_listed(
+    text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "moon.py").write_text(text)
+    monkeypatch.setattr(catalogue, "__path__", [*catalogue.__path__, str(tmp_path)])
+    monkeypatch.setattr(catalogue, "names", lambda: ["camvid", "moon"])
+    monkeypatch.setattr(catalogue, "__file__", str(tmp_path / "__init__.py"))
+    try:
+        with pytest.raises(UserError, match=message):
+            catalogue.find("moon")
+        assert main(["list", "datasets"]) == 0
+    finally:
+        sys.modules.pop("harness.data.catalogue.moon", None)
+    camvid, moon = capsys.readouterr().out.splitlines()
+    assert camvid.endswith("CamVid, 11 classes")
+    assert re.search(message, moon)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import subprocess
 import sys
@@ -209,21 +210,58 @@ def test_names_are_found_without_importing_a_family():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
+BUILD = "def build(name, *, output_stride=None, pretrained=False): ...\n"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("def build(): pass\n", r"moon\.py declares no NAMES"),
-        ("NAMES = (one(),)\n", r"moon\.py: NAMES cannot be read"),
-        ("NAMES = (\n", r"moon\.py: NAMES cannot be read"),
-        ("NAMES = ('resnet18',)\n", "'resnet18' is declared twice: in .*moon and in .*resnet"),
+        (
+            f"NAMES = (one(),)\n{BUILD}",
+            r"moon\.py:1: NAMES cannot be read .* literal tuple of texts.*stands \(one\(\),\)",
+        ),
+        (f"\nNAMES: tuple = names()\n{BUILD}", r"moon\.py:2: NAMES cannot be read .*stands names\(\)"),
+        (f"NAMES = 'moon'\n{BUILD}", r"moon\.py:1: NAMES cannot be read .*literal tuple of texts"),
+        (f"NAMES = ('moon', 3)\n{BUILD}", r"moon\.py:1: NAMES cannot be read"),
+        ("NAMES = (\n", r"moon\.py:1: cannot be read as Python"),
+        (f"NAMES = ('resnet18',)\n{BUILD}", "'resnet18' is declared twice: in .*moon and in .*resnet"),
+        (f"NAMES = ('moon',)\nSTRIDES = 32\n{BUILD}", r"moon\.py:2: STRIDES cannot be read .*whole numbers"),
+        ("NAMES = ('moon',)\n", r"moon\.py defines no build\(name, \*, output_stride=None, pretrained=False\)"),
+        (
+            "NAMES = ('moon',)\n\ndef build(name, *, pretrained=False): ...\n",
+            r"moon\.py:3: 'build' takes no output_stride; its signature is build\(name",
+        ),
     ],
 )
-def test_a_family_that_says_no_names(text, message, tmp_path, monkeypatch):
+def test_a_family_that_is_declared_wrongly(text, message, tmp_path, monkeypatch):
     (tmp_path / "moon.py").write_text(text)
-    (tmp_path / "resnet.py").write_text("NAMES = ('resnet18',)\n")
+    (tmp_path / "resnet.py").write_text(f"NAMES = ('resnet18',)\n{BUILD}")
     monkeypatch.setattr(backbones, "_FOLDER", tmp_path)
     with pytest.raises(UserError, match=message):
         backbones._families.__wrapped__()
+
+
+def test_a_family_may_annotate_its_names_and_leave_its_strides_open(tmp_path, monkeypatch):
+    text = "NAMES: tuple[str, ...] = ('moon', 'sun')\ndef build(name, **options): ...\n"
+    (tmp_path / "moon.py").write_text(text)
+    monkeypatch.setattr(backbones, "_FOLDER", tmp_path)
+    families = backbones._families.__wrapped__()
+    assert {name: family.strides for name, family in families.items()} == {"moon": None, "sun": None}
+
+
+@pytest.mark.parametrize("name", names())
+def test_declared_strides_are_those_that_are_built(name):
+    for stride in (8, 16, 32):
+        declared = stride in backbones.find(name).strides
+        with torch.device("meta"):
+            try:
+                built = importlib.import_module(backbones.module_of(name)).build(name, output_stride=stride)
+            except UserError:
+                assert not declared
+            else:
+                assert declared
+                assert max(built.strides) == stride
 
 
 def test_any_timm_model_by_its_name():

@@ -54,7 +54,8 @@ def test_every_name_loads_what_it_names():
 def test_listing_imports_neither_torch_nor_a_method():
     code = (
         "import sys; from methods import registry; names = registry.names() + registry.names('context');"
-        "assert names; bad = [m for m in sys.modules if m == 'torch' or m.startswith('methods.') and m != 'methods.registry'];"
+        "light = ('methods.registry', 'methods.option_types');"
+        "assert names; bad = [m for m in sys.modules if m == 'torch' or m.startswith('methods.') and m not in light];"
         "sys.exit(str(bad) if bad else 0)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
@@ -136,3 +137,55 @@ def test_a_plug_in_is_found_by_its_entry_point(tmp_path: Path):
         [sys.executable, "-c", code], cwd=ROOT, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
     )
     assert done.stdout.split() == ["mine", "False"], done.stderr
+
+
+TYPED = """from collections.abc import Mapping, Sequence
+from typing import Literal, Optional
+from harness.spec import Positive
+from methods.registry import register
+
+@register("typed")
+def typed(
+    backbone, num_classes, *, whole: int = 1, number: float = 1.0, flag: bool = False, text: str = "a",
+    maybe: int | None = None, optional: Optional[float] = None, implicit: int = None, sizes: Sequence[int] = (1,),
+    pair: tuple[int, int] = (1, 2), many: tuple[float, ...] = (1.0,), word: Literal["a", "b"] = "a",
+    positive: Positive = 1, quoted: "int | str" = 1, table: Mapping[str, int] | None = None, free=None, own: Thing = None,
+): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("option", "good", "bad", "kind"),
+    [
+        ("whole", [2, -1], ["2", 2.0, True, None, [2]], "a whole number"),
+        ("number", [2, 0.5], ["0.5", True, None], "a number"),
+        ("flag", [True], [1, "true", None], "true or false"),
+        ("text", ["b", ""], [1, None, ["b"]], "a text"),
+        ("maybe", [2, None], [2.0, "2"], "a whole number or null"),
+        ("optional", [2.0, None], ["2"], "a number or null"),
+        ("implicit", [2, None], ["2"], "a whole number"),
+        ("sizes", [[1, 2], [], (3,)], [1, ["1"], "12"], "a list of items, each a whole number"),
+        ("pair", [[3, 4]], [[3], [3, 4, 5], 3], "a list of 2 items, each a whole number"),
+        ("many", [[1.0, 2]], [["a"]], "a list of items, each a number"),
+        ("word", ["b"], ["c", 1], "one of a, b"),
+        ("positive", [3], [0, -1, 2.0], "a whole number above 0"),
+        ("quoted", [1, "a"], [1.5], "a whole number or a text"),
+        ("table", [{"a": 1}, None], [[1]], "a mapping or null"),
+        ("free", [1, "a", [2]], [], ""),
+        ("own", [1, "a"], [], ""),
+    ],
+)
+def test_an_options_type_is_read_from_its_annotation(write, option: str, good: list, bad: list, kind: str):
+    entry = registry.find(f"{write('typed.py', TYPED)}:typed")
+    for value in good:
+        assert registry.check_options(entry, {option: value}) == []
+    for value in bad:
+        message = f"method 'typed': option '{option}' takes {kind}, not {value!r}"
+        assert registry.check_options(entry, {option: value}) == [(option, message)]
+
+
+def test_every_methods_own_defaults_fit_its_types_and_its_check():
+    for entry in registry.entries().values():
+        defaults = {name: value for name, value in (entry.options or {}).items() if value is not ...}
+        filled = {name: 2 for name, value in (entry.options or {}).items() if value is ...}
+        assert registry.check_options(entry, {**defaults, **filled}) == [], entry.name

@@ -38,6 +38,8 @@ def table(rows: str, columns: str = "a: {recipe: idrnet/ade20k}", more: str = ""
     def indent(text: str) -> str:
         return "".join(f"  {line}\n" for line in text.splitlines())
 
+    if "defaults:" not in more:
+        more += "\ndefaults: {backbone: resnet50}"
     return check(
         parse(f"paper: x\ntitle: t\nmetric: miou\n{more}\ncolumns:\n{indent(columns)}rows:\n{indent(rows)}", file)
     )

@@ -38,6 +38,7 @@ published:
     psp: {ade: {value: 42.64, gain: 5.7}}
 claims:
   - {better: psp, than: fcn, on: [ade]}
+defaults: {backbone: resnet50_v1c}
 """
 
 
@@ -152,9 +153,8 @@ def test_options_of_a_cell_lie_on_those_of_its_row():
 
 
 def test_a_column_falls_back_to_the_tables_defaults():
-    text = GOOD.replace("metric: miou\n", "defaults: {recipe: idrnet/lip, metric: macc}\n").replace(
-        ", recipe: idrnet/ade20k", ""
-    )
+    text = GOOD.replace("metric: miou\n", "").replace(", recipe: idrnet/ade20k", "")
+    text = text.replace("{backbone: ", "{recipe: idrnet/lip, metric: macc, backbone: ")
     loaded = table(text)
     assert (loaded.column("ade").recipe, loaded.column("ade").metric.name) == ("idrnet/lip", "macc")
 
