@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -38,3 +41,21 @@ def resize(x: Tensor, size: Sequence[int], *, align_corners: bool = False) -> Te
     if tuple(x.shape[-2:]) == tuple(size):
         return x
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=align_corners)
+
+
+@functools.cache
+def _constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):  # training may be the next to use it
+        return torch.tensor(values, dtype=dtype).to(device, non_blocking=True)
+
+
+def constant(values: Sequence[float], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """The values as a tensor [len(values)] on the device, not to be written to; uploaded once, and without waiting for
+    what the device has still to do. `dtype`: torch's default where none is given."""
+    return _constant(tuple(values), device, dtype or torch.get_default_dtype())
+
+
+def without_autocast(x: Tensor) -> AbstractContextManager[object]:
+    """A context in which operations on `x` keep its number format; on a device that has no autocast, nothing."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()

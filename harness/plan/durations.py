@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from harness.jobs.job import Job
 from harness.store.store import Result, Store
@@ -34,17 +34,11 @@ def durations(jobs: Sequence[Job], store: Store, *, device: str = "") -> dict[st
 
     `device`: only what ran on this kind (cpu, cuda).
     """
-    results_by_identity = {
-        kind: [r for r in store.results(kind) if str(r.environment.get("device", "")).startswith(device)]
+    finished = {
+        kind: _Finished(r for r in store.results(kind) if str(r.environment.get("device", "")).startswith(device))
         for kind in {job.kind for job in jobs}
     }
-    from statistics import median  # loads slowly
-
-    by_job: dict[str, float | None] = {}
-    for job in jobs:
-        like = _similar(job, results_by_identity[job.kind])
-        by_job[job.key] = median(map(work, like)) if like else None
-    return by_job
+    return {job.key: finished[job.kind].seconds_of_similar(job) for job in jobs}
 
 
 def work(result: Result) -> float:
@@ -53,22 +47,35 @@ def work(result: Result) -> float:
     return max(result.seconds, trained.value if trained is not None else 0.0)
 
 
-def _similar(job: Job, results: Sequence[Result]) -> list[Result]:
-    def traits(config: Mapping[str, Any]) -> list[Any]:
-        model, data = config["model"], config.get("data") or {}
-        return [
-            config.get("profile"),
-            config.get("convention"),
-            config.get("input"),
-            data,
-            model["name"],
-            model["options"],
-        ]
+class _Finished:
+    """Durations of finished jobs, found by what they have in common with another: each lookup takes the same time."""
 
-    same = [r for r in results if r.job.identity == job.identity]
-    job_traits = traits(job.config)
-    for depth in (6, 5, 4):
-        if same:
-            return same
-        same = [r for r in results if traits(r.job.config)[:depth] == job_traits[:depth]]
-    return same
+    def __init__(self, results: Iterable[Result]) -> None:
+        self._seconds: dict[str, list[float]] = {}
+        for result in results:
+            seconds = work(result)
+            for likeness in _likenesses(result.job):
+                self._seconds.setdefault(likeness, []).append(seconds)
+        self._medians: dict[str, float] = {}
+
+    def seconds_of_similar(self, job: Job) -> float | None:
+        """The median of the jobs that have most in common with this one; None where none has enough."""
+        for likeness in _likenesses(job):
+            if likeness in self._medians:
+                return self._medians[likeness]
+            if likeness in self._seconds:
+                from statistics import median  # loads slowly
+
+                return self._medians.setdefault(likeness, median(self._seconds[likeness]))
+        return None
+
+
+def _likenesses(job: Job) -> Iterator[str]:
+    """What similar jobs share, the most similar first: all of the configuration; all but the recipe and backbone; all but the
+    method's options besides; all but the method, too."""
+    config = job.config
+    model, data = config["model"], config.get("data") or {}
+    yield job.identity
+    where = [config.get("profile"), config.get("convention"), config.get("input"), data]
+    for traits in ([*where, model["name"], model["options"]], [*where, model["name"]], where):
+        yield json.dumps(traits, sort_keys=True)

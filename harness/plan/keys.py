@@ -37,6 +37,7 @@ class KeyParts:
         """(the parts of the job's key, why it cannot run here: a reason per thing that is missing)"""
         record = config.model_dump(mode="json")
         checkpoint = record.pop("checkpoint", None)  # its content is in the key, its path is not
+        record.get("recipe", {}).pop("checkpoint_every", None)  # how often state is saved moves no number
         model: Model = config.model  # type: ignore[attr-defined]
         data: Data | None = getattr(config, "data", None)
         parts: dict[str, Any] = {"config": record}

@@ -19,7 +19,7 @@ class Optimizer(Spec):
 
     `layer_decay` multiplies the backbone's rates once more per layer of depth, counted from the head down (BEiT's rule).
     `decay_norm_and_bias: false` exempts norms, biases and position parameters from weight decay. `fused`: torch's one-kernel
-    step, equal up to rounding.
+    step, equal up to rounding; GPUs always take it.
     """
 
     name: Literal["sgd", "adamw"] = "sgd"  # which one

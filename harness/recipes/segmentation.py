@@ -149,7 +149,7 @@ class Recipe(Spec):
     channels_last: bool = False  # memory layout NHWC
     compile: bool = False  # with torch.compile
     deterministic: bool = False  # only algorithms that repeat bit for bit on a GPU; on a CPU they always do
-    checkpoint_every: Positive = 500  # iterations
+    checkpoint_every: Positive | None = None  # iterations; null: every ten minutes
     # iterations between two tests of the model under `test`, for the curve: weights and losses are the same without them,
     # times and (on a CPU) peak memory are not
     evaluate_every: Positive | None = None

@@ -12,6 +12,7 @@ import io
 import logging
 import re
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,63 @@ def save(folder: Path, state: Mapping[str, Any], iteration: int) -> Path:
 def save_final(folder: Path, state: Mapping[str, Any], iteration: int) -> Path:
     """Writes what is kept of a finished training (`state["model"]`: the weights) and drops its checkpoints."""
     return _write(Path(folder), "final", state, iteration)
+
+
+class Writer:
+    """Writes checkpoints in a thread, one at a time, from a copy: the training goes on meanwhile.
+
+    On a GPU the copy is queued behind the step and read when it is there; the host does not wait for it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[Path] | None = None
+
+    def save(self, state: Mapping[str, Any], iteration: int, *, final: bool = False) -> None:
+        """Begins to write a checkpoint, after the one before. Raises that one's OutputError."""
+        self.wait()
+        copied = host_copy(state)
+        ready = torch.cuda.Event() if torch.cuda.is_initialized() else None
+        if ready is not None:
+            ready.record()
+
+        def write() -> Path:
+            if ready is not None:
+                ready.synchronize()
+            return (save_final if final else save)(self.folder, copied, iteration)
+
+        self._pending = self._thread.submit(write)
+
+    def check(self) -> None:
+        """Raises OutputError where the last checkpoint could not be written; does not wait for it."""
+        if self._pending is not None and self._pending.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Until the last checkpoint is on the disk. Raises OutputError where it could not be written."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def close(self) -> None:
+        """Lets a checkpoint that is being written come to its end; an error of it is not the first one any more."""
+        self._thread.shutdown()
+
+
+def host_copy(value: Any) -> Any:
+    """The same nested mappings, lists and tuples with copies of all tensors in host memory; those of a GPU are still on their
+    way, in page-locked memory, when this returns."""
+    if isinstance(value, Tensor):
+        if value.device.type == "cpu":
+            return value.detach().clone()
+        copy = torch.empty_like(value, device="cpu", pin_memory=value.is_cuda)
+        return copy.copy_(value.detach(), non_blocking=True)
+    if isinstance(value, Mapping):
+        return {key: host_copy(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(host_copy(item) for item in value)
+    return value
 
 
 def _write(folder: Path, kind: str, state: Mapping[str, Any], iteration: int) -> Path:

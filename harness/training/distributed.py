@@ -150,6 +150,39 @@ def any_rank(flag: bool) -> bool:
     return bool(votes.item())
 
 
+class Vote:
+    """Whether any process wants something, asked every iteration and known one iteration later, so that nobody waits.
+
+    The votes travel between the hosts (gloo), beside what their GPUs do; all processes get the same answer to the same call.
+    In a single process the answer is that of the call itself.
+    """
+
+    def __init__(self, questions: int = 1) -> None:
+        self.questions = questions
+        self._pending: tuple[Tensor, dist.Work] | None = None
+        self._group = None if world_size() == 1 or dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+
+    def cast(self, *flags: bool) -> tuple[bool, ...]:
+        """Hands in this process's wishes; gives what any process wished in the call before, nothing in the first one."""
+        assert len(flags) == self.questions
+        if world_size() == 1:
+            return flags
+        answers = self.close()
+        votes = torch.tensor(flags, dtype=torch.int32)
+        work = dist.all_reduce(votes, group=self._group, async_op=True)
+        assert work is not None
+        self._pending = votes, work
+        return answers
+
+    def close(self) -> tuple[bool, ...]:
+        """Takes the answers that are still on their way."""
+        if self._pending is None:
+            return (False,) * self.questions
+        (votes, work), self._pending = self._pending, None
+        work.wait()
+        return tuple(bool(n) for n in votes.tolist())
+
+
 def gather_texts(text: str) -> list[str]:
     """One text of every rank, in order, on every rank."""
     if world_size() == 1:

@@ -6,6 +6,7 @@ the state to save is the model, the optimiser, the random generators and what ha
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
@@ -20,7 +21,7 @@ from harness.jobs.context import Progress
 from harness.training import checkpoint, distributed, random_state
 from harness.training.metering import Batch, Log, Meter, Totals
 from harness.training.optim import set_learning_rate
-from harness.training.precision import Precision
+from harness.training.precision import Precision, sizes_that_vary
 from methods.ranks import rank
 
 
@@ -43,7 +44,8 @@ class Training:
     folder: Path
     losses: distributed.Losses | None = None  # the model's, wrapped: compiled, data-parallel
     precision: Precision = field(default_factory=Precision)
-    checkpoint_every: int = 500
+    checkpoint_every: int | None = None  # iterations between two checkpoints; None: by time
+    checkpoint_seconds: float = 600.0
     accumulate: int = 1  # a batch goes through the model in so many equal parts, which saves memory
     # how much the mean over each part of a batch contributes to that over the whole, from the parts' targets
     part_weights: Callable[[Sequence[Tensor]], Sequence[Tensor | float]] = lambda parts: [1 / len(parts)] * len(parts)
@@ -70,23 +72,31 @@ class Training:
             return totals
         self.model.train()
         meter = Meter(self.folder, totals, self.iterations, progress, read_every=self.read_every, log=self.log)
+        vote, writer, saved_at = distributed.Vote(2), checkpoint.Writer(self.folder), time.monotonic()
         try:
             for batch in meter.timed(self.batches(totals.iteration, self.iterations)):
                 if self.test_every and totals.iteration and totals.iteration % self.test_every == 0:
-                    self._test(meter, should_stop)
+                    self._test(meter, writer, should_stop)
                 factor = self.factor(totals.iteration)
                 terms = self._step(batch, factor)
                 totals.iteration += 1
                 meter.note(terms, batch, self.optimizer.defaults["lr"] * factor)
                 last = totals.iteration == self.iterations
-                stop = distributed.any_rank(should_stop()) and not last
-                if last or stop or totals.iteration % self.checkpoint_every == 0:
+                writer.check()
+                due = self.checkpoint_every is None and time.monotonic() - saved_at >= self.checkpoint_seconds
+                saved_at = time.monotonic() if due else saved_at
+                stop, save = vote.cast(should_stop(), due and rank() == 0)
+                stop = stop and not last
+                if last or stop or save or (self.checkpoint_every and totals.iteration % self.checkpoint_every == 0):
+                    if last or stop:
+                        vote.close()
                     meter.read()  # nothing is saved before its loss is known to be finite
                     with meter.excluded_from_throughput():
-                        self._save(totals, final=last)
+                        self._save(totals, writer, final=last, wait=stop)
                 if stop:
                     raise self._interruption(totals)
         finally:
+            writer.close()
             meter.close()
         assert totals.iteration == self.iterations, "the source of batches ended early"
         return totals
@@ -113,7 +123,7 @@ class Training:
         scaler.update()
         return loss_terms
 
-    def _test(self, meter: Meter, should_stop: Callable[[], bool]) -> None:
+    def _test(self, meter: Meter, writer: checkpoint.Writer, should_stop: Callable[[], bool]) -> None:
         """Scores of the model as it stands, for the curve. Weights, statistics and random numbers stay as they are.
 
         It comes after the checkpoint of its iteration, so that a training which goes on from there tests again.
@@ -125,30 +135,32 @@ class Training:
         stopped = False
         with meter.excluded_from_throughput():
             try:
-                with distributed.statistics_of_rank_0(self.model):
+                with distributed.statistics_of_rank_0(self.model), sizes_that_vary():
                     meter.note_scores(self.test(should_stop))
             except Interrupted:
                 stopped = True
         self.model.train()
         random_state.restore(random)
         if stopped:
-            self._save(meter.totals, final=False)
+            self._save(meter.totals, writer, final=False, wait=True)
             raise self._interruption(meter.totals)
 
     def _interruption(self, totals: Totals) -> Interrupted:
         return Interrupted(f"stopped after iteration {totals.iteration} of {self.iterations}; state saved")
 
-    def _save(self, totals: Totals, *, final: bool) -> None:
-        """Rank 0 writes; the random generators of every rank go along."""
+    def _save(self, totals: Totals, writer: checkpoint.Writer, *, final: bool, wait: bool) -> None:
+        """Rank 0 writes, in a thread while the training goes on, or at once with `wait` and at the end; the random generators
+        of every rank go along."""
         random = distributed.gather_texts(random_state.capture())
         if rank() == 0:
             state = {"identity": dict(self.identity), "tally": asdict(totals), "model": self.model.state_dict()}
-            if final:
-                checkpoint.save_final(self.folder, state, totals.iteration)
-            else:
+            if not final:
                 state |= {"optimizer": self.optimizer.state_dict(), "scaler": self.precision.scaler.state_dict()}
-                checkpoint.save(self.folder, {**state, "random": random}, totals.iteration)
-        distributed.barrier()
+                state["random"] = random
+            writer.save(state, totals.iteration, final=final)
+        if final or wait:
+            writer.wait()
+            distributed.barrier()
 
     def _resume(self) -> Totals:
         """Restores the newest intact checkpoint; rank 0 sets corrupt ones aside before the others read."""

@@ -104,11 +104,13 @@ def _check_partition(model: nn.Module, groups: Mapping[str, list[nn.Parameter]])
 
 
 def build_optimizer(model: Segmentor, optimizer: Optimizer) -> torch.optim.Optimizer:
-    """The recipe's optimiser over the model's parameter groups."""
+    """The recipe's optimiser over the model's parameter groups; on a GPU in one kernel, which also spares loss scaling's
+    read of whether the gradients are finite."""
     groups = list(parameter_groups(model, optimizer))
+    fused = optimizer.fused or next(model.parameters()).is_cuda
     if optimizer.name == "sgd":
-        return torch.optim.SGD(groups, lr=optimizer.lr, momentum=optimizer.momentum, fused=optimizer.fused)
-    return torch.optim.AdamW(groups, lr=optimizer.lr, betas=optimizer.betas, eps=optimizer.eps, fused=optimizer.fused)
+        return torch.optim.SGD(groups, lr=optimizer.lr, momentum=optimizer.momentum, fused=fused)
+    return torch.optim.AdamW(groups, lr=optimizer.lr, betas=optimizer.betas, eps=optimizer.eps, fused=fused)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -24,9 +24,9 @@ class Precision:
         self.device = device
         self.scaler = torch.amp.GradScaler(device, enabled=name == "fp16")
 
-    def autocast(self) -> torch.autocast:
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
         dtype = _AUTOCAST.get(self.name)
-        return torch.autocast(self.device, dtype=dtype, enabled=dtype is not None)
+        return contextlib.nullcontext() if dtype is None else torch.autocast(self.device, dtype=dtype)
 
     def apply(self) -> None:
         """Sets torch's switches for float32 products, which would otherwise silently be TF32 in convolutions."""
@@ -41,11 +41,23 @@ class Precision:
 
 def only_repeatable_algorithms(enabled: bool = True) -> None:
     """Allows deterministic algorithms only, so that a GPU repeats bit for bit, at some cost in speed;
-    an operation that cannot raises torch's own error.
+    an operation that cannot raises torch's own error. Otherwise cuDNN tries its algorithms for a crop's size and takes the
+    fastest, as the papers' authors train.
 
     To be called before the first matrix product on a GPU: cuBLAS looks at its workspace then.
     """
     if enabled:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(enabled)
+    torch.backends.cudnn.benchmark = not enabled
+
+
+@contextlib.contextmanager
+def sizes_that_vary() -> Iterator[None]:
+    """cuDNN takes algorithms by rule: of images that have each their own size, trying them out would take longest."""
+    before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from methods.layers import without_autocast
 from methods.ranks import average_over_ranks, divisor, sum_over_ranks, world_size
 from methods.segmentor import IGNORE
 
@@ -68,7 +69,8 @@ def class_centres(pixels: Tensor, classes: Tensor, num_classes: int) -> Tensor:
     that the average over processes is the gradient of the mean.
     """
     sums = pixels.new_zeros(num_classes + 1, pixels.shape[1]).index_add(0, classes, pixels)[:num_classes]
-    counts = torch.bincount(classes, minlength=num_classes + 1)[:num_classes].to(pixels.dtype)
+    counts = classes.new_zeros(num_classes + 1).index_add(0, classes, torch.ones_like(classes))
+    counts = counts[:num_classes].to(pixels.dtype)
     counts = sum_over_ranks(counts).clamp(min=1)[:, None]
     return (sum_over_ranks(sums.detach()) + world_size() * (sums - sums.detach())) / counts
 
@@ -104,7 +106,7 @@ class Regularised(nn.Module):
     def losses(self, x: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Of what `forward` gave, x [B, C, h, w], and targets [B, H, W] int64 with IGNORE, which are resized to it."""
         labels = nearest_labels(targets, x.shape[-2:])
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x):
             losses = class_aware_losses(x, labels, self.num_classes, mean=self.mean)
         return {name: self.weight * loss for name, loss in losses.items()}
 

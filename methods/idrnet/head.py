@@ -22,7 +22,7 @@ from methods.idrnet.refine import ContextRefiner, Prepared, SelfAttention
 from methods.idrnet.relations import Relations, update_rows_
 from methods.idrnet.split import Classifier
 from methods.idrnet.tokens import Assignment, assign_pixels, at_least_float32, class_tokens
-from methods.layers import conv_bn_relu, resize
+from methods.layers import conv_bn_relu, resize, without_autocast
 from methods.ranks import divisor, from_first_rank, gather_over_ranks, rank, sum_over_ranks
 from methods.segmentor import IGNORE, Criterion, pixel_loss
 
@@ -254,7 +254,7 @@ class IDRHead(nn.Module):
         o = self.options
         if o.enhancement != "memory":
             return
-        with torch.autocast(features.device.type, enabled=False):
+        with without_autocast(features):
             sums, counts = class_sums(at_least_float32(features), targets, self.num_classes)
         sums, counts = gather_over_ranks(sums), gather_over_ranks(counts)
         copies = (

@@ -1,5 +1,6 @@
 """Several processes train as one does on the same batches (gloo, CPU)."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -246,3 +247,20 @@ def test_synchronised_batch_norm_is_batch_norm_of_the_whole_batch(tmp_path):
     for name, value in norm.state_dict().items():
         for part in parts:
             torch.testing.assert_close(part[name], value)
+
+
+def _votes(rank: int, port: int, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    vote = distributed.Vote(2)
+    wishes = [(False, rank == 0), (rank == 1, False), (False, False)]
+    answers = [*(vote.cast(*wish) for wish in wishes), vote.close()]
+    (Path(folder) / f"{rank}.json").write_text(json.dumps(answers))
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_votes_are_known_one_call_later_and_everywhere(tmp_path):
+    torch.multiprocessing.spawn(_votes, (free_port(), str(tmp_path)), nprocs=2)
+    expected = [[False, False], [False, True], [True, False], [False, False]]
+    assert [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)] == [expected, expected]
+    assert distributed.Vote(2).cast(True, False) == (True, False)

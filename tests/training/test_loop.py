@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 from functools import partial
 from types import SimpleNamespace
 
@@ -13,8 +14,9 @@ from harness.recipes.common import Optimizer, Schedule
 from harness.recipes.segmentation import Loss
 from harness.store import curve
 from harness.tasks.segmentation.losses import build_loss, part_weights
-from harness.training import checkpoint, metering
+from harness.training import checkpoint, loop, metering
 from harness.training.metering import NonFiniteLoss
+from harness.training.precision import only_repeatable_algorithms
 from harness.training.random_state import seed_everything
 from tests.support import tiny_training
 
@@ -165,3 +167,54 @@ def test_what_lies_apart_takes_no_wait_out_of_the_time(tmp_path, monkeypatch):
 def test_a_source_that_ends_early_is_a_bug(tmp_path):
     with pytest.raises(AssertionError, match="ended early"):
         tiny_training.training(tmp_path, 6, batches=lambda start, stop: tiny_training.batches(start, stop - 1)).run()
+
+
+def test_checkpoints_by_time(tmp_path, monkeypatch):
+    """Every ten minutes, however many iterations that is; the thread writes what the state was when it was asked."""
+    now, written = [0.0], []
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    real = checkpoint.save
+
+    def save(folder, state, iteration):
+        written.append((iteration, state["tally"]["iteration"], threading.current_thread() is threading.main_thread()))
+        return real(folder, state, iteration)
+
+    def slow(start, stop):
+        for batch in tiny_training.batches(start, stop):
+            now[0] += 250
+            yield batch
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    tiny_training.training(tmp_path, 12, batches=slow, checkpoint_every=None).run()
+    assert written == [(3, 3, False), (6, 6, False), (9, 9, False)]
+
+
+def test_what_is_written_is_a_copy(tmp_path):
+    """Weights that move while the thread writes are not in the file."""
+    gate, weights = threading.Event(), torch.zeros(4)
+    writer = checkpoint.Writer(tmp_path)
+    writer._thread.submit(gate.wait)
+    writer.save({"w": weights, "nested": [{"also": weights}]}, 1)
+    weights.add_(1)
+    gate.set()
+    writer.wait()
+    writer.close()
+    state = checkpoint.load(tmp_path)
+    assert torch.equal(state["w"], torch.zeros(4))
+    assert torch.equal(state["nested"][0]["also"], torch.zeros(4))
+
+
+def test_cudnn_tries_algorithms_for_crops_alone(tmp_path):
+    """Of images in their own sizes, each would be tried anew; and a repeatable training tries nothing."""
+    before = torch.backends.cudnn.benchmark
+    seen = []
+    try:
+        only_repeatable_algorithms(False)
+        scores = lambda should_stop: seen.append(torch.backends.cudnn.benchmark) or {"miou": 1.0}  # noqa: E731
+        tiny_training.training(tmp_path, 3, test=scores, test_every=2).run()
+        assert (seen, torch.backends.cudnn.benchmark) == ([False], True)
+        only_repeatable_algorithms(True)
+        assert torch.backends.cudnn.benchmark is False
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.benchmark = before

@@ -23,6 +23,7 @@ from harness.recipes.common import Normalisation
 from harness.recipes.segmentation import Augmentation, TestProtocol
 from harness.tasks.segmentation.augment import augment, resize_image, target_size, to_planes
 from harness.training.data_workers import signals_held_back, start_worker
+from methods.layers import constant
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """ImageNet's, in grey levels, red, green, blue."""
@@ -53,11 +54,11 @@ class TestImage(NamedTuple):
 
 def normalise(images: Tensor, valid: Tensor | None = None, how: Normalisation = "imagenet") -> Tensor:
     """uint8 [B, 3, H, W] -> float32, (x - mean) / std per channel, 0 outside `valid` [B, 4]; on the images' device."""
-    mean, std = (torch.tensor(levels, device=images.device).view(1, 3, 1, 1) for levels in _LEVELS[how])
+    mean, std = (constant(levels, images.device).view(1, 3, 1, 1) for levels in _LEVELS[how])
     x = images.float().sub_(mean).div_(std)
     if valid is None:
         return x
-    top, left, height, width = valid.to(images.device).long().T[..., None]
+    top, left, height, width = valid.to(images.device, non_blocking=True).long().T[..., None]
     rows = torch.arange(x.shape[-2], device=x.device)
     columns = torch.arange(x.shape[-1], device=x.device)
     in_rows = (rows >= top) & (rows < top + height)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from harness.errors import UserError
 from harness.recipes.segmentation import Loss
-from methods.layers import resize
+from methods.layers import constant, resize
 from methods.ranks import average_over_ranks, divisor, gather_over_ranks, rank, sum_over_ranks, world_size
 from methods.segmentor import IGNORE, Criterion, cross_entropy_sum, pixel_loss
 
@@ -82,9 +82,7 @@ def cross_entropy(
     """
     weights = None
     if class_weights is not None:
-        weights = torch.tensor(
-            class_weights, device=logits.device, dtype=torch.promote_types(logits.dtype, torch.float32)
-        )
+        weights = constant(class_weights, logits.device, torch.promote_types(logits.dtype, torch.float32))
     return cross_entropy_sum(logits, targets, weights) / divisor(_count_targets(targets, mean))
 
 
@@ -95,11 +93,21 @@ def ohem(logits: Tensor, targets: Tensor, *, threshold: float = 0.7, keep: float
     losses = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")
     # ranked among the pixels of all processes, where ignored ones are easier than any
     everywhere = gather_over_ranks(losses.detach().where(valid, -1).flatten())
-    at_least = max(1, int(keep * sum_over_ranks(valid.sum()).item()))
-    hardest = everywhere.topk(at_least).values[-1]
-    limit = torch.minimum(hardest, -torch.tensor(threshold, device=losses.device).log())
+    hardest = _hardest(everywhere, keep, sum_over_ranks(valid.sum()))
+    limit = torch.minimum(hardest, -constant([threshold], losses.device).log().squeeze())
     hard = (losses >= limit) & valid
     return (losses * hard).sum() / divisor(hard)
+
+
+def _hardest(losses: Tensor, keep: float, valid: Tensor) -> Tensor:
+    """The smallest of the highest max(1, ⌊keep·valid⌋) losses [N]; `valid` is a number of pixels.
+
+    On an accelerator by sorting all of them: the host, which would have to say how many to take, need not wait.
+    """
+    if losses.device.type == "cpu":
+        return losses.topk(max(1, int(keep * valid.item()))).values[-1]
+    last = (keep * valid.double()).long().clamp(min=1) - 1
+    return losses.sort(descending=True).values.gather(0, last[None]).squeeze(0)
 
 
 def focal(logits: Tensor, targets: Tensor, *, alpha: float = 0.25, gamma: float = 2.0, mean: str = "valid") -> Tensor:

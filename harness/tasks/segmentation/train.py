@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -60,24 +60,40 @@ def train(config: TrainConfig, context: Context) -> list[Measurement]:
 
 def build_training(config: TrainConfig, context: Context) -> Training:
     """The training of `config` on this process's device, with its part of every batch."""
-    recipe, device = config.recipe, torch.device(context.device)
+    recipe = config.recipe
     use_tensorboard = tensorboard.is_enabled()  # an absent package is an error before any data is read
-    precision = Precision(recipe.precision, device.type)
-    precision.apply()
-    only_repeatable_algorithms(recipe.deterministic)
     data = _data(config, context)
     iterations = max(1, round(recipe.total_iterations(len(data)) * (config.shorten or 1)))
 
     seed_everything(config.seed)
     model: Segmentor = build_model(config.model)
     weights = {"sha256": checkpoint.digest(model.backbone.state_dict())} if config.model.pretrained else {}
+    training = assemble(model, config, context, data.batches, iterations)
+    training.identity = {**_identity(config, iterations, context), "pretrained": weights}
+    training.test = partial(_scores, model, config, context)
+    training.log = partial(TensorBoard, context.folder, _name(config)) if use_tensorboard else None
+    if rank() > 0:  # the same weights everywhere, but dropout of its own on every process
+        seed_everything(config.seed + rank())
+    return training
+
+
+def assemble(
+    model: Segmentor,
+    config: TrainConfig,
+    context: Context,
+    batches: Callable[[int, int], Iterable[Batch]],
+    iterations: int,
+) -> Training:
+    """The training of `model`, moved to the context's device, on `batches`, as the recipe says. Nothing is drawn."""
+    recipe, device = config.recipe, torch.device(context.device)
+    precision = Precision(recipe.precision, device.type)
+    precision.apply()
+    only_repeatable_algorithms(recipe.deterministic)
     model = model.to(device)
     model.criterion = build_loss(recipe.loss, config.model.num_classes)
     set_batch_norm(model, recipe.batch_norm, recipe.batch_norm_momentum)
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     model = model.to(memory_format=layout)
-    if rank() > 0:  # the same weights everywhere, but dropout of its own on every process
-        seed_everything(config.seed + rank())
 
     def prepare(batch: Batch) -> tuple[Tensor, Tensor]:
         images = normalise(batch.images.to(device, non_blocking=True), batch.valid, recipe.normalisation)
@@ -87,7 +103,7 @@ def build_training(config: TrainConfig, context: Context) -> Training:
         model=model,
         optimizer=build_optimizer(model, recipe.optimizer),
         factor=lambda t: learning_rate_factor(recipe.schedule, t, iterations),
-        batches=data.batches,
+        batches=batches,
         prepare=prepare,
         iterations=iterations,
         folder=context.folder,
@@ -97,11 +113,8 @@ def build_training(config: TrainConfig, context: Context) -> Training:
         accumulate=recipe.accumulate,
         part_weights=partial(part_weights, mean=recipe.loss.mean),
         clip_norm=recipe.optimizer.clip_norm,
-        identity={**_identity(config, iterations, context), "pretrained": weights},
         read_every=1 if device.type == "cpu" else READ_EVERY_ON_GPU,
         test_every=recipe.evaluate_every,
-        test=partial(_scores, model, config, context),
-        log=partial(TensorBoard, context.folder, _name(config)) if use_tensorboard else None,
     )
 
 
@@ -173,7 +186,7 @@ def _losses(model: Segmentor, recipe: Recipe) -> distributed.Losses:
 def _identity(config: TrainConfig, iterations: int, context: Context) -> Mapping[str, Any]:
     """The fields that must agree to resume from a checkpoint: configuration, length, processes, and the key's parts."""
     return {
-        "config": config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json", exclude={"recipe": {"checkpoint_every"}}),
         "iterations": iterations,
         "processes": world_size(),
         **{part: context.parts.get(part, {}) for part in ("code", "packages", "data")},
