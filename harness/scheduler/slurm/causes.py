@@ -22,6 +22,7 @@ Cause = Literal[
     "cancelled",
     "never started",
     "lost",
+    "stalled",
     "failed",
     "interrupted",
 ]
@@ -32,6 +33,8 @@ LIVE = frozenset(
         *("RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED", "SPECIAL_EXIT"),
     }
 )
+_QUEUED = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"})
+_SUSPENDED = frozenset({"SUSPENDED", "STOPPED"})
 _HOPELESS = {  # reasons of a pending job that waiting does not resolve
     *("BadConstraints", "PartitionNodeLimit", "PartitionTimeLimit", "PartitionInactive", "InvalidAccount"),
     *("InvalidQOS", "AccountNotAllowed", "QOSNotAllowed", "JobHeldAdmin", "launch failed requeued held"),
@@ -52,6 +55,7 @@ class Retries(Spec):
     node_failure: int = Field(5, ge=0)  # from its checkpoint
     never_started: int = Field(2, ge=0)  # Slurm ended it before it began
     lost: int = Field(1, ge=0)  # Slurm forgot it and it never reported
+    stalled: int = Field(1, ge=0)  # from its checkpoint
 
     def can_retry(self, cause: str, past_causes: Mapping[str, int]) -> bool:
         """Whether a job that has ended by `cause` `past_causes[cause]` times before may run once more."""
@@ -74,6 +78,15 @@ class TaskState:
         return self.state in LIVE
 
     @property
+    def queued(self) -> bool:
+        """Waits for its turn, at first or again."""
+        return self.state in _QUEUED
+
+    @property
+    def suspended(self) -> bool:
+        return self.state in _SUSPENDED
+
+    @property
     def hopeless(self) -> bool:
         """Waits for something that cannot happen."""
         return self.state == "PENDING" and self.reason in _HOPELESS
@@ -82,6 +95,27 @@ class TaskState:
     def orphaned(self) -> bool:
         """Waits for a job that failed."""
         return self.state == "PENDING" and self.reason == "DependencyNeverSatisfied"
+
+
+@dataclass
+class Silence:
+    """The time for which an attempt has run and made no progress, by one clock of the front end that follows it."""
+
+    seconds: float = 0.0
+    heartbeat: object = None  # what changes when it makes progress
+    looked_at: float | None = None  # when it was last seen to run
+
+    def look(self, now: float, state: TaskState, heartbeat: object) -> float:
+        """Seconds of silence until `now`. Of the time since the last look none counts unless it runs then and now."""
+        if state.queued:
+            self.seconds, self.heartbeat, self.looked_at = 0.0, None, None
+            return 0.0
+        if heartbeat != self.heartbeat:
+            self.seconds, self.heartbeat = 0.0, heartbeat
+        elif self.looked_at is not None and not state.suspended:
+            self.seconds += now - self.looked_at
+        self.looked_at = None if state.suspended else now
+        return self.seconds
 
 
 def cause_of(task_state: TaskState | None, *, has_started: bool, has_saved: bool, log: str) -> tuple[Cause, str]:

@@ -59,6 +59,9 @@ class Cluster(Spec):
     environment: dict[Annotated[str, Field(pattern=_VARIABLE)], str] = {}  # {variable: value} of every job
     options: dict[Annotated[str, Field(pattern=_OPTION)], str | bool] = {}  # further options of sbatch
     warning: int = Field(120, ge=10)  # seconds before the limit at which a job saves and goes back into the queue
+    stalled_after: float = Field(
+        60, gt=0
+    )  # minutes without progress after which a job is ended; suspended ones not counted
     poll: float = Field(10, ge=0.2)  # at least so many seconds between two questions to the controller
     retries: Retries = Retries()
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.files import append_jsonl, output_errors, read_json, write_json
+from harness.scheduler.slurm.causes import Silence
 from harness.store.store import Store
 
 
@@ -78,6 +79,7 @@ class Attempt:
     restart: int = -1  # the last start that was reported; -1: none
     end_report: Mapping[str, Any] | None = None  # the report of that start's end
     gone_since: float | None = None  # monotonic time at which Slurm first called it over
+    silence: Silence = field(default_factory=Silence)
 
     @property
     def has_started(self) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import Exit, UserError
+from harness.files import read_json
 from harness.jobs.job import Job
 from harness.jobs.kinds import KINDS
 from harness.plan.durations import durations
@@ -21,7 +22,7 @@ from harness.scheduler.slurm.sbatch import ArrayBatch, Shape
 from harness.scheduler.transport import SKIPPED, Event
 from harness.scheduler.worker import Request
 from harness.store.store import Failure, Store
-from harness.text import plural
+from harness.text import duration, plural
 
 Submit = Callable[[Array, Sequence[Path], Cluster, Shape, Path, str | None], str]
 
@@ -278,7 +279,10 @@ class Slurm:
         arrays = {attempt.array.id: attempt.array.name for attempt in self._attempts.values() if attempt.array.id}
         before = len(self._attempts), len(self._events)
         states = self.controller.states(arrays, arrays) if arrays else {}
-        if states is not None:  # no answer says nothing about the jobs: the controller may be restarting
+        if states is None:
+            for attempt in self._attempts.values():
+                attempt.silence.looked_at = None  # whether it ran meanwhile is not known
+        else:  # no answer says nothing about the jobs: the controller may be restarting
             order = {key: place for place, key in enumerate(self._jobs)}
             for attempt in sorted(self._attempts.values(), key=lambda a: order[a.key]):  # needed jobs first
                 self._classify(attempt, states.get(attempt.task))
@@ -292,6 +296,10 @@ class Slurm:
         job = self._jobs[attempt.key]
         if task_state is not None and task_state.live and not task_state.hopeless and not task_state.orphaned:
             attempt.gone_since = None
+            if task_state.queued and attempt.silence.heartbeat is not None and not attempt.end_report:
+                failure = Failure("requeued", f"back in Slurm's queue ({task_state.reason})", time=time.time())
+                self._events.append(Event(job, "retried", failure))
+            self._end_if_stalled(attempt, task_state)
             return
         now = self._clock()
         if attempt.gone_since is None:
@@ -310,6 +318,24 @@ class Slurm:
         if task_state is not None and task_state.live:
             self.controller.cancel([attempt.task], attempt.array.name)
         self._attempt_ended(attempt, cause, detail, task_state)
+
+    def _end_if_stalled(self, attempt: Attempt, task_state: TaskState) -> None:
+        """Ends an attempt that has made no progress for as long as the cluster file allows, whatever Slurm says of it."""
+        job = self._jobs[attempt.key]
+        try:
+            progressed_at = (self._results.folder(job) / "progress.json").stat().st_mtime_ns
+        except OSError:  # none yet
+            progressed_at = 0
+        heartbeat = attempt.restart, progressed_at
+        minutes = attempt.silence.look(self._clock(), task_state, heartbeat) / 60
+        if minutes < self._cluster.stalled_after or self._is_settled(attempt):
+            return
+        said = read_json(self._results.folder(job) / "progress.json") or {}
+        last = f"its last: {said.get('done')}/{said.get('total')}" if said else "it never said how far it was"
+        where = f"{task_state.state.lower()} on {task_state.node}" if task_state.node else task_state.state.lower()
+        detail = f"no progress for {duration(60 * minutes)} ({last}), although Slurm says: {where}"
+        if self.controller.cancel([attempt.task], attempt.array.name):
+            self._attempt_ended(attempt, "stalled", detail, task_state)
 
     def _hold(self, attempt: Attempt) -> None:
         with self.ledger.lock():
