@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 
+from harness.training import distributed
 from methods import registry
 from methods.segmentor import IGNORE, GivenFeatures
+from tests.support.ranks import run_ranks
 
 pytestmark = pytest.mark.slow  # several processes
 
@@ -36,18 +38,16 @@ def gradients_and_losses(name: str, first: int, last: int) -> dict[str, torch.Te
     return found | {name: p.grad for name, p in model.named_parameters()}
 
 
-def rank_main(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=RANKS)
-    part = (rank * PER_RANK, (rank + 1) * PER_RANK)
-    torch.save({name: gradients_and_losses(name, *part) for name in METHODS}, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+def rank_main(folder: Path) -> None:
+    with distributed.process_group("cpu") as me:
+        part = (me.rank * PER_RANK, (me.rank + 1) * PER_RANK)
+        torch.save({name: gradients_and_losses(name, *part) for name in METHODS}, folder / f"{me.rank}.pt")
 
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(rank_main, args=(str(folder),), nprocs=RANKS)
+    run_ranks(rank_main, RANKS, folder)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(RANKS)]
 
 

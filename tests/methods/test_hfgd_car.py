@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
+from harness.training import distributed
 from methods import registry
 from methods.hfgd import car
 from methods.hfgd.car import class_aware_losses, nearest_labels
 from methods.hfgd.options import CHOICES
 from methods.segmentor import IGNORE, GivenFeatures
+from tests.support.ranks import run_ranks
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "car_losses.npz"
 RANKS = 2
@@ -99,11 +99,10 @@ def test_labels_are_resized_with_aligned_corners(full, size):
             assert torch.equal(labels[:, i, j], targets[:, y, x])
 
 
-def rank_main(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=RANKS)
-    torch.save({mean: losses_and_gradient(*part(rank), mean) for mean in CHOICES["car_mean"]}, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+def rank_main(folder: Path) -> None:
+    with distributed.process_group("cpu") as me:
+        found = {mean: losses_and_gradient(*part(me.rank), mean) for mean in CHOICES["car_mean"]}
+        torch.save(found, folder / f"{me.rank}.pt")
 
 
 def part(rank):
@@ -117,7 +116,7 @@ def part(rank):
 @pytest.fixture(scope="module")
 def by_rank(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(rank_main, args=(str(folder),), nprocs=RANKS)
+    run_ranks(rank_main, RANKS, folder)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(RANKS)]
 
 

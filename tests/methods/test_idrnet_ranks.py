@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
+from harness.training import distributed
 from methods import registry
 from methods.idrnet.copies import average_copies_, images_of_processes
 from methods.idrnet.deletion import Diagnosis
@@ -15,6 +17,7 @@ from methods.idrnet.options import CHOICES
 from methods.idrnet.relations import update_rows_
 from methods.segmentor import GivenFeatures
 from tests.support.idrnet_released_state import ReleasedState
+from tests.support.ranks import run_ranks
 
 pytestmark = pytest.mark.slow  # several processes
 
@@ -79,15 +82,13 @@ def learn_as_released(part: slice) -> dict[str, torch.Tensor]:
     return state.named()
 
 
-def rank_main(rank: int, world: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store{world}", rank=rank, world_size=world)
-    part = images_of_processes(IMAGES, world)[rank]
-    learned = {case: learn(part, **options) for case, options in CASES.items()}
-    if world == PROCESSES:
-        learned |= {"apart": learn_apart(part), "loops": learn_as_released(part)}
-    torch.save(learned, f"{folder}/{world}-{rank}.pt")
-    dist.destroy_process_group()
+def rank_main(folder: Path) -> None:
+    with distributed.process_group("cpu") as me:
+        part = images_of_processes(IMAGES, me.world)[me.rank]
+        learned = {case: learn(part, **options) for case, options in CASES.items()}
+        if me.world == PROCESSES:
+            learned |= {"apart": learn_apart(part), "loops": learn_as_released(part)}
+        torch.save(learned, folder / f"{me.world}-{me.rank}.pt")
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def learned(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
     found = {}
     for world in (2, PROCESSES):
-        mp.spawn(rank_main, args=(world, str(folder)), nprocs=world)
+        run_ranks(rank_main, world, folder)
         found[world] = [torch.load(folder / f"{world}-{rank}.pt", weights_only=True) for rank in range(world)]
     return found
 

@@ -1,9 +1,9 @@
-"""Evaluates as one of several processes: `count_together.py FOLDER OUT.json` under RANK and WORLD_SIZE."""
+"""Evaluates a fixed model, alone or as one of several processes."""
 
 from __future__ import annotations
 
 import json
-import sys
+import os
 from pathlib import Path
 
 import torch
@@ -30,5 +30,7 @@ def measured(folder: Path) -> dict[str, float]:
     return {m.name: m.value for m in evaluate.evaluate(config, context)}
 
 
-if __name__ == "__main__":
-    Path(sys.argv[2]).write_text(json.dumps(measured(Path(sys.argv[1]))))
+def measure_as_rank(folder: Path) -> None:
+    """Leaves the numbers in RANK.json of the folder."""
+    numbers = measured(folder)
+    (folder / f"{os.environ['RANK']}.json").write_text(json.dumps(numbers))

@@ -1,12 +1,9 @@
-"""Trains a job on one process or several, as torchrun starts them; a script for the tests of distributed training.
-
-    RANK=0 WORLD_SIZE=2 MASTER_PORT=… python tests/support/distributed_steps.py JOB.json FOLDER CACHE DTYPE
+"""Trains a job on one process or several, for the tests of distributed training.
 
 Dropout is off: every process draws its own masks, so that with it the weights agree in distribution only. Where the recipe
 freezes the backbone's normalisation, the heads' is frozen too, so that a batch may be split in any way.
 """
 
-import sys
 from pathlib import Path
 
 import torch
@@ -16,15 +13,19 @@ from harness.jobs.context import Context
 from harness.jobs.kinds import TrainConfig
 from harness.tasks.segmentation import train
 from harness.training import batch_norm, distributed
+from tests.support.ranks import run_ranks
 
 
-def main() -> None:
-    job, folder, cache = map(Path, sys.argv[1:4])
-    dtype = {"float32": torch.float32, "float64": torch.float64}[sys.argv[4]]
+def train_on(processes: int, config: TrainConfig, dtype: str, folder: Path, cache: Path) -> None:
+    """Leaves the checkpoint and the curve in `folder`; the cache holds the synthetic images."""
+    run_ranks(train_as_rank, processes, config, dtype, folder, cache)
+
+
+def train_as_rank(config: TrainConfig, dtype_name: str, folder: Path, cache: Path) -> None:
+    dtype = getattr(torch, dtype_name)
     torch.set_default_dtype(dtype)
     context = Context(folder=folder, cache=cache, data_dir=None, device="cpu", threads=1)
     with distributed.process_group("cpu"):
-        config = TrainConfig.model_validate_json(job.read_bytes())
         training = train.build_training(config, context)
         if config.recipe.batch_norm == "frozen":
             batch_norm.replace(training.model, batch_norm.FrozenBatchNorm)
@@ -34,7 +35,3 @@ def main() -> None:
         prepare = training.prepare
         training.prepare = lambda batch: (prepare(batch)[0].to(dtype), batch.targets.long())
         training.run()
-
-
-if __name__ == "__main__":
-    main()

@@ -4,73 +4,27 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import nn
 
-from harness import ROOT
 from harness.errors import Exit, UserError
 from harness.jobs.job import Job
 from harness.jobs.kinds import Data
 from harness.recipes.common import Optimizer
 from harness.recipes.profile import Synthetic
+from harness.scheduler import worker
 from harness.scheduler.worker import Request, execute
 from harness.store import curve
 from harness.store.store import Store
 from harness.training import checkpoint, distributed
 from harness.training.batch_norm import SynchronisedBatchNorm
+from tests.support.distributed_steps import train_on
+from tests.support.ranks import exit_codes, run_ranks, start_ranks
 from tests.tasks.segmentation.test_train import config
-
-SPREAD = ROOT / "tests/support/distributed_steps.py"
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def launch(command: list[str], processes: int) -> list[subprocess.CompletedProcess]:
-    """Runs `command` once per rank, as torchrun does, and waits for all."""
-    return finish(start(command, processes))
-
-
-def start(command: list[str], processes: int) -> list[subprocess.Popen]:
-    shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
-    return [
-        subprocess.Popen(
-            [sys.executable, *command],
-            env={**shared, "WORLD_SIZE": str(processes), "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(processes)
-    ]
-
-
-def finish(started: list[subprocess.Popen]) -> list[subprocess.CompletedProcess]:
-    results = []
-    for process in started:
-        out, error = process.communicate(timeout=300)
-        results.append(subprocess.CompletedProcess(process.args, process.returncode, out, error))
-    return results
-
-
-def trained(tmp_path: Path, job, processes: int, dtype: str) -> Path:
-    (tmp_path / "job.json").write_text(job.model_dump_json())
-    folder = tmp_path / f"on{processes}"
-    for result in launch(
-        [str(SPREAD), str(tmp_path / "job.json"), str(folder), str(tmp_path / "cache"), dtype], processes
-    ):
-        assert result.returncode == 0, result.stderr
-    return folder
 
 
 @pytest.mark.slow
@@ -89,7 +43,7 @@ def trained(tmp_path: Path, job, processes: int, dtype: str) -> Path:
 def test_several_processes_equal_one_with_the_whole_batch(
     tmp_path, method, dtype, lr, batch_norm, processes, accumulate
 ):
-    """20 steps of batch 8, shared by the processes, each in `accumulate` parts: the same weights and losses to 1e-6.
+    """Steps of batch 8, shared by the processes, each in `accumulate` parts: the same weights and losses to 1e-6.
 
     Normalisation over the batch enlarges what the order of sums changes: in float32 at a rate of 0.01 to 1e-5 within 20
     steps of FCN. IDRNet takes the most likely class of every pixel and draws classes by them; there rounding tips one of
@@ -100,17 +54,20 @@ def test_several_processes_equal_one_with_the_whole_batch(
         "idrnet": {"channels": 16, "attention_channels": 8, "dropout": 0.0},
     }
     data = Data(name="camvid", synthetic=Synthetic(train_images=16, size=(64, 64)))
-    recipe = {"batch_size": 8, "iterations": 20, "optimizer": Optimizer(lr=lr), "batch_norm": batch_norm}
+    steps = 20 // processes  # they wait for each other some hundred times a step
+    recipe = {"batch_size": 8, "iterations": steps, "optimizer": Optimizer(lr=lr), "batch_norm": batch_norm}
     jobs = [
         config(method, options=options[method], **recipe, accumulate=parts).model_copy(update={"data": data})
         for parts in (1, accumulate)
     ]
-    one, several = trained(tmp_path, jobs[0], 1, dtype), trained(tmp_path, jobs[1], processes, dtype)
+    one, several = tmp_path / "one", tmp_path / "several"
+    train_on(1, jobs[0], dtype, one, tmp_path / "cache")
+    train_on(processes, jobs[1], dtype, several, tmp_path / "cache")
     for a, b in zip(curve.read(one), curve.read(several)):
         assert a["iteration"] == b["iteration"]
         assert a["lr"] == b["lr"]
         assert a["terms"] == pytest.approx(b["terms"], abs=1e-6)
-    assert len(curve.read(several)) == 20
+    assert len(curve.read(several)) == steps
     weights = checkpoint.load_weights(several)
     for name, weight in checkpoint.load_weights(one).items():
         torch.testing.assert_close(weights[name], weight, rtol=1e-6, atol=1e-6, msg=lambda m, name=name: f"{name}: {m}")
@@ -123,19 +80,19 @@ def test_torchrun_is_stopped_by_a_signal_and_goes_on(tmp_path):
     stores = {name: Store(tmp_path / name) for name in ("whole", "pieces")}
     pieces = stores["pieces"].folder(job)
 
-    def command(name):
+    def start(name):
         folder = stores[name].folder(job)
         Request(job, str(stores[name].root), None, "cpu", 1).write(folder)
-        return ["-m", "harness.scheduler.worker", str(folder)]
+        return start_ranks(run_worker, 2, folder)
 
-    assert [r.returncode for r in launch(command("whole"), 2)] == [0, 0]
-    stopped = start(command("pieces"), 2)
+    assert exit_codes(start("whole")) == [0, 0]
+    stopped = start("pieces")
     while len(curve.read(pieces)) < 3:
-        assert all(process.poll() is None for process in stopped)
-    stopped[1].send_signal(signal.SIGUSR1)
-    assert [r.returncode for r in finish(stopped)] == [Exit.RESUMABLE] * 2
+        assert all(process.is_alive() for process in stopped)
+    os.kill(stopped[1].pid, signal.SIGUSR1)
+    assert exit_codes(stopped) == [Exit.RESUMABLE] * 2
     assert len(curve.read(pieces)) == checkpoint.listing(pieces)[-1].iteration < 30
-    assert [r.returncode for r in launch(command("pieces"), 2)] == [0, 0]
+    assert exit_codes(start("pieces")) == [0, 0]
     result = stores["pieces"].result(job)
     assert result is not None
     assert result.value("final_loss") is not None
@@ -143,6 +100,10 @@ def test_torchrun_is_stopped_by_a_signal_and_goes_on(tmp_path):
     assert all(
         torch.equal(w, resumed[name]) for name, w in checkpoint.load_weights(stores["whole"].folder(job)).items()
     )
+
+
+def run_worker(folder: Path) -> None:
+    sys.exit(worker.main([str(folder)]))
 
 
 @pytest.mark.parametrize(
@@ -210,19 +171,18 @@ def test_a_batch_that_cannot_be_shared(monkeypatch):
     assert distributed.local_batch(12, 2) == 4
 
 
-def _synchronised(rank: int, port: int, folder: str) -> None:
+def _synchronised(folder: Path) -> None:
     """One of two processes: half of a batch through a synchronised norm and back."""
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    x, norm = _batch_norm_case()
-    synchronised = SynchronisedBatchNorm(3).double()
-    synchronised.load_state_dict(norm.state_dict())
-    part = x[:3] if rank == 0 else x[3:]  # unequal shares
-    part = part.clone().requires_grad_()
-    out = synchronised(part)
-    (out * torch.arange(out.numel()).view(out.shape).sin()).sum().backward()
-    results = {"out": out.detach(), "gradient": part.grad, **synchronised.state_dict()}
-    torch.save(results, Path(folder) / f"{rank}.pt")
-    dist.destroy_process_group()
+    with distributed.process_group("cpu") as me:
+        x, norm = _batch_norm_case()
+        synchronised = SynchronisedBatchNorm(3).double()
+        synchronised.load_state_dict(norm.state_dict())
+        part = x[:3] if me.rank == 0 else x[3:]  # unequal shares
+        part = part.clone().requires_grad_()
+        out = synchronised(part)
+        (out * torch.arange(out.numel()).view(out.shape).sin()).sum().backward()
+        results = {"out": out.detach(), "gradient": part.grad, **synchronised.state_dict()}
+        torch.save(results, folder / f"{me.rank}.pt")
 
 
 def _batch_norm_case() -> tuple[torch.Tensor, nn.BatchNorm2d]:
@@ -235,7 +195,7 @@ def _batch_norm_case() -> tuple[torch.Tensor, nn.BatchNorm2d]:
 
 @pytest.mark.slow
 def test_synchronised_batch_norm_is_batch_norm_of_the_whole_batch(tmp_path):
-    torch.multiprocessing.spawn(_synchronised, (free_port(), str(tmp_path)), nprocs=2)
+    run_ranks(_synchronised, 2, tmp_path)
     parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     x, norm = _batch_norm_case()
     x.requires_grad_()

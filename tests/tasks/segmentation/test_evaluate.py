@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
-from harness import ROOT
 from harness.data import catalogue
 from harness.data.files import locate, pairs
 from harness.data.layout import IGNORE
@@ -27,8 +21,10 @@ from harness.recipes.profile import Synthetic
 from harness.recipes.segmentation import TestProtocol
 from harness.tasks.segmentation import evaluate
 from harness.tasks.segmentation.loader import images_for_testing
+from harness.training import distributed
 from harness.training.tf32 import fp32_products
-from tests.support.count_together import measured
+from tests.support.count_together import measure_as_rank, measured
+from tests.support.ranks import run_ranks
 
 SCENES = Synthetic(train_images=2, test_images=4, size=(32, 48))
 DATA = Data(name="camvid", synthetic=SCENES)
@@ -165,23 +161,14 @@ def test_another_dataset_with_the_same_classes(
 @pytest.mark.slow
 def test_several_processes_measure_what_one_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes share five images, and the reading of their files, through gloo; the numbers are equal, not close."""
-    script = ROOT / "tests/support/count_together.py"
     (tmp_path / "together").mkdir()
     (tmp_path / "alone").mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
-    started = []
-    for rank in range(2):
-        command = [sys.executable, str(script), str(tmp_path / "together"), str(tmp_path / f"{rank}.json")]
-        started.append(subprocess.Popen(command, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}))
+    run_ranks(measure_as_rank, 2, tmp_path / "together")
     monkeypatch.setattr(evaluate, "trained_model", evaluate.trained_model)  # put back what the next line replaces
     alone = measured(tmp_path / "alone")
-    assert [process.wait(timeout=120) for process in started] == [0, 0]
     assert alone["images"] == 5
     for rank in range(2):
-        assert json.loads((tmp_path / f"{rank}.json").read_text()) == alone
+        assert json.loads((tmp_path / "together" / f"{rank}.json").read_text()) == alone
     matrices = [np.load(tmp_path / folder / "confusion.npy") for folder in ("alone", "together")]
     assert matrices[0].sum() == 5 * 32 * 48
     np.testing.assert_array_equal(*matrices)
@@ -267,26 +254,24 @@ def test_a_test_has_a_precision_of_its_own(
     assert seen == {(precision == "tf32", precision == "tf32", dtype)}
 
 
-def _ranked(rank: int, folder: str) -> None:
+def _ranked(folder: Path) -> None:
     """One of two processes, of which the second's images alone get scores that are not finite."""
-    os.environ.update(RANK=str(rank), WORLD_SIZE="2")
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    model = nn.Conv2d(3, 11, 3).eval()
-    model.weight.data *= float("nan") if rank else 1
-    where = Context(folder=Path(folder), cache=Path(folder) / "cache", data_dir=None, device="cpu", threads=1)
+    where = Context(folder=folder, cache=folder / "cache", data_dir=None, device="cpu", threads=1)
     root = locate(DATA, data_dir=None, cache=where.cache)
-    try:
-        evaluate.confusion_of(model, root, TestProtocol(), where)
-    except Exception as error:
-        (Path(folder) / f"{rank}.txt").write_text(f"{type(error).__name__}: {error}")
-    dist.destroy_process_group()
+    with distributed.process_group("cpu") as me:
+        model = nn.Conv2d(3, 11, 3).eval()
+        model.weight.data *= float("nan") if me.rank else 1
+        try:
+            evaluate.confusion_of(model, root, TestProtocol(), where)
+        except Exception as error:
+            (folder / f"{me.rank}.txt").write_text(f"{type(error).__name__}: {error}")
 
 
 @pytest.mark.slow
 def test_processes_refuse_a_diverged_model_alike(tmp_path: Path) -> None:
     """Also the one whose own scores are finite, in place of waiting for counts that do not come."""
     second = pairs(locate(DATA, data_dir=None, cache=tmp_path / "cache"), "val")[1].id
-    torch.multiprocessing.spawn(_ranked, (str(tmp_path),), nprocs=2)
+    run_ranks(_ranked, 2, tmp_path)
     told = {(tmp_path / f"{rank}.txt").read_text() for rank in range(2)}
     assert len(told) == 1
     assert told.pop().startswith(f"NonFiniteScores: image '{second}' of split 'val'")

@@ -2,11 +2,10 @@
 
 import math
 import types
+from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +13,9 @@ from hypothesis import strategies as st
 from harness.errors import UserError
 from harness.recipes.segmentation import Loss
 from harness.tasks.segmentation import losses
+from harness.training import distributed
 from methods.segmentor import IGNORE, cross_entropy_sum, pixel_loss
+from tests.support.ranks import run_ranks
 
 CLASSES = 4
 ALL = [
@@ -265,17 +266,15 @@ def outcomes(part: slice) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     return found
 
 
-def half_of_the_batch(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=PROCESSES)
-    torch.save(outcomes(slice(2 * rank, 2 * rank + 2)), f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+def half_of_the_batch(folder: Path) -> None:
+    with distributed.process_group("cpu") as me:
+        torch.save(outcomes(slice(2 * me.rank, 2 * me.rank + 2)), folder / f"{me.rank}.pt")
 
 
 @pytest.mark.slow
 def test_two_processes_with_half_the_batch_each_have_the_loss_of_the_whole(tmp_path):
     """The mean of their values, and the mean of their gradients, which data-parallel training takes."""
-    mp.spawn(half_of_the_batch, args=(str(tmp_path),), nprocs=PROCESSES)
+    run_ranks(half_of_the_batch, PROCESSES, tmp_path)
     halves = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(PROCESSES)]
     whole = outcomes(slice(None))
     assert len(whole) == 4 * len(SEVERAL)

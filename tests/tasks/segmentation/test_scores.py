@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 
 from harness.data.files import locate
 from harness.errors import Interrupted
@@ -19,8 +18,9 @@ from harness.store import curve
 from harness.tasks.segmentation.evaluate import confusion_of, measurements
 from harness.tasks.segmentation.train import build_training, train
 from harness.training import checkpoint, distributed, random_state
+from tests.support.distributed_steps import train_on
+from tests.support.ranks import run_ranks
 from tests.tasks.segmentation.test_train import config, context, numbers
-from tests.training.test_distributed import free_port, trained
 
 
 @pytest.fixture(scope="module")
@@ -117,25 +117,26 @@ def test_a_test_that_draws_random_numbers_changes_nothing(tmp_path, cache):
 def test_two_processes_share_the_images(tmp_path):
     several = job(batch_size=4, iterations=3, optimizer=Optimizer(lr=1e-3), test=TestProtocol())
     several = several.model_copy(update={"data": Data(name="camvid", synthetic=Synthetic(size=(64, 64)))})
-    one, two = (scores(trained(tmp_path, several, processes, "float32")) for processes in (1, 2))
+    for processes in (1, 2):
+        train_on(processes, several, "float32", tmp_path / str(processes), tmp_path / "cache")
+    one, two = scores(tmp_path / "1"), scores(tmp_path / "2")
     assert sorted(two) == [2]
     assert two[2] == pytest.approx(one[2], abs=0.1)
 
 
-def _ranked(rank: int, port: int, folder: str) -> None:
+def _ranked(folder: Path) -> None:
     """One of two processes, whose model has a statistic of its own."""
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    norm = torch.nn.BatchNorm2d(2)
-    norm.running_mean += rank + 1
-    with distributed.statistics_of_rank_0(norm):
-        inside = norm.running_mean.clone()
-    torch.save([inside, norm.running_mean], Path(folder) / f"{rank}.pt")
-    dist.destroy_process_group()
+    with distributed.process_group("cpu") as me:
+        norm = torch.nn.BatchNorm2d(2)
+        norm.running_mean += me.rank + 1
+        with distributed.statistics_of_rank_0(norm):
+            inside = norm.running_mean.clone()
+        torch.save([inside, norm.running_mean], folder / f"{me.rank}.pt")
 
 
 @pytest.mark.slow
 def test_every_process_tests_what_rank_0_saves(tmp_path):
-    torch.multiprocessing.spawn(_ranked, (free_port(), str(tmp_path)), nprocs=2)
+    run_ranks(_ranked, 2, tmp_path)
     for rank in range(2):
         inside, after = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         assert inside.tolist() == [1, 1]
