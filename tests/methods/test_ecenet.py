@@ -248,6 +248,14 @@ def test_one_feature_map_needs_no_attention():
 # -------------------------------------------------------------------------------------------------------- learning
 
 
+@torch.no_grad()
+def accuracy_of(model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> float:
+    """Share of pixels labelled right in test mode; the model is left in training mode."""
+    correct = model.eval()(images).argmax(1) == targets
+    model.train()
+    return correct.float().mean().item()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "steps"),
@@ -258,19 +266,19 @@ def test_one_feature_map_needs_no_attention():
     ],
 )
 def test_two_images_are_learnt(name, options, steps):
-    """At least 95 % of the pixels; the diversity loss falls."""
+    """At least 95 % of the pixels within so many steps; the diversity loss falls."""
     model = build(name, **{"channels": 32, **options}).train()
     images, targets = batch()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     torch.manual_seed(2)
     history = []
-    for _ in range(steps):
+    for step in range(steps):
         losses = model.losses(images, targets)
         optimizer.zero_grad()
         sum(losses.values()).backward()
         optimizer.step()
         history.append({k: float(v.detach()) for k, v in losses.items()})
-    with torch.no_grad():
-        accuracy = (model.eval()(images).argmax(1) == targets).float().mean()
-    assert accuracy >= 0.95
+        if step % 20 == 19 and accuracy_of(model, images, targets) >= 0.95:
+            break
+    assert accuracy_of(model, images, targets) >= 0.95
     assert "diversity" not in history[0] or history[-1]["diversity"] < history[0]["diversity"]

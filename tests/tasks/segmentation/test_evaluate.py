@@ -119,13 +119,13 @@ def test_memory_does_not_grow_with_images(context: Context) -> None:
         def forward(self, images: Tensor) -> Tensor:
             return torch.zeros(1, 11, 1, 1)
 
-    data = Data(name="camvid", synthetic=Synthetic(train_images=1, test_images=60, size=(576, 768)))
+    data = Data(name="camvid", synthetic=Synthetic(train_images=1, test_images=36, size=(576, 768)))
     root = locate(data, data_dir=None, cache=context.cache)
     resident: list[int] = []
     watch = Context(**{**context.__dict__, "progress": lambda p: resident.append(psutil.Process().memory_info().rss)})
     evaluate.confusion_of(Constant(), root, TestProtocol(), watch)
-    kept = 30 * 576 * 768 * 5  # images, labels and predictions of thirty, had they been kept
-    assert min(resident[50:]) - max(resident[10:20]) < kept / 2, "beyond what the allocator breathes"
+    kept = 20 * 576 * 768 * 5  # images, labels and predictions of twenty, had they been kept
+    assert min(resident[30:]) - max(resident[5:10]) < kept / 2, "beyond what the allocator breathes"
 
 
 @pytest.mark.parametrize(
