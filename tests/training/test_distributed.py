@@ -210,18 +210,17 @@ def test_synchronised_batch_norm_is_batch_norm_of_the_whole_batch(tmp_path):
             torch.testing.assert_close(part[name], value)
 
 
-def _votes(rank: int, port: int, folder: str) -> None:
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    vote = distributed.Vote(2)
-    wishes = [(False, rank == 0), (rank == 1, False), (False, False)]
-    answers = [*(vote.cast(*wish) for wish in wishes), vote.close()]
-    (Path(folder) / f"{rank}.json").write_text(json.dumps(answers))
-    dist.destroy_process_group()
+def _votes(folder: Path) -> None:
+    with distributed.process_group("cpu") as me:
+        vote = distributed.Vote(2)
+        wishes = [(False, me.rank == 0), (me.rank == 1, False), (False, False)]
+        answers = [*(vote.cast(*wish) for wish in wishes), vote.close()]
+        (folder / f"{me.rank}.json").write_text(json.dumps(answers))
 
 
 @pytest.mark.slow
 def test_votes_are_known_one_call_later_and_everywhere(tmp_path):
-    torch.multiprocessing.spawn(_votes, (free_port(), str(tmp_path)), nprocs=2)
+    run_ranks(_votes, 2, tmp_path)
     expected = [[False, False], [False, True], [True, False], [False, False]]
     assert [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)] == [expected, expected]
     assert distributed.Vote(2).cast(True, False) == (True, False)
