@@ -19,7 +19,8 @@ from harness.errors import Exit
 from harness.jobs.context import RANK_VARIABLES
 from harness.jobs.job import Job
 from harness.jobs.kinds import KINDS
-from harness.scheduler.transport import SKIPPED, Event
+from harness.scheduler.transport import SKIPPED, Event, State
+from harness.scheduler.waiting import WaitingJobs
 from harness.scheduler.worker import Request, describe_silent_exit, execute
 from harness.store.store import Failure, Store
 
@@ -45,10 +46,9 @@ class Local:
         self._store, self._data_dir, self._device = store, data_dir, device
         self.slots = slots or device.slots
         self._free = list(range(self.slots))
-        self._waiting_jobs: list[Job] = []
+        self._waiting_jobs = WaitingJobs()
         self._running_jobs: list[_RunningJob] = []
         self._jobs: dict[str, Job] = {}
-        self._failed_keys: set[str] = set()
         self._earlier: dict[str, Failure | None] = {}  # by key: the failure that this run is to repeat
         self._events: list[Event] = []
         self._deadline: float | None = None
@@ -57,7 +57,7 @@ class Local:
 
     def start(self, jobs: Sequence[Job], among: Mapping[str, Job]) -> None:
         self._jobs.update(among)
-        self._waiting_jobs += jobs
+        self._waiting_jobs.add(jobs, (r.job.key for r in self._running_jobs))
         self._earlier |= {job.key: self._store.failure(job) for job in jobs}
         self._fill()
 
@@ -91,14 +91,7 @@ class Local:
 
     def _fill(self) -> None:
         """Starts what can start: ordinary jobs while a slot is free, an exclusive one when nothing else is left to."""
-        for job in list(self._waiting_jobs):
-            if any(key in self._failed_keys for key in job.needs):
-                self._waiting_jobs.remove(job)
-                self._failed_keys.add(job.key)
-                self._events.append(Event(job, "skipped", SKIPPED))
-        ready = [job for job in self._waiting_jobs if not self._is_blocked(job)]
-        ready.sort(key=lambda job: KINDS[job.kind].exclusive)  # stable: plan order within each
-        for job in ready:
+        while (job := self._waiting_jobs.first()) is not None:
             exclusive = KINDS[job.kind].exclusive
             if not self._free or (exclusive and self._running_jobs):
                 return
@@ -107,14 +100,17 @@ class Local:
             if exclusive:
                 return
 
-    def _is_blocked(self, job: Job) -> bool:
-        unfinished = {r.job.key for r in self._running_jobs} | {j.key for j in self._waiting_jobs}
-        return any(key in unfinished for key in job.needs)
+    def _end(self, job: Job, state: State, failure: Failure | None = None) -> None:
+        """Notes how a job ended; those that need it become ready, or never start."""
+        self._events.append(Event(job, state, failure))
+        if state == "done":
+            self._waiting_jobs.finished(job.key)
+        else:
+            self._events += [Event(other, "skipped", SKIPPED) for other in self._waiting_jobs.failed(job.key)]
 
     def _launch(self, job: Job, slots: list[int]) -> None:
         if (failure := self._new_failure(job)) is not None:  # another front end was first with it
-            self._failed_keys.add(job.key)
-            self._events.append(Event(job, "failed", failure))
+            self._end(job, "failed", failure)
             return
         self._free = [s for s in self._free if s not in slots]
         folder = self._store.folder(job)
@@ -141,14 +137,11 @@ class Local:
         self._free = sorted(self._free + running_job.slots)
         job, code = running_job.job, running_job.process.exitcode or 0
         if self._store.result(job) is not None:  # also of one that was killed after it had stored it
-            self._events.append(Event(job, "done"))
+            self._end(job, "done")
         elif code == Exit.RESUMABLE or (self._deadline is not None and code <= 0):
-            self._failed_keys.add(job.key)
-            self._events.append(Event(job, "interrupted"))
+            self._end(job, "interrupted")
         else:
-            failure = self._new_failure(job) or self._died(job, code)
-            self._failed_keys.add(job.key)
-            self._events.append(Event(job, "failed", failure))
+            self._end(job, "failed", self._new_failure(job) or self._died(job, code))
 
     def _new_failure(self, job: Job) -> Failure | None:
         """The job's failure since this run began."""
