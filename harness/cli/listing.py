@@ -57,7 +57,8 @@ def _backbones() -> Names:
         if file is not None:
             weights = f"weights in {file}"
         else:
-            weights = "weights from a file alone" if pretrained.unpublished(name) else "weights from timm"
+            published = "of the tag that NAME ends in" if name == "timm/NAME" else pretrained.timm_weights(name)
+            weights = f"timm's weights {published}" if published else "weights from a file alone"
         yield name, f"{choice if strides is not None else 'output strides as timm has them'}; {weights}"
 
 

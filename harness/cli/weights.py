@@ -1,4 +1,4 @@
-"""`weights import`: a released checkpoint under the harness's names."""
+"""`weights import`: a released checkpoint under the harness's names. `weights download`: what backbones start from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from harness.cli import options
 from harness.cli.group import action, command_group
-from harness.errors import Exit, UserError
+from harness.errors import Exit, MissingError, UserError
 
 if TYPE_CHECKING:
     from harness.jobs.kinds import Model
@@ -103,3 +103,25 @@ def _method_model(text: str, backbone: str | None, output_stride: int | None, cl
     return Model(
         name=method.name, options=method.options, backbone=backbone, output_stride=stride, num_classes=classes or 1
     )
+
+
+@action(
+    command,
+    "download",
+    "fetch the pretrained weights of backbones that timm publishes into Hugging Face's cache, where plans and jobs find them",
+    "resnet50_v1c",
+)
+@click.argument("backbones", metavar="BACKBONE...", nargs=-1, required=True)
+def download_weights(backbones: tuple[str, ...]) -> Exit:
+    from methods import pretrained
+    from methods.backbones import build_backbone
+
+    for name in backbones:
+        build_backbone(name, pretrained=True)  # as a job loads it
+        file = pretrained.offline(name) or pretrained.cached(pretrained.timm_weights(name) or "")
+        if file is None:
+            raise MissingError(
+                f"'{name}' was loaded, but no file of it lies where plans look: HF_HUB_CACHE, else HF_HOME/hub"
+            )
+        print(f"{name}: {file}")
+    return Exit.OK

@@ -89,14 +89,20 @@ class KeyParts:
         return self._dataset_parts[name]
 
     def _pretrained(self, backbone: str, source: bool | str) -> dict[str, str]:
-        """The digest of the file that a backbone's weights come from; only timm's name of what it would download.
+        """The digest of the file that a backbone's weights come from, with timm's name of them where they are timm's.
 
-        Raises MissingError where there is neither.
+        Raises MissingError where there is no file: a key that did not cover the weights would change with their arrival.
         """
         file = pretrained.offline(backbone) if source is True else Path(str(source)).expanduser()
-        if file is None and (why := pretrained.unpublished(backbone)) is not None:
-            raise MissingError(why)
-        return {"timm": backbone} if file is None else {"file": self._file(file)}
+        if file is not None:
+            return {"file": self._file(file)}
+        weights = pretrained.timm_weights(backbone)
+        if weights is None:
+            raise MissingError(pretrained.unpublished(backbone) or pretrained.untagged(backbone))
+        cached = pretrained.cached(weights)
+        if cached is None:
+            raise MissingError(pretrained.not_downloaded(backbone, weights))
+        return {"timm": weights, "sha256": self._file(cached)}
 
     def _file(self, path: Path) -> str:
         if path not in self._files:

@@ -2,8 +2,9 @@
 
 A family declares `NAMES`, a literal tuple of what it builds (one that ends in `/` stands for all that begin so), `STRIDES`, a
 literal tuple of the output strides that a table may choose from (`()`: they have one alone; left out: not known before one is
-built), and `build(name, *, output_stride, pretrained) -> Backbone`. Only the family that is asked for is imported, and only its
-code is in a job's key. Files whose names begin with `_` hold what several families share. README.md says how to add one.
+built), `WEIGHTS`, a literal mapping from names to timm's weights of them, MODEL.TAG (left out: nothing to download), and
+`build(name, *, output_stride, pretrained) -> Backbone`. Only the family that is asked for is imported, and only its code is in a
+job's key. Files whose names begin with `_` hold what several families share. README.md says how to add one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,11 +27,12 @@ _FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Family:
-    """What the source text of a family declares. `strides`: None where it does not say."""
+    """What the source text of a family declares. `strides`: None where it does not say; `weights`: {name: timm's MODEL.TAG}."""
 
     module: str
     names: tuple[str, ...]
     strides: tuple[int, ...] | None
+    weights: Mapping[str, str]
 
 
 @functools.cache
@@ -64,7 +66,8 @@ def _declared(file: Path) -> Family:
             file, "STRIDES", values["STRIDES"], int, "of whole numbers, such as (8, 16, 32), or ()"
         )
     _check_build(file, tree)
-    return Family(f"{__name__}.{file.stem}", names, strides)
+    weights = _literal_mapping(file, values["WEIGHTS"]) if "WEIGHTS" in values else {}
+    return Family(f"{__name__}.{file.stem}", names, strides, weights)
 
 
 def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
@@ -87,6 +90,19 @@ def _literal_items(file: Path, name: str, node: ast.expr, kind: type, form: str)
             f"here stands {ast.unparse(node)[:80]}"
         )
     return tuple(items)
+
+
+def _literal_mapping(file: Path, node: ast.expr) -> dict[str, str]:
+    try:
+        items = ast.literal_eval(node)
+    except ValueError:
+        items = None
+    if not isinstance(items, dict) or not all(isinstance(text, str) for pair in items.items() for text in pair):
+        raise UserError(
+            f"{file}:{node.lineno}: WEIGHTS cannot be read from the source: it must be a literal mapping of texts, such as "
+            f'{{"my_net_small": "my_net_small.fb_in1k"}}; here stands {ast.unparse(node)[:80]}'
+        )
+    return items
 
 
 def _check_build(file: Path, tree: ast.Module) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from timm.models._features import FeatureGetterNet
@@ -12,6 +13,8 @@ from harness.errors import MissingError, UserError
 from methods.pretrained import advice, offline
 from methods.weights import listing, read
 
+Renames = Sequence[tuple[str, str]]
+"""(regular expression, replacement) of a parameter's name."""
 _STRIDES = (8, 16, 32)
 _FLATTENED = re.compile(r"^(stem|stages|layers)_(\d+)\.")
 _CLASSIFIERS = ("fc.", "head.", "classifier.", "norm.", "final_layer.", "incre_modules.", "downsamp_modules.")
@@ -49,8 +52,11 @@ def own_weights_file(name: str, pretrained: bool | str) -> Path | None:
     return file
 
 
-def load_file(body: nn.Module, path: Path, name: str) -> None:
-    """Fills `body` from a file of timm's or torchvision's weights for this model; a classifier in it is left out."""
+def load_file(body: nn.Module, path: Path, name: str, renames: Renames = ()) -> None:
+    """Fills `body` from a file of timm's or torchvision's weights for this model; a classifier in it is left out.
+
+    `renames`: what becomes of the names of another toolbox's file; the first pattern that a name fits counts.
+    """
     if not path.is_file():
         raise MissingError(f"backbone '{name}': there are no weights at {path.absolute()}. {advice(name)}")
     try:
@@ -61,7 +67,8 @@ def load_file(body: nn.Module, path: Path, name: str) -> None:
     parameters = target.state_dict()
     # timm's feature pyramids call stage 1 of `layers` layers_1, where the file says layers.1
     flat = {_FLATTENED.sub(r"\1.\2.", key): key for key in parameters}
-    weights = {flat.get(key, key): value for key, value in state.items() if not key.startswith(_CLASSIFIERS)}
+    state = {_renamed(key, renames): value for key, value in state.items() if not key.startswith(_CLASSIFIERS)}
+    weights = {flat.get(key, key): value for key, value in state.items()}
     problems = [
         f"missing {key}" for key in parameters if key not in weights and not key.endswith("num_batches_tracked")
     ]
@@ -74,3 +81,7 @@ def load_file(body: nn.Module, path: Path, name: str) -> None:
     if problems:
         raise UserError(f"backbone '{name}': {path} does not fit; nothing was loaded:\n  {listing(problems)}")
     target.load_state_dict(weights, strict=False)
+
+
+def _renamed(key: str, renames: Renames) -> str:
+    return next((re.sub(pattern, new, key) for pattern, new in renames if re.match(pattern, key)), key)

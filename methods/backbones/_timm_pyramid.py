@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.errors import MissingError
-from methods.backbones._common import load_file, weights_file
+from methods.backbones._common import Renames, load_file, weights_file
 from methods.layers import resize
-from methods.pretrained import advice
+from methods.pretrained import advice, untagged
 from methods.segmentor import Backbone
 
 _STAGES = (-4, -3, -2, -1)
@@ -59,12 +59,23 @@ class TimmBackbone(Backbone):
 
 
 def create_body(
-    name: str, model: str, pretrained: bool | str, *, out_indices: Sequence[int] = _STAGES, **options: Any
+    name: str,
+    model: str,
+    pretrained: bool | str,
+    *,
+    out_indices: Sequence[int] = _STAGES,
+    renames: Renames = (),
+    **options: Any,
 ) -> nn.Module:
     """timm's `model` without its classifier, for the backbone that tables call `name`: with the weights of a local file
-    where there is one, else, where any are wanted, with those that timm downloads. MissingError where there are none."""
+    where there is one, else, where any are wanted, with those of timm that the tag after the model's dot names.
+
+    `renames`: see load_file. MissingError where there are no weights.
+    """
     file = weights_file(name, pretrained)
     download = bool(pretrained) and file is None
+    if download and "." not in model:
+        raise MissingError(f"{untagged(name)}. {advice(name)}")
     try:
         body = timm.create_model(
             model, features_only=True, out_indices=tuple(out_indices), pretrained=download, **options
@@ -74,8 +85,9 @@ def create_body(
             raise
         raise MissingError(
             f"pretrained weights of timm's '{model}' could not be loaded ({type(error).__name__}: {error}). "
-            f"Download them where there is a network (they then lie in Hugging Face's cache, HF_HOME). {advice(name)}"
+            f"Where there is a network, python -m harness weights download {name} puts them into Hugging Face's cache "
+            f"(HF_HOME). {advice(name)}"
         ) from error
     if file is not None:
-        load_file(body, file, name)
+        load_file(body, file, name, renames)
     return body

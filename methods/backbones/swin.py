@@ -10,7 +10,7 @@ from methods.backbones._timm_pyramid import TimmBackbone, create_body
 
 NAMES = ("swin_base", "swin_large")
 STRIDES = ()
-_TIMM = {  # with the weights of ImageNet-22k, as the papers' tables say
+WEIGHTS = {  # with the weights of ImageNet-22k, as the papers' tables say
     "swin_base": "swin_base_patch4_window12_384.ms_in22k",
     "swin_large": "swin_large_patch4_window12_384.ms_in22k",
 }
@@ -21,6 +21,6 @@ _OPTIONS: dict[str, Any] = {"strict_img_size": False, "drop_path_rate": 0.3, "al
 def build(name: str, *, output_stride: int | None = None, pretrained: bool | str = False) -> TimmBackbone:
     """A Swin with a LayerNorm on each of its four maps."""
     refuse_stride(name, output_stride)
-    body = create_body(name, _TIMM[name], pretrained, **_OPTIONS)
+    body = create_body(name, WEIGHTS[name], pretrained, **_OPTIONS)
     pad_before_shifting(body)
     return TimmBackbone(body, multiple=4, channels_last=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
@@ -10,15 +12,15 @@ from methods.backbones._timm_pyramid import TimmBackbone, create_body
 
 NAMES = ("vit_base",)
 STRIDES = ()
-_TIMM = {"vit_base": "vit_base_patch16_384.augreg_in21k_ft_in1k"}
+WEIGHTS = {"vit_base": "vit_base_patch16_384.augreg_in21k_ft_in1k"}
 _BLOCKS = {"vit_base": (5, 7, 11)}  # counted from 0; their outputs are the maps
-_OPTIONS = {"dynamic_img_size": True, "drop_path_rate": 0.1}
+_OPTIONS: dict[str, Any] = {"dynamic_img_size": True, "drop_path_rate": 0.1}
 
 
 def build(name: str, *, output_stride: int | None = None, pretrained: bool | str = False) -> TimmBackbone:
     """Three maps at stride 16; positions are resized to the image, whose sides are padded to multiples of 16."""
     refuse_stride(name, output_stride)
-    body = create_body(name, _TIMM[name], pretrained, out_indices=_BLOCKS[name], **_OPTIONS)
+    body = create_body(name, WEIGHTS[name], pretrained, out_indices=_BLOCKS[name], **_OPTIONS)
     _remove_class_token(body.model)
     return TimmBackbone(body, multiple=16)
 

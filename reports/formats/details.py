@@ -141,16 +141,22 @@ def _initialisation(report: TableReport, row: str) -> list[str]:
         for job in cell.jobs if cell is not None else ():
             if job.kind not in ("train", "evaluate") or job.config.get("checkpoint") is not None:
                 continue
-            weights = job.config["model"].get("pretrained")
-            start = (
-                "pretrained weights"
-                if weights is True
-                else f"the file {Path(weights).name}"
-                if weights
-                else "random weights"
-            )
-            found[f"backbone {job.config['model'].get('backbone')} from {start}"] = None
+            assert cell is not None
+            model = job.config["model"]
+            trainings = [training.job.parts.get("weights", {}) for training in cell.trainings] or [{}]
+            for weights in trainings:
+                found[f"backbone {model.get('backbone')} from {_weights(model.get('pretrained'), weights)}"] = None
     return list(found)
+
+
+def _weights(source: bool | str, weights: Mapping[str, str]) -> str:
+    """Which weights a training started from: as the configuration says, and as its key does where it has run."""
+    if not source:
+        return "random weights"
+    name = "pretrained weights" if source is True else f"the file {Path(str(source)).name}"
+    name = f"timm's {weights['timm']}" if "timm" in weights else name
+    digest = weights.get("sha256") or weights.get("file")
+    return f"{name} (SHA-256 {digest[:12]}…)" if digest else name
 
 
 def _reference(ref: Any) -> str:

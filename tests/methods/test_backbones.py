@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import re
 import subprocess
 import sys
 
@@ -160,6 +161,62 @@ def test_a_file_of_anything_else_is_refused(tmp_path, content):
         build_backbone("resnet18", pretrained=str(tmp_path / "other.pth"))
 
 
+def test_a_file_under_open_mmlabs_names(tmp_path):
+    """resnet50_v1c-2cccc1ad.pth, what both IDRNet's and mmsegmentation's trainings start from, calls the stem's layers
+    stem.0 to stem.7; an activation without weights follows each norm."""
+    torch.manual_seed(0)
+    state = timm.create_model("resnet50c", num_classes=10).state_dict()
+    theirs = {re.sub(r"^bn1\.", "stem.7.", re.sub(r"^conv1\.", "stem.", name)): value for name, value in state.items()}
+    stem = {name.rpartition(".")[0] for name in theirs if name.startswith("stem.")}
+    assert stem == {f"stem.{i}" for i in (0, 1, 3, 4, 6, 7)}
+    torch.save({"state_dict": theirs, "meta": {"epoch": 100}}, tmp_path / "resnet50_v1c-2cccc1ad.pth")
+    backbone = build_backbone("resnet50_v1c", output_stride=8, pretrained=str(tmp_path / "resnet50_v1c-2cccc1ad.pth"))
+    loaded = backbone.body.state_dict()
+    assert loaded.keys() == {name for name in state if not name.startswith("fc.")}
+    assert all(torch.equal(value, state[name]) for name, value in loaded.items())
+
+
+PINNED = {  # timm's model and tag; what 75 of the papers' trainings start from
+    "convnext_large": "convnext_large.fb_in22k",
+    "hfgd_resnet50": None,
+    "hrnet_w48": "hrnet_w48.ms_in1k",
+    "resnet101": "resnet101c.gluon_in1k",
+    "resnet101_v1c": "resnet101c.gluon_in1k",
+    "resnet18": "resnet18.tv_in1k",
+    "resnet34": "resnet34.tv_in1k",
+    "resnet50": "resnet50c.gluon_in1k",
+    "resnet50_v1c": "resnet50c.gluon_in1k",
+    "swin_base": "swin_base_patch4_window12_384.ms_in22k",
+    "swin_large": "swin_large_patch4_window12_384.ms_in22k",
+    "vit_base": "vit_base_patch16_384.augreg_in21k_ft_in1k",
+}
+
+
+def test_every_backbone_names_the_tag_of_its_weights():
+    """A default of timm's moves from version to version, and with it what a training starts from."""
+    assert {name: pretrained.timm_weights(name) for name in backbones.names()} == PINNED
+    for weights in filter(None, PINNED.values()):
+        known = timm.models.get_pretrained_cfg(weights)
+        assert (f"{known.architecture}.{known.tag}", known.hf_hub_id) == (weights, f"timm/{weights}")
+    assert pretrained.timm_weights("timm/convnext_tiny.fb_in1k") == "convnext_tiny.fb_in1k"
+    assert pretrained.timm_weights("timm/convnext_tiny") is None
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "timm/test_resnet.r160_in1k"])
+def test_timm_is_asked_for_the_pinned_weights(name, monkeypatch):
+    def offline(model, **options):
+        raise OSError(f"{model} {options['pretrained']}")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(MissingError, match=f"OSError: {pretrained.timm_weights(name)} True"):
+        build_backbone(name, pretrained=True)
+
+
+def test_timms_weights_without_a_tag_are_refused():
+    with pytest.raises(MissingError, match=r"does not say which of timm's weights.*timm/test_resnet\.safetensors"):
+        build_backbone("timm/test_resnet", pretrained=True)
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_a_folder_of_weights_comes_before_a_download(tmp_path, monkeypatch, suffix):
     torch.manual_seed(0)
@@ -226,6 +283,10 @@ BUILD = "def build(name, *, output_stride=None, pretrained=False): ...\n"
         (f"NAMES = ('moon', 3)\n{BUILD}", r"moon\.py:1: NAMES cannot be read"),
         ("NAMES = (\n", r"moon\.py:1: cannot be read as Python"),
         (f"NAMES = ('resnet18',)\n{BUILD}", "'resnet18' is declared twice: in .*moon and in .*resnet"),
+        (
+            f"NAMES = ('moon',)\nWEIGHTS = {{'moon': 3}}\n{BUILD}",
+            r"moon\.py:2: WEIGHTS cannot be read .*mapping of texts",
+        ),
         (f"NAMES = ('moon',)\nSTRIDES = 32\n{BUILD}", r"moon\.py:2: STRIDES cannot be read .*whole numbers"),
         ("NAMES = ('moon',)\n", r"moon\.py defines no build\(name, \*, output_stride=None, pretrained=False\)"),
         (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from pathlib import Path
 
@@ -265,20 +264,6 @@ def test_absent_weights_keep_their_own_cells_alone_from_running(tmp_path: Path, 
     paper = planned(table(rows, more="defaults: {backbone: resnet18}"), profile="paper")
     for missing in ("HARNESS_DATA", "absent.pt: No such file"):  # where data is absent too, both are said
         assert missing in paper.blocked[paper.cells[0].jobs[0].needs[0]]
-
-
-def test_weights_of_the_folder_are_known_by_their_content_others_by_timms_name(tmp_path: Path, monkeypatch):
-    wanted = table("a: {method: fcn, model: {pretrained: true}}", more="defaults: {backbone: resnet18}")
-
-    def weights() -> dict[str, str]:
-        plan = planned(wanted)
-        return plan.jobs[plan.cells[0].jobs[0].needs[0]].parts["weights"]
-
-    assert weights() == {"timm": "resnet18"}
-    monkeypatch.setenv("HARNESS_WEIGHTS", str(tmp_path))
-    assert weights() == {"timm": "resnet18"}
-    (tmp_path / "resnet18.pth").write_bytes(b"1")
-    assert weights() == {"file": hashlib.sha256(b"1").hexdigest()}
 
 
 def test_weights_are_part_of_the_key(tmp_path: Path):
