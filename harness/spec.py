@@ -17,9 +17,9 @@ Positive = Annotated[int, Field(gt=0)]
 
 
 class Spec(BaseModel):
-    """Base of all configuration models: immutable; an unknown key is an error."""
+    """Base of all configuration models: immutable; an unknown key is an error, and so is a number that is not finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:

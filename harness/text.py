@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Context, Decimal
 
 _SPECIAL = re.compile(r"[\\`*\[\]<>&#|~$@]|(?<!\w)_|_(?!\w)|:(?=//|\w+:)|(?<=www)\.", re.IGNORECASE)
 # what would start a list, a rule or a heading
 _BLOCK = re.compile(r"^(?:[-+](?=\s|$)|[-=](?=[-=\s]*$)|\d+[.)](?=\s|$))")
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠'")  # what begins a formula, and the mark against it
+_SIGNED_NUMBER = re.compile(r"[-+](?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|-inf", re.ASCII)
+_ALL_DIGITS = Context(prec=400)  # of any float, with any number of decimals that is printed
 _BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c"
 
 
@@ -22,11 +25,31 @@ def line(text: str) -> str:
     out = []
     turned = False
     for char in text:
-        hidden = unicodedata.category(char) in ("Cc", "Cs", "Co", "Cn") or char in _BIDI
-        out.append(char.encode("unicode_escape").decode() if hidden else char)
+        out.append(char.encode("unicode_escape").decode() if _hidden(char) else char)
         turned |= unicodedata.bidirectional(char) in ("R", "AL")
     joined = "".join(out)
     return f"\u2068{joined}\u2069" if turned else joined
+
+
+def printable(text: str) -> str:
+    """Text for a terminal, its line breaks and blanks as they are: control characters, which would move the cursor or
+    change colours, and marks that turn the direction of writing become visible escapes."""
+    if text.isprintable():
+        return text  # nearly always
+    return "".join(c if c == "\n" or not _hidden(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def _hidden(char: str) -> bool:
+    return unicodedata.category(char) in ("Cc", "Cs", "Co", "Cn") or char in _BIDI
+
+
+def spreadsheet_cell(text: str) -> str:
+    """Text for a cell of a CSV file that no spreadsheet takes for a formula: `'` before what would begin one.
+
+    A text that begins with `'` gets one more, so that removing one leading `'` gives every text back; numbers stay as they
+    are. The characters are those of OWASP's page on CSV injection.
+    """
+    return f"'{text}" if text.startswith(_FORMULA) and not _SIGNED_NUMBER.fullmatch(text) else text
 
 
 def markdown(text: str) -> str:
@@ -70,11 +93,13 @@ def format_decimals(value: float, decimals: int, rounding: str = "round") -> str
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "∞" if value > 0 else "−∞"
     mode = ROUND_DOWN if rounding == "truncate" else ROUND_HALF_EVEN
-    return f"{Decimal(repr(value)).quantize(Decimal(1).scaleb(-decimals), mode):f}"
+    return f"{Decimal(repr(value)).quantize(Decimal(1).scaleb(-decimals), mode, _ALL_DIGITS):f}"
 
 
 def duration(seconds: float) -> str:
-    """`4.1 s`, `3 min 12 s`, `2 h 05 min`, `6 d 3 h`."""
+    """`4.1 s`, `3 min 12 s`, `2 h 05 min`, `6 d 3 h`; `∞` for what is not finite."""
+    if not math.isfinite(seconds):
+        return "∞"
     whole = round(seconds)
     if seconds < 59.95:
         return f"{seconds:.1f} s"

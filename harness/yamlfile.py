@@ -10,7 +10,8 @@ import functools
 import math
 import re
 import typing
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ _TAGS = {"!"} | {
     f"tag:yaml.org,2002:{name}"
     for name in ("str", "int", "float", "bool", "null", "seq", "map", "timestamp", "merge", "value")
 }
+_DEPTH = 50  # of nesting
 _LIMIT = 200_000  # values in one file, aliases expanded: more is a mistake or an attack
 
 
@@ -97,8 +99,10 @@ def read(path: str | Path) -> Document:
 @functools.lru_cache(maxsize=16)
 def parse(text: str, file: str = "<text>") -> Document:
     """Reads YAML text; see `read`."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        node = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        _check_depth(yaml.parse(text, Loader=loader), file)
+        node = yaml.compose(text, Loader=loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         message = f"not YAML: {error.problem or error.context}"
@@ -110,6 +114,19 @@ def parse(text: str, file: str = "<text>") -> Document:
     if reader.problems:
         raise Problems(reader.problems)
     return Document(file, data, reader.lines)
+
+
+def _check_depth(events: Iterable[yaml.Event], file: str) -> None:
+    """Problems where values are nested deeper than any file of ours: building them would overflow the stack."""
+    depth = 0
+    for event in events:
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _DEPTH:
+                line = event.start_mark.line + 1 if event.start_mark else 0
+                raise Problems([Problem(file, line, "", f"nested more than {_DEPTH} deep")])
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 class _Reader:
@@ -124,7 +141,7 @@ class _Reader:
         line = node.start_mark.line + 1
         self.lines.setdefault(path, line)
         self._count += 1
-        if self._count > _LIMIT or id(node) in self._open or len(path) > 50:
+        if self._count > _LIMIT or id(node) in self._open or len(path) > _DEPTH:
             self._problem(line, path, "refers to itself, or is nested or repeated without end")
             return None
         if node.tag not in _TAGS:
@@ -133,6 +150,9 @@ class _Reader:
         self._open.add(id(node))
         try:
             if isinstance(node, yaml.ScalarNode):
+                if controls := _control_characters(node.value):
+                    self._problem(line, path, f"contains control characters ({controls}); write text without them")
+                    return None
                 return _scalar(node)
             if isinstance(node, yaml.SequenceNode):
                 return [self.value(child, (*path, i)) for i, child in enumerate(node.value)]
@@ -148,6 +168,9 @@ class _Reader:
                 self._problem(line, path, "a key must be a single word or quoted text")
                 continue
             key = key_node.value
+            if controls := _control_characters(key):
+                self._problem(line, path, f"a key contains control characters ({controls}); write it without them")
+                continue
             if key in data:
                 first = self.lines[(*path, key)]
                 self._problem(line, (*path, key), f"'{key}' is written twice, first in line {first}")
@@ -159,6 +182,14 @@ class _Reader:
     def _problem(self, line: int, path: Path_, message: str) -> None:
         if self._count <= _LIMIT + 1:
             self.problems.append(Problem(self.file, line, dotted(path), message))
+
+
+def _control_characters(text: str) -> str:
+    """The control characters in a text, as escapes; '' where there are none but line breaks and tabs."""
+    if text.isprintable():
+        return ""
+    odd = {c for c in text if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\r\t"}
+    return ", ".join(c.encode("unicode_escape").decode() for c in sorted(odd))
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:

@@ -24,14 +24,14 @@ _FORMATS = ("csv", "parquet")
 @click.option("--out", type=options.PathType(), metavar="FILE", help="where to; needed for parquet")
 @options.results
 def command(file_format: str, out: Path | None, results: Path) -> Exit:
-    from harness.store.export import frame, write
+    from harness.store.export import as_csv, frame, write
     from harness.store.store import Store
 
     if file_format == "parquet" and out is None:
         raise UserError("parquet cannot be printed: say which file with --out FILE, or choose --format csv")
     measurements = frame(Store(results))
     if out is None:
-        measurements.to_csv(sys.stdout, index=False)
+        as_csv(measurements, sys.stdout)
     else:
         write(measurements, out, file_format)
         print(f"written: {out} ({len(measurements)} measurements)")

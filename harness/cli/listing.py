@@ -80,11 +80,12 @@ def _entries(shelf: str) -> Callable[[], Names]:
         from harness.yamlfile import read
 
         for stem, file in paths.files(shelf).items():
-            data = read(file).data or {}
+            data = read(file).data
+            entries = data if isinstance(data, dict) else {}  # what is wrong in a file is said where it is used
             if shelf == "profiles":
-                yield stem, str(data.get("about", ""))
-            else:
-                yield from ((f"{stem}/{entry}", str(content.get("dataset", "base"))) for entry, content in data.items())
+                yield stem, str(entries.get("about", ""))
+            for entry, content in entries.items() if shelf == "recipes" else ():
+                yield f"{stem}/{entry}", str(content.get("dataset", "base")) if isinstance(content, dict) else ""
 
     return rows
 

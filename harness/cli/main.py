@@ -9,6 +9,7 @@ script `harness`:
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -54,14 +55,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as end:  # --help
         return int(end.exit_code)
     except click.ClickException as error:
-        error.show(sys.stderr)
+        message = io.StringIO()
+        error.show(message)
+        _print_error(message.getvalue().removesuffix("\n"))
         return int(Exit.INPUT)
     except UserError as error:
-        print(error, file=sys.stderr)
+        _print_error(str(error))
         return int(error.exit)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return int(Exit.INTERRUPTED)
+
+
+def _print_error(message: str) -> None:
+    """A message on standard error; control characters of what it quotes are shown, not obeyed."""
+    from harness.text import printable  # only where something is wrong
+
+    print(printable(message), file=sys.stderr)
 
 
 def _complete(instruction: str) -> int:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from harness.text import printable
+
 if TYPE_CHECKING:
     from harness.plan.planner import Plan
     from harness.store.store import Store
@@ -13,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Prints lines and flushes them."""
+    """Prints lines and flushes them; control characters in them are shown, not obeyed."""
     for line in lines:
-        print(line)
+        print(printable(line))
     sys.stdout.flush()
 
 
@@ -34,5 +36,5 @@ def write_reports(plan: Plan, store: Store, *, figures: bool, show_tables: bool)
 
     for report in reports_of(plan, store):
         if show_tables:
-            sys.stdout.write("\n" + terminal.render(report))
+            sys.stdout.write("\n" + printable(terminal.render(report)))
         print(f"report: {write.write(report, store.reports, figures=figures)}")

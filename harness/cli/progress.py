@@ -18,7 +18,7 @@ from harness.scheduler.transport import Event
 from harness.store.interruption import interruption
 from harness.store.store import Store
 from harness.table.metrics import METRICS
-from harness.text import duration, plural
+from harness.text import duration, plural, printable
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -133,7 +133,7 @@ class Counter:
             print("\r\x1b[K", end="", flush=True)
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        now, last = time.monotonic(), done >= total
+        now, last, what = time.monotonic(), done >= total, printable(what)
         if self._terminal and (last or now - self._last > 0.1):
             self._last = now
             print(f"\r\x1b[K{what} {done}/{total}", end="", flush=True)
@@ -194,7 +194,7 @@ class Console:
             lines = [self._line(key, p) for key, p in running.items()]
             waiting = self._left - len(running)
             lines += [f"   {plural(waiting, 'job')} waiting"] if waiting > 0 else []
-            self._live.update(Text("\n".join(lines)))
+            self._live.update(Text(printable("\n".join(lines))))
             return
         now = time.monotonic()
         for key, p in running.items():
@@ -222,6 +222,7 @@ class Console:
         return " · ".join(texts)
 
     def _print(self, line: str) -> None:
+        line = printable(line)
         if self._live is not None:
             self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:

@@ -11,6 +11,7 @@ from harness.cli import options
 from harness.cli.group import command as register
 from harness.cli.output import reports_of, write_reports
 from harness.errors import Exit
+from harness.text import printable
 
 if TYPE_CHECKING:
     from harness.plan.request import PlanRequest
@@ -43,6 +44,6 @@ def command(request: PlanRequest, format_name: str, no_figures: bool) -> Exit:
         elif format_name == "csv":
             sys.stdout.writelines(csv.render(report, header=i == 0) for i, report in enumerate(reports))
         else:
-            sys.stdout.writelines(map(terminal.render, reports))
+            sys.stdout.writelines(printable(terminal.render(report)) for report in reports)
     measured = any(store.result(job) is not None for cell in plan.cells for job in cell.jobs)
     return Exit.OK if measured else Exit.NOTHING

@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from harness.errors import OutputError
 from harness.files import atomic_file
 from harness.store.store import Result, Store
+from harness.text import spreadsheet_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +72,13 @@ def write(measurements: pd.DataFrame, file: Path, file_format: str) -> None:
         if file_format == "parquet":
             measurements.to_parquet(output, index=False)
         else:
-            measurements.to_csv(output, index=False)
+            as_csv(measurements, output)
+
+
+def as_csv(measurements: pd.DataFrame, output: IO) -> None:
+    """Writes a frame as CSV to an open file; see `spreadsheet_cell` for texts that look like formulas."""
+    texts = [column for column, dtype in COLUMNS.items() if dtype == "str"]
+    measurements.assign(**{c: measurements[c].map(spreadsheet_cell) for c in texts}).to_csv(output, index=False)
 
 
 def _stored_frame(path: Path) -> pd.DataFrame:

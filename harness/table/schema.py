@@ -18,6 +18,7 @@ Everything that is wrong is reported at once, with its line and the nearest vali
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -28,6 +29,9 @@ from harness.recipes.profile import ModelChanges
 from harness.spec import Positive, Spec
 from harness.table.cell import Cell, ResolvedColumn, ResolvedRow, resolve_cell, resolve_column, resolve_row
 from harness.yamlfile import Number
+
+_PRINTED = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)")
+_LONGEST = 20  # characters of a printed number
 
 Evidence = Literal["confirmed", "inferred", "fitted"]
 Statistic = Literal["single", "best", "median", "mean", "unknown"]
@@ -187,6 +191,15 @@ class Value(Spec):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"{value!r} is not a number; leave the cell out where the paper prints none")
         return {"value": value, "text": value.text if isinstance(value, Number) else str(value)}
+
+    @model_validator(mode="after")
+    def _digits(self) -> Value:
+        gain = [("gain", self.gain, self.gain_text)] if self.gain is not None else []
+        for name, number, text in [("value", self.value, self.text), *gain]:
+            if not _PRINTED.fullmatch(text) or len(text) > _LONGEST or float(text) != number:
+                shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+                raise ValueError(f"'{name}' is '{shown}', which is no number as a paper prints it, like 79.40")
+        return self
 
     @property
     def decimals(self) -> int:

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 
-from harness.text import line, markdown, plural, sentence
+from harness.text import line, markdown, plural, sentence, spreadsheet_cell
 from reports.audit import facts, numbers, statements
 from reports.audit.corpus import Finding, Subject
 
@@ -83,5 +83,7 @@ def as_csv(findings: Sequence[Finding]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(("rule", "where", "finding", "tables", "trivial"))
-    writer.writerows((f.rule, f.where, f.message, " ".join(f.tables), "yes" if f.trivial else "") for f in findings)
+    for f in findings:
+        told = (f.rule, f.where, f.message, " ".join(f.tables), "yes" if f.trivial else "")
+        writer.writerow(map(spreadsheet_cell, told))
     return out.getvalue()

@@ -17,6 +17,7 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.table.schema import Table, Value
+from harness.text import shorten
 
 _OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -32,6 +33,8 @@ _OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
 
 
 _NAMED = re.compile(r"best(?:_cited)?\([^()]*\)|[A-Za-z_]\w*(?:\.\w+){2}")
+_DIGITS = re.compile(r"[0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18}")
+_LARGEST = 10**15
 _LONGEST = 1000  # characters: what is nested deeper is no arithmetic of a paper
 
 
@@ -52,9 +55,12 @@ class Cells:
             raise UserError(f"a formula of {len(text)} characters is no formula")
         try:
             tree = ast.parse(text, mode="eval")
-        except (SyntaxError, ValueError):
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             raise UserError(f"'{text}' is not a formula") from None
-        return self._node(tree.body, text)
+        value = self._node(tree.body, text)
+        if abs(Fraction(value)) > _LARGEST:
+            raise UserError(f"'{text}' is larger than any printed number")
+        return value
 
     def spelled(self, text: str) -> str:
         """A formula with the printed numbers in the place of cells: `48.67 > 48.76`. For formulas that have a value."""
@@ -79,7 +85,7 @@ class Cells:
 
     def _node(self, node: ast.AST, text: str) -> Fraction | bool:
         if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
-            return Fraction(ast.get_source_segment(text, node) or str(node.value))
+            return _number(ast.get_source_segment(text, node) or "", text)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             return -Fraction(self._node(node.operand, text))
         if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
@@ -128,6 +134,13 @@ class Cells:
 def printed(table: Table, column: str) -> dict[str, Value]:
     """{row: printed value} of a column."""
     return {row: values[column] for row, values in table.published.values.items() if column in values}
+
+
+def _number(digits: str, text: str) -> Fraction:
+    """A number of a formula: plain decimal digits, as papers print them."""
+    if not _DIGITS.fullmatch(digits):
+        raise UserError(f"'{text}': '{shorten(digits, 24)}' is no number as a paper prints it, like 3.60")
+    return Fraction(digits)
 
 
 def _dotted(node: ast.AST, text: str) -> str:

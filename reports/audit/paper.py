@@ -18,13 +18,15 @@ from pydantic import Field, field_validator, model_validator
 
 from harness import ROOT, yamlfile
 from harness.spec import Spec
+from harness.text import shorten
 from harness.yamlfile import Number, read
 
-_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 FOLDER = ROOT / "tables" / "papers"
 _Digits = str | int | float
 """What a file may say where digits are kept as they are printed."""
-_PrintedNumber = Annotated[str, Field(pattern=f"^{_NUMBER.pattern}$")] | int | float
+_NumberText = Annotated[str, Field(pattern=f"^{_NUMBER.pattern}$", max_length=24)]
+_PrintedNumber = _NumberText | int | float
 
 
 def _text(value: Any) -> Any:
@@ -51,7 +53,7 @@ class Statement(Spec):
     holds: tuple[str, ...] = ()  # comparisons that should be true
     significant: tuple[str, ...] = ()  # differences that should exceed what seeds explain
     only_on: dict[str, str] = {}  # {rows (a glob): the one dataset that they exist on}
-    of_one_row: dict[str, str] = {}  # {column: number as printed}, all of which one row should have
+    of_one_row: dict[str, _NumberText] = {}  # {column: number as printed}, all of which one row should have
     best: tuple[str, ...] = ()  # cells that nothing should surpass
 
     _digits = field_validator("number", mode="before", json_schema_input_type=_PrintedNumber | None)(_text)
@@ -61,7 +63,7 @@ class Statement(Spec):
     def _one(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
-    @field_validator("of_one_row", mode="before", json_schema_input_type=dict[str, _Digits])
+    @field_validator("of_one_row", mode="before", json_schema_input_type=dict[str, _PrintedNumber])
     @classmethod
     def _texts(cls, value: Any) -> Any:
         return {k: _text(v) for k, v in value.items()} if isinstance(value, Mapping) else value
@@ -75,8 +77,8 @@ class Statement(Spec):
     def _something(self) -> Statement:
         if (self.quote is None) == (self.paraphrase is None):
             raise ValueError("a statement is either a 'quote', word for word, or a 'paraphrase'")
-        if self.number is not None and not _NUMBER.fullmatch(self.number):
-            raise ValueError(f"'{self.number}' is not a number as printed, like 3.60")
+        if self.number is not None and (not _NUMBER.fullmatch(self.number) or len(self.number) > 24):
+            raise ValueError(f"'{shorten(self.number, 24)}' is not a number as printed, like 3.60")
         if (self.number is None) != (not self.is_):
             raise ValueError("'number' and 'is' go together")
         if not (self.is_ or self.holds or self.significant or self.only_on or self.of_one_row or self.best):
@@ -111,12 +113,12 @@ class ExternalValue(Spec):
     """What another source prints for a cell: `value`, on `dataset` if that is another, with `details` of the same row."""
 
     cell: str  # TABLE/ROW/COLUMN
-    value: str
+    value: _NumberText  # as printed
     where: str  # the other source
     dataset: str | None = None  # if that is another than the cell's
     details: dict[str, str] = {}  # what else the source prints of the same row
 
-    _digits = field_validator("value", mode="before", json_schema_input_type=_Digits)(_text)
+    _digits = field_validator("value", mode="before", json_schema_input_type=_PrintedNumber)(_text)
 
     @field_validator("details", mode="before", json_schema_input_type=dict[str, _Digits])
     @classmethod

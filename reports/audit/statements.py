@@ -145,6 +145,8 @@ def _one_row(statement: Statement, cells: Cells, subject: Subject) -> Told:
     holders: dict[str, list[str]] = {}
     for name, text in statement.of_one_row.items():
         key, _, column = name.partition(".")
+        if key not in cells.tables or column not in cells.tables[key].columns:
+            raise UserError(f"'{name}' is no column: TABLE.COLUMN, tables are {', '.join(cells.tables)}")
         for row, values in cells.tables[key].published.values.items():
             if column in values and same(values[column].text, text):
                 holders.setdefault(name, []).append(row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
+from harness.text import spreadsheet_cell
 from reports.table_report import CellReport, TableReport
 
 HEADER = (
@@ -31,7 +32,7 @@ _NAMED_BY_NONE = "named by no cell"
 
 
 def render(report: TableReport, header: bool = True) -> str:
-    """CSV text, a line per cell (RFC 4180 quoting, `\\n` line ends).
+    """CSV text, a line per cell (RFC 4180 quoting, `\\n` line ends); see `spreadsheet_cell` for texts like formulas.
 
     `header=False` leaves the first line out, to append to another table's. `measured` and `difference` have all their
     digits, `published` those that the paper prints; `verdict` is the cell's state where nothing was measured, and a stale
@@ -42,7 +43,7 @@ def render(report: TableReport, header: bool = True) -> str:
     writer = csv.writer(out, lineterminator="\n")
     if header:
         writer.writerow(HEADER)
-    writer.writerows(_line(report, shown) for shown in report)
+    writer.writerows(map(spreadsheet_cell, _line(report, shown)) for shown in report)
     if report.other_jobs:
         blank = dict.fromkeys(HEADER, "")
         told = {
@@ -51,7 +52,7 @@ def render(report: TableReport, header: bool = True) -> str:
             "n": str(report.other_jobs),
             "profile": report.profile.name,
         }
-        writer.writerow((blank | told).values())
+        writer.writerow(map(spreadsheet_cell, (blank | told).values()))
     return out.getvalue()
 
 
