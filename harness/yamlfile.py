@@ -10,7 +10,6 @@ import functools
 import math
 import re
 import typing
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +31,7 @@ _TAGS = {"!"} | {
     f"tag:yaml.org,2002:{name}"
     for name in ("str", "int", "float", "bool", "null", "seq", "map", "timestamp", "merge", "value")
 }
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _DEPTH = 50  # of nesting
 _LIMIT = 200_000  # values in one file, aliases expanded: more is a mistake or an attack
 
@@ -150,8 +150,8 @@ class _Reader:
         self._open.add(id(node))
         try:
             if isinstance(node, yaml.ScalarNode):
-                if controls := _control_characters(node.value):
-                    self._problem(line, path, f"contains control characters ({controls}); write text without them")
+                if message := _unwritable(node.value):
+                    self._problem(line, path, message)
                     return None
                 return _scalar(node)
             if isinstance(node, yaml.SequenceNode):
@@ -168,8 +168,8 @@ class _Reader:
                 self._problem(line, path, "a key must be a single word or quoted text")
                 continue
             key = key_node.value
-            if controls := _control_characters(key):
-                self._problem(line, path, f"a key contains control characters ({controls}); write it without them")
+            if message := _unwritable(key):
+                self._problem(line, path, f"a key {message}")
                 continue
             if key in data:
                 first = self.lines[(*path, key)]
@@ -184,12 +184,11 @@ class _Reader:
             self.problems.append(Problem(self.file, line, dotted(path), message))
 
 
-def _control_characters(text: str) -> str:
-    """The control characters in a text, as escapes; '' where there are none but line breaks and tabs."""
-    if text.isprintable():
-        return ""
-    odd = {c for c in text if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\r\t"}
-    return ", ".join(c.encode("unicode_escape").decode() for c in sorted(odd))
+def _unwritable(text: str) -> str:
+    """What is wrong with a text that no path, process or file can hold; '' where it can."""
+    if "\0" in text:
+        return "contains a NUL character; write text without it"
+    return "" if text.isascii() or not _SURROGATE.search(text) else "contains half a character (a surrogate)"
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:

@@ -175,3 +175,13 @@ def test_merge_lays_one_mapping_on_another(base: dict, over: dict):
 def test_dotted_paths_read_like_code():
     assert dotted(("rows", "fcn", "notes", 0)) == "rows.fcn.notes[0]"
     assert dotted(()) == ""
+
+
+@pytest.mark.parametrize("text", ['a: "x\\0y"', '"x\\0y": 1', 'a: ["b", "\\0"]'])
+def test_text_that_no_path_can_hold_is_refused(text: str):
+    assert "contains a NUL character" in problems(text)[0][2]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{a: " * 100_000, "- " * 20_000, "[" * 60 + "]" * 60])
+def test_nesting_is_refused_before_it_overflows_the_stack(text: str):
+    assert "nested more than 50 deep" in problems(text)[0][2]

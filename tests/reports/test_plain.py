@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 from harness.jobs.job import Measurement
 from harness.store.store import Failure
-from harness.text import duration
+from harness.text import duration, printable, spreadsheet_cell
 from reports.formats import csv as csv_format
 from reports.formats import latex, markdown, terminal
 from reports.table_report import table_reports
@@ -158,6 +158,37 @@ def test_control_characters_of_a_label_do_not_reach_the_terminal(make: Make) -> 
     assert "\x1b" not in text
     assert "\u202e" not in text
     assert "a\\x1b[31mred\\u202e new" in text
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+cmd", "-x", "@SUM(1)", "\tx", "\rx", "\nx", "＝1", "'=1", "-1e", "--1", "+1;=2"]
+)
+def test_no_cell_of_a_csv_file_is_a_formula(text: str) -> None:
+    assert spreadsheet_cell(text) == f"'{text}"
+    assert spreadsheet_cell(text).removeprefix("'") == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a=b", "-1.5", "+0.30", "-1.2e-05", "-inf", "nan", ">150", "it's", "idrnet/ade20k"]
+)
+def test_numbers_and_plain_text_of_a_csv_file_stay_as_they_are(text: str) -> None:
+    assert spreadsheet_cell(text) == text
+
+
+def test_a_device_that_reads_like_a_formula_is_none_in_the_csv(make: Make) -> None:
+    bench = make()
+    job = bench.jobs("ppm", "params")[0]
+    environment = {**ENVIRONMENT, "device": '=HYPERLINK("x")', "driver": ""}
+    bench.store.finish(job, [Measurement("parameters", 23.07e6)], environment, started=1.79e9)
+    assert records(csv_format.render(bench.report()))["ppm", "params"]["device"] == '\'=HYPERLINK("x")'
+
+
+def test_control_characters_are_shown_and_not_obeyed() -> None:
+    assert printable("a\x1b[31mred\x9b\r\u202e\tx\n  é ü 漢 …") == "a\\x1b[31mred\\x9b\\r\\u202e\\tx\n  é ü 漢 …"
+
+
+def test_a_duration_that_is_not_finite_is_said_as_such() -> None:
+    assert [duration(float(text)) for text in ("inf", "nan")] == ["∞", "∞"]
 
 
 def test_an_empty_store_renders_everywhere(make: Make) -> None:

@@ -1,7 +1,7 @@
 """Mutants of table, recipe, profile, paper and cluster files: every command says what is wrong, never a traceback.
 
-HARNESS_MUTANTS=0:10000 runs the mutants of these numbers (10 000 in about 20 minutes); by default a few. A failure names
-the number of its mutant: HARNESS_MUTANTS=4711:4712 repeats that one.
+HARNESS_MUTANTS=0:10000 runs the mutants of these numbers (10 000 in about 15 minutes); by default three of each file. A failure
+names the number of its mutant: HARNESS_MUTANTS=4711:4712 repeats that one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from harness.table import load, paths, recipes
 from reports.audit import paper
 from tests.support.mutants import mutant
 
-FIRST, _, LAST = os.environ.get("HARNESS_MUTANTS", "0:120").partition(":")
+FIRST, _, LAST = os.environ.get("HARNESS_MUTANTS", "0:57").partition(":")
 SECONDS = 10.0  # of the processor, for one mutant and all that is done with it
 CLUSTER = "slurm/clusters/preemptible.yaml"
 # (file to damage, table that uses it)
@@ -121,6 +121,7 @@ def exercise(number: int, folder: Path) -> None:
         sound &= arguments[0] != "plan" or code in (Exit.OK, Exit.NOTHING)
 
 
+@pytest.mark.slow
 def test_no_mutant_of_a_file_ends_in_a_traceback(folder: Path):
     slowest = (0.0, 0)
     for number in range(int(FIRST), int(LAST)):
@@ -132,6 +133,18 @@ def test_no_mutant_of_a_file_ends_in_a_traceback(folder: Path):
         slowest = max(slowest, (time.process_time() - start, number))
     print(f"mutants {FIRST} to {LAST}; the slowest, {slowest[1]}, took {slowest[0]:.1f} s")
     assert slowest[0] < SECONDS, f"mutant {slowest[1]} took {slowest[0]:.1f} s"
+
+
+@pytest.mark.parametrize(
+    "value", ["{value: 36.9, text: 1.x}", "1e9", "{value: 36.9, gain: .inf}", f"0.{'3' * 40}", "'3'", "{value: inf}"]
+)
+def test_published_numbers_are_numbers_as_papers_print_them(value: str, folder: Path):
+    text = (ROOT / "tables/ecenet_table6.yaml").read_text(encoding="utf-8")
+    first = load.load(ROOT / "tables/ecenet_table6.yaml").published.values
+    digits = next(v.text for values in first.values() for v in values.values())
+    _write(folder, "tables/ecenet_table6.yaml", text.replace(f": {digits}", f": {value}", 1).encode())
+    with pytest.raises(UserError, match=r"published\.values\..*number"):
+        load.load("tables/ecenet_table6.yaml")
 
 
 def test_unchanged_files_are_planned(folder: Path):
