@@ -113,7 +113,9 @@ def _elsewhere(entry: ExternalValue, table: Table, row: str, column: str, subjec
             yield Finding("two values", where, about, ids, trivial=slip)
         return
     if other is not None:
-        about = f"{value.text} stands in a column on {here}; {entry.where} has {entry.value} on {other}"
+        about = (
+            f"{value.text} stands in a column that is run here on {here}; {entry.where} has {entry.value} on {other}"
+        )
         yield Finding("two datasets", where, about, ids)
     for name, text in entry.details.items():
         ours = _detail(table, row, name)

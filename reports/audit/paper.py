@@ -43,11 +43,13 @@ class Statement(Spec):
     `number` (as printed) `is` a formula over cells, or each of several; `holds`: comparisons that it asserts;
     `significant`: differences that it calls significant; `only_on`: rows (globs) that it says exist on one dataset alone;
     `of_one_row`: numbers that it gives as one row's, by column; `best`: cells that it calls the state of the art.
+    `reading`: what the words are taken to say where they can be taken otherwise; findings repeat it.
     """
 
     quote: str | None = None  # word for word, with … where words are left out
     paraphrase: str | None = None  # in our words
     where: str  # section or caption
+    reading: str = ""  # what the words are taken to say, where they can be taken otherwise
     number: str | None = None  # as printed
     is_: tuple[str, ...] = Field((), alias="is")  # formulas over cells that the number should equal
     holds: tuple[str, ...] = ()  # comparisons that should be true
@@ -71,7 +73,8 @@ class Statement(Spec):
     @property
     def says(self) -> str:
         """The statement as findings show it."""
-        return f"“{self.quote}”" if self.quote is not None else f"in other words: {self.paraphrase}"
+        said = f"“{self.quote}”" if self.quote is not None else f"in other words: {self.paraphrase}"
+        return f"{said}, taken to say {self.reading}" if self.reading else said
 
     @model_validator(mode="after")
     def _something(self) -> Statement:

@@ -77,3 +77,17 @@ def test_a_statement_is_a_quote_or_marked_as_none(name: str) -> None:
     for statement in paper.papers({name})[name].statements:
         assert (statement.quote is None) != (statement.paraphrase is None)
         assert statement.says.startswith("“" if statement.quote else "in other words: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "reading"),
+    [
+        ("hfgd", "its effect is limited", "that attention alone gives less than guidance alone"),
+        ("hfgd", "consistently outperforms", "with and without HFGM, which every row of Table 6 has"),
+        ("idrnet", "surpasses all the competitors", "also those that Table 7 does not list"),
+        ("ecenet", "much less than others", "on every backbone of Table 1"),
+    ],
+)
+def test_words_that_can_be_taken_otherwise_stand_with_what_they_are_taken_to_say(name: str, words: str, reading: str):
+    statements = [s for s in paper.papers({name})[name].statements if words in s.says]
+    assert f"”, taken to say {reading}" in statements[-1].says
