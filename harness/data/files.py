@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,14 +82,48 @@ def _suffix(pattern: str) -> str:
 
 
 def _walk(folder: Path, suffix: str) -> Iterator[str]:
-    """Ids (paths below `folder` without `suffix`) of the files that end in `suffix`, in no particular order."""
+    """Ids (paths below `folder` without `suffix`) of the files that end in `suffix`, in no particular order.
+
+    Folders that are links are followed. DataError for a link back to a folder that it lies in, a folder that cannot be
+    listed, and a name that is not UTF-8.
+    """
     start = len(str(folder)) + 1
-    for directory, _, files in os.walk(folder, followlinks=True):
+    real_paths: dict[str, tuple[str, ...]] = {
+        str(folder): (os.path.realpath(folder),)
+    }  # of each folder and those above
+    for directory, inner_folders, files in os.walk(folder, onerror=_not_listed, followlinks=True):
         inner = directory[start:].replace(os.sep, "/")
+        above = real_paths.pop(directory)
+        _check_name(directory)
+        for name in inner_folders:
+            path = os.path.join(directory, name)
+            real = os.path.join(above[-1], name)
+            if os.path.islink(path):
+                real = os.path.realpath(path)
+                if any(f"{outer}/".startswith(f"{real}/") for outer in above):
+                    raise DataError(f"{path}: a link to {real}, in which it lies; remove the link")
+            real_paths[path] = (*above, real)
         for name in files:
             if name.endswith(suffix) and not name.startswith("."):
+                _check_name(name, directory)
                 id = name[: -len(suffix)]
                 yield f"{inner}/{id}" if inner else id
+
+
+def _not_listed(error: OSError) -> None:
+    """A folder that is not there has no files; one that cannot be listed may have some."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise DataError(f"{error.filename}: the folder cannot be listed ({error.strerror}); change its permissions")
+
+
+def _check_name(name: str, folder: str = "") -> None:
+    if name.isascii():
+        return
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # how the system tells of a byte that is no UTF-8
+        shown = os.fsencode(os.path.join(folder, name)).decode(errors="backslashreplace")
+        raise DataError(f"{shown}: a name that is not UTF-8; rename it, and what goes with it") from None
 
 
 def _has_file(folder: Path, suffix: str) -> bool:
@@ -123,7 +158,7 @@ def scan(root: Root, split: str) -> tuple[list[Pair], list[str]]:
         listing = path / layout.listing_path(split)
         if not listing.is_file():
             return [], [f"{listing}: the list of the split's images is not there"]
-        ids = set(listing.read_text(encoding="utf-8").split())
+        ids = set(_listed(listing))
         problems += [
             f"{path / image.format(id=id)}: image listed in {listing.name} is not there" for id in ids - images
         ]
@@ -134,6 +169,14 @@ def scan(root: Root, split: str) -> tuple[list[Pair], list[str]]:
     complete = sorted(ids & images & labels)
     split_pairs = [Pair(id, prefix + image.replace("{id}", id), prefix + label.replace("{id}", id)) for id in complete]
     return split_pairs, sorted(problems)
+
+
+def _listed(listing: Path) -> list[str]:
+    """The ids in a split's list of images."""
+    try:
+        return listing.read_text(encoding="utf-8").split()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{listing}: the list of the split's images cannot be read ({error}); get it again") from error
 
 
 def digest(data: Data, *, data_dir: Path | None, cache: Path) -> str:
@@ -175,7 +218,7 @@ def manifest(root: Root, cache: Path, progress: Callable[[int, int], None] = lam
     stale: list[tuple[str, int, int]] = []
     prefix = f"{root.path}/"
     for name in _files(root):
-        status = os.stat(prefix + name)
+        status = _status(prefix + name)
         entry = previous.get(name)
         if entry is not None and entry[:2] == (status.st_size, status.st_mtime_ns):
             files[name] = entry
@@ -224,6 +267,23 @@ def _files(root: Root) -> list[str]:
     return sorted(names)
 
 
+def _status(path: str) -> os.stat_result:
+    """Size and time of a file. DataError for a link to nothing or in a circle, and for what is no file: a pipe would be
+    read for ever."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or error}); is it a link? Get the file again"
+        ) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{path}: is no file but a folder, a pipe or a device; get the file again")
+    return status
+
+
 def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error

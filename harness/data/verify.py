@@ -11,12 +11,12 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.data.annotations.label_maps import LabelReader, read_image
+from harness.data.annotations.label_maps import LabelReader, read_bytes, read_image
 from harness.data.files import locate, manifest, manifest_path, read_manifest, scan
+from harness.data.integrity import damage, problems_of_all
 from harness.data.layout import Pair, Root
 from harness.errors import DataError
 from harness.files import write_text
@@ -122,14 +122,12 @@ def check(
         return root.layout.annotation_module().check(root.layout, pairs, progress)
     reader = LabelReader(root.layout)
     problems = []
-    with ThreadPoolExecutor() as pool:
-        for done, (pair, pair_problems) in enumerate(
-            zip(pairs, pool.map(lambda p: _problems(p, reader), pairs)), start=1
-        ):
-            problems += pair_problems
-            if not pair_problems:
-                sound[pair.id] = _signature(pair)
-            progress(done, len(pairs))
+    found = problems_of_all(pairs, lambda pair: _problems(pair, reader), lambda pair: pair.image)
+    for done, (pair, pair_problems) in enumerate(zip(pairs, found), start=1):
+        problems += pair_problems
+        if not pair_problems:
+            sound[pair.id] = _signature(pair)
+        progress(done, len(pairs))
     return problems
 
 
@@ -138,8 +136,12 @@ def _problems(pair: Pair, reader: LabelReader) -> list[str]:
     for reader_function, path in ((read_image, pair.image), (reader.read, pair.label)):
         try:
             sizes.append(reader_function(path).shape[:2])
+            reason = damage(read_bytes(path))
         except DataError as error:
-            problems.append(str(error))
+            reason = str(error)
+        else:
+            reason = reason and f"{path}: {reason}; get the file again"
+        problems += [reason] if reason else []
     if len(set(sizes)) == 2:
         image, label = (f"{width}×{height}" for height, width in sizes)
         problems.append(f"{pair.label}: the image has {image} pixels, the label map {label} ({pair.image})")
@@ -147,7 +149,10 @@ def _problems(pair: Pair, reader: LabelReader) -> list[str]:
 
 
 def _signature(pair: Pair) -> list[int]:
-    image, label = os.stat(pair.image), os.stat(pair.label)
+    try:
+        image, label = os.stat(pair.image), os.stat(pair.label)
+    except OSError:  # reading it says why
+        return []
     return [image.st_size, image.st_mtime_ns, label.st_size, label.st_mtime_ns]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -53,17 +52,21 @@ def scan(root: Root, split: str, on_disk: set[str]) -> tuple[list[Pair], list[st
 
 def check(layout: Layout, pairs: Sequence[Pair], progress: Callable[[int, int], None]) -> list[str]:
     """Reads images and annotation files; returns every problem: pictures, sizes, categories, boxes."""
-    from harness.data.annotations.label_maps import read_image
+    from harness.data.annotations.label_maps import read_bytes, read_image
+    from harness.data.integrity import damage, problems_of_all
 
-    def picture(pair: Pair) -> str | None:
+    def picture(pair: Pair) -> list[str]:
         try:
             height, width = read_image(pair.image).shape[:2]
+            reason = damage(read_bytes(pair.image))
         except DataError as error:
-            return str(error)
+            return [str(error)]
         size = sizes[pair.label][pair.id]
+        if reason:
+            return [f"{pair.image}: {reason}; get the file again"]
         if (width, height) != size:
-            return f"{pair.image}: the image has {width}×{height} pixels, {pair.label} says {size[0]}×{size[1]}"
-        return None
+            return [f"{pair.image}: the image has {width}×{height} pixels, {pair.label} says {size[0]}×{size[1]}"]
+        return []
 
     problems, sizes = [], {}
     for file in dict.fromkeys(pair.label for pair in pairs):
@@ -73,10 +76,9 @@ def check(layout: Layout, pairs: Sequence[Pair], progress: Callable[[int, int], 
             problems += [f"{file}: {line:.300}" for line in _annotation_problems(record, layout)]
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             return [f"{file}: a record is not as MS COCO's are ({error!r:.200})"]
-    with ThreadPoolExecutor() as pool:
-        for done, problem in enumerate(pool.map(picture, pairs), start=1):
-            problems += [problem] if problem else []
-            progress(done, len(pairs))
+    for done, lines in enumerate(problems_of_all(pairs, picture, lambda pair: pair.image), start=1):
+        problems += lines
+        progress(done, len(pairs))
     return problems
 
 

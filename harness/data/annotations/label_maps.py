@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import functools
+import io
+import os
+import stat
 from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from harness.data.layout import IGNORE, Layout
 from harness.errors import DataError
@@ -15,30 +19,72 @@ FORBIDDEN = 254
 """What a raw value outside the declaration becomes; never seen outside this module."""
 MAX_PIXELS = 1 << 26
 """Pixels of an image or a label map; a file that claims more is broken or hostile (ADE20K's largest has a third of it)."""
+_JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of headers that say the size
 _PALETTE = 3  # PNG colour type: indices into a palette
 
 
 def read_bytes(path: str) -> bytes:
-    """A file's content; DataError where it cannot be read."""
+    """A file's content; DataError where it cannot be read, or is no file: a pipe would be read for ever."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise DataError(f"{path}: is no file but a folder, a pipe or a device; get the file again")
         with open(path, "rb") as file:
             return file.read()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def _check_end(path: str, data: bytes) -> None:
-    """DataError for a truncated file, found by its end marker: decoders fill the missing part with grey without an error."""
-    if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-1024:]:
-        raise DataError(f"{path}: truncated JPEG (no end marker in its {len(data)} bytes); get the file again")
-    if data[:4] == b"\x89PNG" and b"IEND" not in data[-1024:]:
-        raise DataError(f"{path}: truncated PNG (no end marker in its {len(data)} bytes); get the file again")
+def _check(path: str, data: bytes) -> None:
+    """DataError for a file that is truncated, found by its end marker since decoders fill what is missing with grey without
+    an error; and for one that claims more pixels than MAX_PIXELS, before they are allocated."""
+    if not data:
+        raise DataError(f"{path}: the file is empty; get it again")
+    if data[:2] == b"\xff\xd8":
+        if b"\xff\xd9" not in data[-1024:]:
+            raise DataError(f"{path}: truncated JPEG (no end marker in its {len(data)} bytes); get the file again")
+        width, height = _jpeg_size(data)
+    elif data[:4] == b"\x89PNG":
+        if b"IEND" not in data[-1024:]:
+            raise DataError(f"{path}: truncated PNG (no end marker in its {len(data)} bytes); get the file again")
+        width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    else:
+        width, height = _other_size(path, data)
+    if width * height > MAX_PIXELS:
+        raise DataError(
+            f"{path}: claims {width}×{height} pixels; no more than {MAX_PIXELS} are read; get the file again"
+        )
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Width and height that a JPEG's frame header claims; (0, 0) where there is none, which its decoder says."""
+    place = 2
+    while place + 9 <= len(data) and data[place] == 0xFF:
+        marker = data[place + 1]
+        if marker in _JPEG_FRAMES:
+            return int.from_bytes(data[place + 7 : place + 9], "big"), int.from_bytes(
+                data[place + 5 : place + 7], "big"
+            )
+        place += 1 if marker == 0xFF else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return 0, 0
+
+
+def _other_size(path: str, data: bytes) -> tuple[int, int]:
+    """Width and height of a picture that is neither JPEG nor PNG. DataError for one of floating-point numbers: OpenCV would
+    make eight bits of them, black or white."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            size, kind, form = picture.size, picture.mode, picture.format
+    except Image.DecompressionBombError:
+        raise DataError(f"{path}: claims more than the {MAX_PIXELS} pixels that are read; get the file again") from None
+    except Exception as error:  # of any of its plug-ins
+        raise DataError(f"{path}: cannot be decoded as an image; get the file again") from error
+    if kind == "F":
+        raise DataError(f"{path}: a {form} file of floating-point numbers; pictures have integers of 8 or 16 bits")
+    return size
 
 
 def _decode(path: str, data: bytes, flags: int) -> np.ndarray:
-    if not data:
-        raise DataError(f"{path}: the file is empty; get it again")
-    _check_end(path, data)
+    _check(path, data)
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
@@ -56,24 +102,27 @@ def read_image(path: str) -> np.ndarray:
 def read_raw_label(path: str) -> np.ndarray:
     """The label map of a picture as it is stored: [H, W], uint8 or uint16, raw values of the dataset."""
     data = read_bytes(path)
-    if data[:4] == b"\x89PNG" and len(data) > 25 and data[25] == _PALETTE:
-        _check_end(path, data)
+    is_png = data[:4] == b"\x89PNG" and len(data) > 25
+    if is_png and data[25] == _PALETTE:
+        _check(path, data)
         return _palette_indices(path, data)
     raw = _decode(path, data, cv2.IMREAD_UNCHANGED)
     if raw.ndim != 2:
         raise DataError(f"{path}: a label map must have one channel, this has {raw.shape[2]}")
+    if raw.dtype not in (np.uint8, np.uint16):
+        raise DataError(f"{path}: a label map of {raw.dtype}; labels are integers of 8 or 16 bits")
+    if is_png and data[24] < 8:  # OpenCV spreads the values of 1, 2 and 4 bits over 0 … 255
+        raw //= 255 // ((1 << data[24]) - 1)
     return raw
 
 
 def _palette_indices(path: str, data: bytes) -> np.ndarray:
     """The palette indices of a PNG, which are the labels; OpenCV would return colours."""
-    import io
-
-    from PIL import Image
-
+    if b"PLTE" not in data[: data.find(b"IDAT")]:
+        raise DataError(f"{path}: a PNG of palette indices without its palette; get the file again")
     try:
         return np.asarray(Image.open(io.BytesIO(data)))
-    except (OSError, SyntaxError) as error:
+    except Exception as error:  # zlib's and struct's among them
         raise DataError(f"{path}: cannot be decoded ({error}); get the file again") from error
 
 
