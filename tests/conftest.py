@@ -32,8 +32,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests on a real Slurm first: they wait more than they compute, and overlap with the others. Those that take minutes only
     where `-m` names them."""
-    if "all_rows" not in config.option.markexpr:
-        items[:] = [item for item in items if item.get_closest_marker("all_rows") is None]
+    for name in ("all_rows", "kills"):
+        if name not in config.option.markexpr:
+            items[:] = [item for item in items if item.get_closest_marker(name) is None]
     items.sort(key=lambda item: item.get_closest_marker("slurm") is None)
 
 

@@ -81,6 +81,34 @@ def test_pages_of_the_documentation_are_in_its_contents():
     assert pages == set(re.findall(r"[\w/\-]+\.md", contents))
 
 
+GUARANTEES = (ROOT / "docs/guarantees.md").read_text(encoding="utf-8")
+NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+
+
+def missing_tests(text: str) -> list[str]:
+    """The tests that a page names and that are not there."""
+    return [
+        f"{file}::{function}"
+        for file, function in NAMED_TEST.findall(text)
+        if not (ROOT / file).is_file()
+        or not re.search(rf"^def {function}\(", (ROOT / file).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    ]
+
+
+def test_every_promise_names_tests_that_exist():
+    promises = [row for row in GUARANTEES.splitlines() if row.startswith("| ") and row != "| promise | held by |"]
+    assert len(promises) > 20
+    assert [row for row in promises if not NAMED_TEST.search(row.split(" | ")[-1])] == []
+    assert missing_tests(GUARANTEES) == []
+
+
+def test_the_check_of_promises_sees_a_test_that_is_gone():
+    there = "tests/test_docs.py::test_every_promise_names_tests_that_exist"
+    assert missing_tests(f"`{there}`") == []
+    gone = [f"{there}_not", "tests/test_none.py::test_every_promise_names_tests_that_exist"]
+    assert missing_tests(" ".join(f"`{name}`" for name in gone)) == gone
+
+
 def recipe(target: str) -> str:
     """What `make TARGET` would run, as make prints it, apart from setting up the environment."""
     command = ["make", "--dry-run", "--old-file=.venv/ready", "--no-print-directory", target]

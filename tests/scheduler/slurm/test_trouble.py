@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,3 +90,23 @@ def test_a_full_disk_loses_nothing(bench: SlurmBench, small: Path):
     assert len({job for job, _ in bench.numbers()}) == 1
     bench(*arguments, "--retry-failed")
     assert len({job for job, _ in bench.numbers()}) == 2
+
+
+def test_a_job_that_never_went_on_after_it_was_suspended_is_ended(bench: SlurmBench, cluster: Cluster):
+    """Slurm calls it running, and its process stands still: the daemon of its node was away when it was to be resumed."""
+    table = bench.counts(one=("waits", {"marks": str(bench.marks)}))
+    arguments = ["run", table, "--profile", "scenes", "--no-figures", "--on"]
+    front = bench.start(*arguments, bench.file("stalled_after: 0.25\nretries: {stalled: 0}\n"))
+    (note,) = until(lambda: bench.notes("started"), "started")
+    cluster("scontrol", "suspend", note["task"])
+    cluster("scontrol", "resume", note["task"])
+    until(lambda: "RUNNING" in cluster("squeue", "--noheader", "--format=%T"), "resumed")
+    os.kill(note["pid"], signal.SIGSTOP)
+    out, _ = front.communicate(timeout=200)
+    assert front.returncode == Exit.FAILED, out
+    assert "stalled: no progress for" in out
+    assert "although Slurm says: running" in out
+    assert bench.outcomes() == ["stalled"]
+    (bench.marks / "go").touch()
+    bench(*arguments, bench.file(), "--retry-failed")
+    assert {job for job, _ in bench.numbers()}
