@@ -104,7 +104,9 @@ def resolve_row(table: Table, key: str) -> ResolvedRow:
     label = spec.label or key
     name = label
     if sum((other.label or other_key) == label for other_key, other in table.rows.items()) > 1:
-        descriptors = [text for heading in table.descriptors if (text := spec.descriptors.get(heading))]
+        said = label.split(" · ")
+        found = (spec.descriptors.get(heading) for heading in table.descriptors)
+        descriptors = list(dict.fromkeys(text for text in found if text and text not in said))
         name = " · ".join(part for part in (label, *(descriptors or [spec.group])) if part)
     return ResolvedRow(key, name, spec.rounding or table.published.rounding)
 

@@ -64,6 +64,7 @@ _PLAIN = {
     "≥": r"$\ge$",
     "∞": r"$\infty$",
     "✓": r"$\checkmark$",
+    "✗": r"$\times$",
     "†": r"$\dagger$",
     "‡": r"$\ddagger$",
     "…": r"\dots{}",

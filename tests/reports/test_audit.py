@@ -96,7 +96,7 @@ IDRNET = [
     ("two values", "idrnet, Table 7, row UPerNet+IDRNet, ADE20K", "54.68"),
     ("two values", "idrnet, Table 7, row UPerNet+IDRNet, COCO-Stuff", "50.54"),
     ("two values", "idrnet, Table 7, row UPerNet+IDRNet, PASCAL-Context", "64.50"),
-    ("two values", "idrnet, Table 7, row UPerNet+MCIBI++ · Swin-Large, stride 32, ADE20K", "54.50"),
+    ("two values", "idrnet, Table 7, row UPerNet+MCIBI++ · Swin-Large · 32×, ADE20K", "54.50"),
     ("two values", "idrnet, Table 7, row ISNet, ADE20K", "47.29"),
     ("two values", "idrnet, Table 7, row ISNet, COCO-Stuff", "41.74"),
     ("fact", "idrnet", "PASCAL-Context", "crop", "480 × 480", "640 × 640"),

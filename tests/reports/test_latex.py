@@ -18,7 +18,7 @@ from reports.table_report import TableReport
 from tests.support.report_bench import TABLE, Make
 
 NASTY = ["100% & more_#1 ^~ {x} $y$ \\input{z}", "<b>|\"'`", "?` !` -- ---", "é ł ñ ő ç Å ï ß", "λ_div × 10⁹ ± ∞ … “q” – —",
-         "שלום עולם", "漢字 🙂", "\x00\x1b[31m", "a\u202eb", "x" * 10_000,
+         "שלום עולם", "漢字 🙂", "\x01\x1b[31m", "a\u202eb", "x" * 10_000,
          "\\", "%", "{", "}", "a\nb", "²³", "e\u0301\u0302"]  # fmt: skip
 
 

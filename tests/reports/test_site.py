@@ -31,7 +31,7 @@ NASTY = [
     "a|b & \"c\" 'd'",
     "x" * 10_000,
     "שלום",
-    "a\u202eb\x00\x1b",
+    "a\u202eb\x01\x1b",
     "{{ 7 * 7 }}",
     "../../etc",
 ]
@@ -172,7 +172,7 @@ def test_hostile_text_is_shown_as_text(make: Make) -> None:
     for path, page in pages(folder):
         assert page.tags.count("script") == 1, path  # ours
         raw = path.read_text(encoding="utf-8")
-        assert not re.search("[\u202a-\u202e\x00\x1b]", raw), path
+        assert not re.search("[\u202a-\u202e\x00\x01\x1b]", raw), path
     table = Page(folder / "tables" / "pspnet_table5.html")
     assert "<script>alert(1)</script>" in table.text
     assert "{{ 7 * 7 }}" in table.text

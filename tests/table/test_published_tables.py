@@ -71,6 +71,27 @@ def test_every_cell_of_ecenet(read: dict[str, Any]) -> None:
             assert made.rows[key].descriptors["backbone"].rstrip("†") == row["backbone"]
 
 
+@pytest.mark.parametrize("read", papers("idrnet"), ids=lambda t: t["id"])
+def test_columns_before_the_numbers_of_idrnet(read: dict[str, Any]) -> None:
+    """Backbone, stride, schedule and ticks stand in columns of their own, as the paper prints them."""
+    made = table(f"idrnet_table{read['number']}")
+    printed = {2: ("backbone", "stride"), 7: ("backbone", "stride"), 8: ("backbone", "schedule"), 3: ()}
+    ticks = {
+        "ie_orthogonal": "orthogonal",
+        "ie_dl": "dataset",
+        "m_r_mean": "mean",
+        "m_r_var": "variance",
+        "bd": "balanced",
+    }
+    for key, row in zip(shown(made), read["rows"]):
+        expected = {name: row[name].replace("x", "×") if name != "backbone" else row[name]
+                    for name in printed.get(read["number"], ())}  # fmt: skip
+        if read["number"] == 3:
+            expected = {ticks.get(name, "random"): "✓" if ticked else "✗" for name, ticked in row["flags"].items()}
+        assert made.rows[key].descriptors == expected, key
+        assert set(made.descriptors) - {"label"} == set(expected)
+
+
 def test_there_are_thirty_two_tables_of_three_papers() -> None:
     found: dict[str, int] = {}
     for path in sorted((ROOT / "tables").glob("*_table*.yaml")):
@@ -164,4 +185,5 @@ def test_rows_with_one_label_are_told_apart() -> None:
     assert len(set(names)) == len(names)
     assert made.row("ecenet_swin_l").name == "ECENet (Ours) · SwinT-Large† · 640×640"
     assert made.row("dpt_vit_b").name == "DPT [36]"
-    assert table("idrnet_table7").row("ocrnet_hrnet").name == "OCRNet · HRNetV2-W48, stride 4"
+    assert table("idrnet_table7").row("ocrnet_hrnet").name == "OCRNet · HRNetV2-W48 · 4×"
+    assert table("hfgd_table7").row("r50_usfpn4_cae").name == "Our CAE · U-SFPN · ResNet-50"

@@ -14,6 +14,7 @@ paper: ours
 table: 1
 title: A table
 metric: miou
+defaults: {backbone: resnet50_v1c, output_stride: 8}
 columns:
   ade: {label: ADE20K, recipe: idrnet/ade20k}
   city: {label: Cityscapes, recipe: idrnet/cityscapes}
@@ -38,12 +39,12 @@ def problems(text: str) -> list[tuple[int, str, str]]:
 @pytest.mark.parametrize(
     ("before", "after", "line", "key"),
     [
-        ("published:\n", "published:\n  runs: 5\n", 11, "published.runs"),
-        ("published:\n", "published:\n  statistic: mean\n  of: 5\n", 12, "published.of"),
-        ("recipe: idrnet/ade20k}", "recipe: idrnet/ade20k, runs: 3}", 6, "columns.ade.runs"),
-        ("recipe: idrnet/ade20k}", "recipe: idrnet/ade20k, statistic: mean, of: 3}", 6, "columns.ade.of"),
-        ("method: fcn}", "method: fcn, statistic: best, runs: 3}", 9, "rows.fcn.runs"),
-        ("method: fcn}", "method: fcn, of: 3}", 9, "rows.fcn.of"),
+        ("published:\n", "published:\n  runs: 5\n", 12, "published.runs"),
+        ("published:\n", "published:\n  statistic: mean\n  of: 5\n", 13, "published.of"),
+        ("recipe: idrnet/ade20k}", "recipe: idrnet/ade20k, runs: 3}", 7, "columns.ade.runs"),
+        ("recipe: idrnet/ade20k}", "recipe: idrnet/ade20k, statistic: mean, of: 3}", 7, "columns.ade.of"),
+        ("method: fcn}", "method: fcn, statistic: best, runs: 3}", 10, "rows.fcn.runs"),
+        ("method: fcn}", "method: fcn, of: 3}", 10, "rows.fcn.of"),
     ],
 )
 def test_a_number_of_runs_goes_with_its_statistic(before: str, after: str, line: int, key: str):
