@@ -32,7 +32,10 @@ class _SumOverRanks(torch.autograd.Function):
 
 
 class SynchronisedBatchNorm(BatchNorm):
-    """Batch statistics over all processes; torch's own runs on GPUs alone. Mean first, then squared distances from it."""
+    """Batch statistics over all processes, on any device. Mean first, then squared distances from it.
+
+    On GPUs torch's own takes its place: the same statistics, with a seventh of the kernels and two collectives for our five.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or world_size() == 1:
@@ -70,13 +73,13 @@ def set_batch_norm(model: Segmentor, how: str, momentum: float | None = None) ->
             if isinstance(module, FrozenBatchNorm):
                 module.requires_grad_(False)
     if how != "local" and world_size() > 1:
-        replace(model, SynchronisedBatchNorm)
+        replace(model, nn.SyncBatchNorm if next(model.parameters()).is_cuda else SynchronisedBatchNorm)
     for module in model.modules():
         if momentum is not None and isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = momentum
 
 
-def replace(root: nn.Module, kind: type[nn.BatchNorm2d]) -> None:
+def replace(root: nn.Module, kind: type[nn.BatchNorm2d] | type[nn.SyncBatchNorm]) -> None:
     """Puts batch norms of `kind` in the places of all plain ones under `root`, with their weights."""
     for module in list(root.modules()):
         for name, child in module.named_children():
@@ -87,7 +90,8 @@ def replace(root: nn.Module, kind: type[nn.BatchNorm2d]) -> None:
                     f"recipe.batch_norm: the model's {type(child).__name__} does more than batch normalisation and cannot be "
                     "replaced; use batch_norm: local and one process"
                 )
-            fresh = kind(child.num_features, child.eps, child.momentum)
+            place = {"device": child.weight.device, "dtype": child.weight.dtype}
+            fresh = kind(child.num_features, child.eps, child.momentum, **place)
             fresh.load_state_dict(child.state_dict())
             fresh.weight, fresh.bias = child.weight, child.bias
-            setattr(module, name, fresh.to(child.weight.device).train(child.training))
+            setattr(module, name, fresh.train(child.training))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness.errors import UserError
 from methods import registry
@@ -54,7 +55,7 @@ def pixel_losses(logits: Tensor, targets: Tensor) -> Tensor:
 @contextmanager
 def frozen_statistics(*modules: nn.Module) -> Iterator[None]:
     """Batch norms use the batch's statistics without recording them."""
-    norms = [m for module in modules for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = [m for module in modules for m in module.modules() if isinstance(m, _BatchNorm)]
     recording = [m.track_running_stats for m in norms]
     try:
         for m in norms:
