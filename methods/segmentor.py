@@ -46,13 +46,13 @@ class _CrossEntropySum(torch.autograd.Function):
     can go before the next one's are made."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Tensor, class_weights: Tensor | None) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, class_weights: Tensor | None, align_corners: bool) -> Tensor:
         wide = torch.promote_types(logits.dtype, torch.float32)
         total, gradients = logits.new_zeros((), dtype=wide), []
         for image, target in zip(logits.detach().split(1), targets):
             image = image.to(wide, memory_format=torch.channels_last)
             with torch.enable_grad():
-                loss = _image_cross_entropy(image.requires_grad_(), target, class_weights)
+                loss = _image_cross_entropy(image.requires_grad_(), target, class_weights, align_corners)
             gradients += torch.autograd.grad(loss, image)
             total += loss.detach()
         ctx.save_for_backward(torch.cat(gradients))
@@ -61,22 +61,24 @@ class _CrossEntropySum(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return (ctx.saved_tensors[0] * gradient).to(ctx.dtype), None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        return (ctx.saved_tensors[0] * gradient).to(ctx.dtype), None, None, None
 
 
-def _image_cross_entropy(image: Tensor, target: Tensor, class_weights: Tensor | None) -> Tensor:
+def _image_cross_entropy(image: Tensor, target: Tensor, class_weights: Tensor | None, align_corners: bool) -> Tensor:
     """Of one image [1, K, h, w], with the classes of a pixel side by side in memory, which is several times faster."""
-    rows = resize(image, target.shape).permute(0, 2, 3, 1).flatten(0, 2)
+    rows = resize(image, target.shape, align_corners=align_corners).permute(0, 2, 3, 1).flatten(0, 2)
     return F.cross_entropy(rows, target.flatten(), weight=class_weights, ignore_index=IGNORE, reduction="sum")
 
 
-def cross_entropy_sum(logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:
+def cross_entropy_sum(
+    logits: Tensor, targets: Tensor, class_weights: Tensor | None = None, *, align_corners: bool = False
+) -> Tensor:
     """Cross-entropy at the targets' resolution, at least in float32, summed over valid pixels.
 
     logits [B, K, h, w], targets [B, H, W] int64 with IGNORE, class_weights [K] -> scalar
     """
-    return _CrossEntropySum.apply(logits, targets, class_weights)
+    return _CrossEntropySum.apply(logits, targets, class_weights, align_corners)
 
 
 def pixel_loss(logits: Tensor, targets: Tensor) -> Tensor:

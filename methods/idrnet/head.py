@@ -8,7 +8,6 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -19,6 +18,7 @@ from methods.idrnet.copies import average_copies_, images_of_processes
 from methods.idrnet.deletion import Diagnosis, class_statistics, diagnose, sample_deletions
 from methods.idrnet.memory import class_sums, initial_memory, update_memory_
 from methods.idrnet.options import Options
+from methods.idrnet.pixel_losses import mean_and_pixel_losses, pixel_losses
 from methods.idrnet.refine import ContextRefiner, Prepared, SelfAttention
 from methods.idrnet.relations import Relations, update_rows_
 from methods.idrnet.split import Classifier
@@ -36,20 +36,6 @@ class Encoded(NamedTuple):
     assignment: Assignment
     prepared: Prepared
     shared: list[Tensor]  # projections that stage 2 adds to that of the refined context [B, ., h2, w2]
-
-
-def pixel_losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy per pixel at the targets' resolution, zero where ignored: [B, K, h, w], [B, H, W] -> [B, H, W]
-
-    Image by image, so that only one image's logits are held at full size, here and in the backward pass.
-    """
-    losses = []
-    for image, target in zip(at_least_float32(logits).split(1), targets):
-        # channels last: the classes of a pixel lie side by side
-        full = resize(image.contiguous(memory_format=torch.channels_last), target.shape)
-        rows = full.permute(0, 2, 3, 1).flatten(0, 2)
-        losses.append(F.cross_entropy(rows, target.flatten(), ignore_index=IGNORE, reduction="none").view(target.shape))
-    return torch.stack(losses)
 
 
 @contextmanager
@@ -191,16 +177,21 @@ class IDRHead(nn.Module):
         mask = self.stage2.draw_mask(encoded.features)
         logits = self.predict(encoded, encoded.assignment.present_BK, mask)
         shared = criterion is pixel_loss
-        losses = pixel_losses(logits if shared else logits.detach(), targets)
+        valid = divisor(targets != IGNORE)
+        if shared:
+            main, losses = mean_and_pixel_losses(logits, targets, valid)
+        else:
+            losses = pixel_losses(logits, targets)
         with torch.no_grad():
-            self._learn_relations(encoded, mask, losses.detach(), targets)
+            self._learn_relations(encoded, mask, losses, targets)
             self._learn_memory(encoded.features.detach(), targets)
         if shared:
-            valid = divisor(targets != IGNORE)
-            main, stage1 = losses.sum() / valid, pixel_losses(encoded.stage1, targets).sum() / valid
-        else:
-            main, stage1 = criterion(logits, targets), criterion(encoded.stage1, targets)
-        return {"main": main, "stage1": self.options.stage1_weight * stage1}
+            stage1, _ = mean_and_pixel_losses(encoded.stage1, targets, valid, self.options.stage1_weight)
+            return {"main": main, "stage1": stage1}
+        return {
+            "main": criterion(logits, targets),
+            "stage1": self.options.stage1_weight * criterion(encoded.stage1, targets),
+        }
 
     def _learn_relations(self, encoded: Encoded, mask: Tensor | None, losses: Tensor, targets: Tensor) -> None:
         o, present = self.options, encoded.assignment.present_BK

@@ -28,6 +28,8 @@ def build_loss(loss: Loss, num_classes: int) -> Criterion:
     criterion = _criterion(loss, num_classes)
     if not loss.align_corners:
         return criterion
+    if loss.name == "cross_entropy":  # resizes one image after another
+        return partial(criterion, align_corners=True)
     return lambda logits, targets: criterion(_resize_logits(logits, targets, align_corners=True), targets)
 
 
@@ -73,7 +75,12 @@ def part_weights(parts: Sequence[Tensor], mean: str) -> Sequence[Tensor | float]
 
 
 def cross_entropy(
-    logits: Tensor, targets: Tensor, *, mean: str = "valid", class_weights: tuple[float, ...] | None = None
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    mean: str = "valid",
+    class_weights: tuple[float, ...] | None = None,
+    align_corners: bool = False,
 ) -> Tensor:
     """Cross-entropy, mean over the `valid` pixels or over `all`.
 
@@ -83,7 +90,8 @@ def cross_entropy(
     weights = None
     if class_weights is not None:
         weights = constant(class_weights, logits.device, torch.promote_types(logits.dtype, torch.float32))
-    return cross_entropy_sum(logits, targets, weights) / divisor(_count_targets(targets, mean))
+    total = cross_entropy_sum(logits, targets, weights, align_corners=align_corners)
+    return total / divisor(_count_targets(targets, mean))
 
 
 def ohem(logits: Tensor, targets: Tensor, *, threshold: float = 0.7, keep: float = 0.0625) -> Tensor:

@@ -296,3 +296,13 @@ def test_shares_make_of_the_parts_the_mean_of_the_whole(mean):
     assert losses.part_weights([targets], mean) == [1.0]
     nothing = losses.part_weights([torch.full_like(targets, IGNORE)] * 2, "valid")
     assert [share.item() for share in nothing] == [0, 0]
+
+
+def test_aligned_corners_keep_nothing_of_full_size():
+    """HFGD's recipe: each image is resized as its loss is computed, and not the whole batch first."""
+    logits = torch.randn(3, 4, 5, 7, requires_grad=True)
+    targets = torch.randint(0, 4, (3, 17, 25))
+    loss = losses.build_loss(Loss(align_corners=True, mean="all"), 4)(logits, targets)
+    total, *_ = loss.grad_fn.next_functions[0]
+    assert [x.shape for x in total.saved_tensors] == [logits.shape]
+    assert total.next_functions[0][0].variable is logits
