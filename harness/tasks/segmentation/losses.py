@@ -26,10 +26,8 @@ def build_loss(loss: Loss, num_classes: int) -> Criterion:
     if loss == Loss():
         return pixel_loss
     criterion = _criterion(loss, num_classes)
-    if not loss.align_corners:
+    if not loss.align_corners or loss.name == "cross_entropy":  # which resizes one image after another
         return criterion
-    if loss.name == "cross_entropy":  # resizes one image after another
-        return partial(criterion, align_corners=True)
     return lambda logits, targets: criterion(_resize_logits(logits, targets, align_corners=True), targets)
 
 
@@ -42,7 +40,7 @@ def _criterion(loss: Loss, num_classes: int) -> Criterion:
         return partial(focal, alpha=loss.alpha, gamma=loss.gamma, mean=loss.mean)
     pixel = partial(cross_entropy, mean=loss.mean, class_weights=loss.class_weights)
     if loss.name == "cross_entropy":
-        return pixel
+        return partial(pixel, align_corners=loss.align_corners)
     region = {"dice": dice, "lovasz": lovasz_softmax}[loss.name]
     if loss.pixel_weight == 0:
         return region

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,10 @@ from harness.recipes.segmentation import TestProtocol
 from harness.tasks.segmentation.loader import Geometry, geometry, normalise
 from harness.training.precision import Precision
 from methods.layers import resize
+
+AT_ONCE_ON_GPU = 4
+"""Windows and mirror images that a GPU takes in one batch: beyond that its units are busy anyway, and memory grows."""
+Item = TypeVar("Item")
 
 
 def predict(
@@ -68,29 +73,49 @@ def scores_at(
     device: str | torch.device = "cpu",
     normalisation: Normalisation = "imagenet",
     mirror_pairs: Sequence[tuple[int, int]] = (),
+    at_once: int | None = None,
 ) -> Tensor:
     """The scores before the argmax: float [K, H, W], logits or probabilities averaged over the views, at the label's
-    `size`."""
+    `size`.
+
+    `at_once`: windows and mirror images that go through the model together; None: AT_ONCE_ON_GPU there, one elsewhere. It
+    moves scores by rounding alone.
+    """
     total: Tensor | None = None
     count = 0
     sizes = geometry(size, protocol)
-    for images, mirrored in _flips(views, sizes, protocol, device, normalisation):
-        logits = _slide(model, images, protocol) if protocol.mode == "slide" else _logits(model, images, protocol)
-        if protocol.softmax_before_resize:
-            logits = logits.float().softmax(1)  # from here on probabilities
-        if protocol.via_input:
-            logits = _resize(logits, images.shape[-2:], protocol)
-        if mirrored:
-            logits = _mirror(logits, mirror_pairs)
-        if protocol.frame:
-            logits = _resize(logits, sizes.frame, protocol)[..., : sizes.image[0], : sizes.image[1]]
-        logits = _resize(logits, size, protocol)[0].float()
-        if protocol.average == "probabilities":
-            logits = logits.softmax(0)
-        total = logits if total is None else total.add_(logits)
-        count += 1
+    at_once = at_once or (1 if torch.device(device).type == "cpu" else AT_ONCE_ON_GPU)
+    for images, mirrored in _flips(views, sizes, protocol, device, normalisation, together=at_once > 1):
+        slides = protocol.mode == "slide"
+        of_views = _slide(model, images, protocol, at_once) if slides else _logits(model, images, protocol)
+        for view, is_mirrored in zip(of_views.split(1), mirrored):
+            logits = _at_label_size(view, is_mirrored, images.shape[-2:], sizes, size, protocol, mirror_pairs)
+            total = logits if total is None else total.add_(logits)
+            count += 1
     assert total is not None
     return total if count == 1 else total.div_(count)
+
+
+def _at_label_size(
+    logits: Tensor,
+    mirrored: bool,
+    input_size: Sequence[int],
+    sizes: Geometry,
+    size: Sequence[int],
+    protocol: TestProtocol,
+    mirror_pairs: Sequence[tuple[int, int]],
+) -> Tensor:
+    """One view's logits [1, K, h, w] as scores at the label's size: float [K, H, W], mirrored back."""
+    if protocol.softmax_before_resize:
+        logits = logits.float().softmax(1)  # from here on probabilities
+    if protocol.via_input:
+        logits = _resize(logits, input_size, protocol)
+    if mirrored:
+        logits = _mirror(logits, mirror_pairs)
+    if protocol.frame:
+        logits = _resize(logits, sizes.frame, protocol)[..., : sizes.image[0], : sizes.image[1]]
+    logits = _resize(logits, size, protocol)[0].float()
+    return logits.softmax(0) if protocol.average == "probabilities" else logits
 
 
 def _flips(
@@ -99,15 +124,21 @@ def _flips(
     protocol: TestProtocol,
     device: str | torch.device,
     normalisation: Normalisation,
-) -> Iterator[tuple[Tensor, bool]]:
-    """Normalised [1, 3, h, w] of every view in its frame, followed by its mirror image where the protocol flips."""
+    *,
+    together: bool,
+) -> Iterator[tuple[Tensor, tuple[bool, ...]]]:
+    """Normalised images [N, 3, h, w] of every view in its frame, and whether each is mirrored: where the protocol flips, a
+    view is followed by its mirror image, or has it beside it in one batch."""
     for view, (_, frame) in zip(views, sizes.views, strict=True):
         images = normalise(view.to(device, non_blocking=True)[None], how=normalisation)
         if protocol.frame:
             images = F.pad(images, (0, frame[1] - images.shape[-1], 0, frame[0] - images.shape[-2]))
-        yield images, False
+        if protocol.flip and together:
+            yield torch.cat([images, images.flip(-1)]), (False, True)
+            continue
+        yield images, (False,)
         if protocol.flip:
-            yield images.flip(-1), True
+            yield images.flip(-1), (True,)
 
 
 def _mirror(logits: Tensor, mirror_pairs: Sequence[tuple[int, int]]) -> Tensor:
@@ -138,23 +169,31 @@ def _logits(model: nn.Module, images: Tensor, protocol: TestProtocol) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def _slide(model: nn.Module, images: Tensor, protocol: TestProtocol) -> Tensor:
-    """Averages the windows' logits (or probabilities) [1, K, h, w] at the resized image's size."""
+def _slide(model: nn.Module, images: Tensor, protocol: TestProtocol, at_once: int) -> Tensor:
+    """Averages the windows' logits (or probabilities) [N, K, h, w] at the resized images' size; windows are of one size."""
     assert protocol.window is not None
     assert protocol.stride is not None
     total: Tensor | None = None
     cover = images.new_zeros((1, 1, *images.shape[-2:]))
-    for top, left, bottom, right in windows(images.shape[-2:], protocol.window, protocol.stride):
-        logits = _logits(model, images[..., top:bottom, left:right], protocol)
-        logits = _resize(logits, (bottom - top, right - left), protocol).float()
-        if protocol.softmax_before_merge:
-            logits = logits.softmax(1)
-        if total is None:
-            total = logits.new_zeros((1, logits.shape[1], *images.shape[-2:]))
-        total[..., top:bottom, left:right] += logits
-        cover[..., top:bottom, left:right] += 1
+    places = windows(images.shape[-2:], protocol.window, protocol.stride)
+    for part in batched(places, max(1, at_once // len(images))):
+        crops = torch.cat([images[..., top:bottom, left:right] for top, left, bottom, right in part])
+        logits = _logits(model, crops, protocol)
+        for (top, left, bottom, right), of_window in zip(part, logits.split(len(images))):
+            scores = _resize(of_window, (bottom - top, right - left), protocol).float()
+            if protocol.softmax_before_merge:
+                scores = scores.softmax(1)
+            if total is None:
+                total = scores.new_zeros((len(images), scores.shape[1], *images.shape[-2:]))
+            total[..., top:bottom, left:right] += scores
+            cover[..., top:bottom, left:right] += 1
     assert total is not None
     return total.div_(cover)
+
+
+def batched(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """The items in runs of `size`; the last may be shorter."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _resize(logits: Tensor, size: Sequence[int], protocol: TestProtocol) -> Tensor:

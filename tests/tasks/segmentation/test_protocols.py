@@ -276,3 +276,37 @@ def test_aligned_corners_alone(model: nn.Module) -> None:
     expected = F.interpolate(logits, size=(40, 52), mode="bilinear", align_corners=True)[0]
     torch.testing.assert_close(scores_at(model, [image], (40, 52), TestProtocol(align_corners=True)), expected)
     assert not torch.allclose(scores_at(model, [image], (40, 52), TestProtocol()), expected)
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        TestProtocol(flip=True, scales=(0.5, 1.0)),
+        TestProtocol(flip=True, frame=(64, 64), average="probabilities"),
+        TestProtocol(mode="slide", window=(24, 24), stride=(16, 16)),
+        TestProtocol(mode="slide", window=(24, 24), stride=(16, 16), flip=True, softmax_before_merge=True),
+        TestProtocol(mode="slide", window=(90, 24), stride=(90, 7), flip=True),
+    ],
+    ids=["flip", "frame", "slide", "slide and flip", "one window high"],
+)
+@pytest.mark.parametrize("at_once", [2, 3, 8])
+def test_in_batches_the_scores_are_the_same(protocol: TestProtocol, at_once: int) -> None:
+    """Windows and mirror images through the model together, in batches that come out even or not: to 1e-5."""
+    seen = []
+
+    class Watched(Strided):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append(len(images))
+            return super().forward(images)
+
+    watched = Watched().eval()
+    views = [view(*size) for size, _ in geometry((40, 52), protocol).views]
+    how = {"mirror_pairs": ((1, 2),)}
+    one_by_one = scores_at(watched, views, (40, 52), protocol, **how)
+    assert set(seen) == {1}
+    passes = len(seen)
+    seen.clear()
+    together = scores_at(watched, views, (40, 52), protocol, at_once=at_once, **how)
+    torch.testing.assert_close(together, one_by_one, rtol=1e-5, atol=1e-5)
+    assert sum(seen) == passes > len(seen)
+    assert max(seen) <= at_once
