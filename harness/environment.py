@@ -14,6 +14,7 @@ from typing import Any
 
 from harness import ROOT
 
+DEVICE_VARIABLE = "HARNESS_DEVICE"
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "fvcore", "onedl-mmsegmentation")
 
 
@@ -72,8 +73,18 @@ def gpus() -> tuple[str, ...]:
     return tuple(names[int(v)] if v.isdigit() and int(v) < len(names) else v for v in visible_cards)
 
 
-def device(prefer: str = "auto") -> Device:
-    """The device of this machine: its GPUs where there are any, else its CPUs (`prefer`: auto, cpu, cuda)."""
+def driver() -> str:
+    """The version of NVIDIA's driver; '' without GPUs."""
+    return _cards()[0][1] if _cards() else ""
+
+
+def device(prefer: str = "auto", *, otherwise: str = "auto") -> Device:
+    """The device of this machine: its GPUs where there are any, else its CPUs.
+
+    `prefer`: auto, cpu, cuda. For `auto` HARNESS_DEVICE is asked, and where it is not set, `otherwise` counts.
+    """
+    if prefer == "auto":
+        prefer = os.environ.get(DEVICE_VARIABLE) or otherwise
     if prefer != "cpu" and gpus():
         return Device("cuda", gpus()[0], len(gpus()))
     return Device("cpu", cpu_name(), cpus())

@@ -47,7 +47,11 @@ def doctor_lines(data_dir: Path | None, results: Path, prefer: str) -> tuple[lis
     try:
         import torch
 
-        add(True, f"torch imports; CUDA {'available' if torch.cuda.is_available() else 'not available'}")
+        usable, gpus = torch.cuda.is_available(), environment.gpus()
+        says = (
+            "available" if usable else f"not available, though the driver lists {gpus[0]}" if gpus else "not available"
+        )
+        add(usable or not gpus, f"torch imports; CUDA {says}")
     except (ImportError, OSError) as error:
         add(False, f"torch does not import: {error}")
         sound = False

@@ -206,7 +206,12 @@ results = click.option(
     metavar="DIR",
     help="all state (results, or HARNESS_RESULTS)",
 )
-_device = click.option("--device", type=Choice(("auto", "cpu", "cuda")), default="auto", help="where jobs run (auto)")
+_device = click.option(
+    "--device",
+    type=Choice(("auto", "cpu", "cuda")),
+    default="auto",
+    help="where jobs run (auto: HARNESS_DEVICE, the profile's, or GPUs if any)",
+)
 cluster = click.option(
     "--on",
     "cluster",

@@ -9,6 +9,7 @@ from typing import Protocol
 from harness import environment
 from harness.environment import Device
 from harness.plan.planner import Plan, Planner, Selection
+from harness.recipes.profile import Profile
 from harness.store.store import Store
 from harness.table import recipes
 from harness.table.load import load_all
@@ -47,7 +48,13 @@ class PlanRequest:
 
     def resolve_device(self) -> Device:
         """The device of this machine or of the cluster's nodes; UserError where the one asked for is not there."""
-        return environment.device(self.device) if self.cluster is None else self.cluster.device(self.device)
+        if self.cluster is not None:
+            return self.cluster.device(self.device)
+        return environment.device(self.device, otherwise=self.resolve_profile().device)
+
+    def resolve_profile(self) -> Profile:
+        """The profile, from beside the tables or from those shipped; UserError where there is none of that name."""
+        return recipes.profile(self.profile, near=Path(self.tables[0]).parent if self.tables else None)
 
 
 def plan_of(request: PlanRequest) -> tuple[Plan, Store]:
@@ -55,7 +62,7 @@ def plan_of(request: PlanRequest) -> tuple[Plan, Store]:
     tables = load_all(request.tables)
     store = Store(request.results)
     planner = Planner(
-        recipes.profile(request.profile, near=Path(request.tables[0]).parent),
+        request.resolve_profile(),
         tuple(range(request.repetitions)),
         data_dir=request.data,
         cache=store.cache,

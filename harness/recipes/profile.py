@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -41,4 +41,6 @@ class Profile(Spec):
     shorten: float | None = Field(None, gt=0, le=1)  # factor on the length of the training
     synthetic: Synthetic | None = None
     features_side: Positive | None = None  # complexity of modules: spatial size of the given feature maps
+    # where its jobs run on this machine, unless --device or HARNESS_DEVICE says; auto: on GPUs where there are any
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     repeats: Positive | None = None  # timed repetitions of a latency measurement

@@ -19,6 +19,7 @@ from harness.errors import Exit
 from harness.jobs.context import RANK_VARIABLES
 from harness.jobs.job import Job
 from harness.jobs.kinds import KINDS
+from harness.scheduler.gpu_check import ensure_usable
 from harness.scheduler.transport import SKIPPED, Event, State
 from harness.scheduler.waiting import WaitingJobs
 from harness.scheduler.worker import Request, describe_silent_exit, execute
@@ -56,6 +57,8 @@ class Local:
         self._server.set_forkserver_preload(["harness.scheduler.preload"])
 
     def start(self, jobs: Sequence[Job], among: Mapping[str, Job]) -> None:
+        if jobs and self._device.kind == "cuda":
+            ensure_usable(self._device, self._server)
         self._jobs.update(among)
         self._waiting_jobs.add(jobs, (r.job.key for r in self._running_jobs))
         self._earlier |= {job.key: self._store.failure(job) for job in jobs}

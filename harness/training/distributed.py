@@ -105,16 +105,19 @@ class _LossModule(nn.Module):
         return self._losses(images, targets)
 
 
-def data_parallel(model: nn.Module, losses: Losses) -> Losses:
+def data_parallel(model: nn.Module, losses: Losses, *, idle_parameters: bool = False) -> Losses:
     """`losses` with gradients averaged over all processes in their backward pass; as it is where there is one process.
 
+    `idle_parameters`: the losses do not reach every parameter, and each backward pass looks for those that it does not.
     Buffers are not broadcast: batch statistics are synchronised where they arise, and methods reduce what they learn.
     """
     if world_size() == 1:
         return losses
     device = next(model.parameters()).device
     ids = [device.index] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(_LossModule(model, losses), device_ids=ids, broadcast_buffers=False)
+    return nn.parallel.DistributedDataParallel(
+        _LossModule(model, losses), device_ids=ids, broadcast_buffers=False, find_unused_parameters=idle_parameters
+    )
 
 
 def no_sync(losses: Losses) -> contextlib.AbstractContextManager[None]:

@@ -23,13 +23,19 @@ _STAGES = (-4, -3, -2, -1)
 class TimmBackbone(Backbone):
     """Four feature maps of a timm model, C2 to C5; where they are joined (HRNetV2, Sun et al. 2019), one map of all.
 
-    Image sides are padded to a multiple of `multiple`. With `channels_last` the body's maps are [B, h, w, C], and each gets
-    a LayerNorm. With `joined` they are resized to the finest and concatenated.
+    Image sides are padded to a multiple of `multiple`. With `channels_last` the body's maps are [B, h, w, C], and with `norms`
+    each of them gets a LayerNorm. With `joined` they are resized to the finest and concatenated.
     images [B, 3, H, W], any size -> [B, channels[i], ceil(H / strides[i]), ceil(W / strides[i])]
     """
 
     def __init__(
-        self, body: nn.Module, *, multiple: int = 1, channels_last: bool = False, joined: bool = False
+        self,
+        body: nn.Module,
+        *,
+        multiple: int = 1,
+        channels_last: bool = False,
+        norms: bool = False,
+        joined: bool = False,
     ) -> None:
         super().__init__()
         self.body = body
@@ -38,7 +44,7 @@ class TimmBackbone(Backbone):
         self.joined = joined
         channels = tuple(body.feature_info.channels())
         self.level_strides = tuple(body.feature_info.reduction())
-        self.norms = nn.ModuleList(nn.LayerNorm(c) for c in channels) if channels_last else None
+        self.norms = nn.ModuleList(nn.LayerNorm(c) for c in channels) if norms else None
         self.channels = (sum(channels),) if joined else channels
         self.strides = self.level_strides[:1] if joined else self.level_strides
 
@@ -47,7 +53,9 @@ class TimmBackbone(Backbone):
         padding = (0, -width % self.multiple, 0, -height % self.multiple)
         features = self.body(F.pad(images, padding) if any(padding) else images)
         if self.norms is not None:
-            features = [norm(x).permute(0, 3, 1, 2).contiguous() for norm, x in zip(self.norms, features)]
+            features = [norm(x) for norm, x in zip(self.norms, features)]
+        if self.channels_last:
+            features = [x.permute(0, 3, 1, 2).contiguous() for x in features]
         if self.multiple > 1:
             features = [
                 x[..., : math.ceil(height / stride), : math.ceil(width / stride)]

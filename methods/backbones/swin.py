@@ -23,4 +23,4 @@ def build(name: str, *, output_stride: int | None = None, pretrained: bool | str
     refuse_stride(name, output_stride)
     body = create_body(name, WEIGHTS[name], pretrained, **_OPTIONS)
     pad_before_shifting(body)
-    return TimmBackbone(body, multiple=4, channels_last=True)
+    return TimmBackbone(body, multiple=4, channels_last=True, norms=True)

@@ -13,6 +13,7 @@ from methods.backbones._timm_pyramid import TimmBackbone, create_body
 
 NAMES = ("timm/",)
 _DILATED = ("resnet", "resnext", "wide_resnet")
+_SWIN = ("swin_", "swinv2_")
 
 
 def build(name: str, *, output_stride: int | None = None, pretrained: bool | str = False) -> TimmBackbone:
@@ -25,6 +26,9 @@ def build(name: str, *, output_stride: int | None = None, pretrained: bool | str
         options["output_stride"] = dilated_stride(name, output_stride)
     else:
         refuse_stride(name, output_stride)
+    swin = model.startswith(_SWIN)
+    if swin:
+        options["strict_img_size"] = False  # crops of any size
     body = create_body(name, model, pretrained, **options)
     pad_before_shifting(body)
-    return TimmBackbone(body)
+    return TimmBackbone(body, multiple=4 if swin else 1, channels_last=swin)

@@ -325,6 +325,16 @@ def test_declared_strides_are_those_that_are_built(name):
                 assert max(built.strides) == stride
 
 
+@pytest.mark.parametrize("model", ["swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256"])
+@pytest.mark.parametrize("size", [(64, 96), (66, 65)])
+def test_timms_own_swins_take_any_crop_and_give_maps_as_others_do(model, size):
+    backbone, found = shapes(f"timm/{model}", size)
+    expected = [
+        (c, math.ceil(size[0] / s), math.ceil(size[1] / s)) for c, s in zip((96, 192, 384, 768), (4, 8, 16, 32))
+    ]
+    assert (found, backbone.norms) == (expected, None)
+
+
 def test_any_timm_model_by_its_name():
     backbone, found = shapes("timm/mobilenetv2_100", (64, 64))
     assert [f[0] for f in found] == list(backbone.channels)

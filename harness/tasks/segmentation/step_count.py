@@ -67,6 +67,7 @@ class StepCount:
     resident_bytes: int  # weights, their gradients and the optimiser's state, between two steps
     without_gradient: tuple[str, ...]  # trainable parameters that the losses do not reach
     parameters: int
+    operations: frozenset[str]  # of torch, forward and backward, by their names
 
     @property
     def peak_gib(self) -> float:
@@ -96,6 +97,7 @@ class StepCounter(TorchDispatchMode):
         super().__init__()
         self.device = device
         self.waits: list[str] = []
+        self.operations: set[str] = set()
         self.kernels = 0
         self.live = self.peak = 0
         self._storages: dict[int, int] = {}
@@ -105,6 +107,7 @@ class StepCounter(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = function.overloadpacket._qualified_op_name.removeprefix("aten::")
+        self.operations.add(name)
         if self._waits(name, args, kwargs):
             self.waits.append(name)
         result = _some_rows(args[0]) if self._is_content(name, args) else function(*args, **kwargs)
@@ -185,6 +188,7 @@ def count_step(config: TrainConfig, images: int | None = None) -> StepCount:
         before,
         tuple(name for name, p in trainable.items() if p.grad is None),
         sum(p.numel() for p in model.parameters()),
+        frozenset(counter.operations),
     )
 
 

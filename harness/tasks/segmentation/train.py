@@ -48,9 +48,12 @@ def train(config: TrainConfig, context: Context) -> list[Measurement]:
     Started by torchrun or as several Slurm tasks, the processes train together; rank 0 writes. Raises Interrupted when
     asked to stop, MissingError without the data, OutputError, NonFiniteLoss.
     """
+    from harness.tasks.segmentation.step_checks import has_idle_parameters  # which assembles a training, too
+
     torch.set_num_threads(context.threads)
+    idle_parameters = has_idle_parameters(config, context)
     with distributed.process_group(context.device):
-        training = build_training(config, context)
+        training = build_training(config, context, idle_parameters=idle_parameters)
         with explain_out_of_memory(training, config.recipe):
             totals = training.run(context.progress, context.should_stop)
         losses = [record["loss"] for record in curve.losses(context.folder)]
@@ -58,8 +61,8 @@ def train(config: TrainConfig, context: Context) -> list[Measurement]:
         return [*_measurements(totals, losses, context.device), *_deletion_measurements(training.model, classes)]
 
 
-def build_training(config: TrainConfig, context: Context) -> Training:
-    """The training of `config` on this process's device, with its part of every batch."""
+def build_training(config: TrainConfig, context: Context, *, idle_parameters: bool = False) -> Training:
+    """The training of `config` on this process's device, with its part of every batch; `idle_parameters`: see data_parallel."""
     recipe = config.recipe
     use_tensorboard = tensorboard.is_enabled()  # an absent package is an error before any data is read
     data = _data(config, context)
@@ -68,7 +71,7 @@ def build_training(config: TrainConfig, context: Context) -> Training:
     seed_everything(config.seed)
     model: Segmentor = build_model(config.model)
     weights = {"sha256": checkpoint.digest(model.backbone.state_dict())} if config.model.pretrained else {}
-    training = assemble(model, config, context, data.batches, iterations)
+    training = assemble(model, config, context, data.batches, iterations, idle_parameters=idle_parameters)
     training.identity = {**_identity(config, iterations, context), "pretrained": weights}
     training.test = partial(_scores, model, config, context)
     training.log = partial(TensorBoard, context.folder, _name(config)) if use_tensorboard else None
@@ -83,6 +86,8 @@ def assemble(
     context: Context,
     batches: Callable[[int, int], Iterable[Batch]],
     iterations: int,
+    *,
+    idle_parameters: bool = False,
 ) -> Training:
     """The training of `model`, moved to the context's device, on `batches`, as the recipe says. Nothing is drawn."""
     recipe, device = config.recipe, torch.device(context.device)
@@ -107,7 +112,7 @@ def assemble(
         prepare=prepare,
         iterations=iterations,
         folder=context.folder,
-        losses=distributed.data_parallel(model, _losses(model, recipe)),
+        losses=distributed.data_parallel(model, _losses(model, recipe), idle_parameters=idle_parameters),
         precision=precision,
         checkpoint_every=recipe.checkpoint_every,
         accumulate=recipe.accumulate,
