@@ -88,7 +88,12 @@ def write_text(path: Path, text: str, *, durable: bool = True, advice: str = "")
 
 def write_json(path: Path, record: Any, *, durable: bool = True) -> None:
     """Replaces a file by this record as JSON; OutputError as in `write_bytes`."""
-    write_text(path, json.dumps(record, ensure_ascii=False, indent=1), durable=durable)
+    write_bytes(path, _json(record), durable=durable)
+
+
+def _json(record: Any) -> bytes:
+    """Half letters (of a file's name that is no UTF-8, say) are written as JSON's own escapes and come back the same."""
+    return json.dumps(record, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
 
 
 def create_json(path: Path, record: Any) -> bool:

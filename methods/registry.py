@@ -27,6 +27,7 @@ from harness.jobs.key import read_imports
 from methods.option_types import mismatch
 
 _FOLDER = Path(__file__).resolve().parent
+_LONGEST_STEM = 150  # bytes; its module's name is longer, and a file system takes 255
 _DECORATORS = {"register": "method", "register_context": "context"}
 
 
@@ -197,6 +198,12 @@ def _external(name: str, kind: str) -> Entry:
     file = Path(os.path.abspath(os.path.expanduser(path)))
     if not os.path.isfile(file):
         raise UserError(f"{kind} '{name}': there is no file {file}")
+    if file.name == "__init__.py":
+        raise UserError(
+            f"{kind} '{name}': a package's __init__.py is no method's file; put the {kind} into one beside it"
+        )
+    if len(os.fsencode(file.stem)) > _LONGEST_STEM:
+        raise UserError(f"{kind} '{name}': the file's name is too long for a module's; at most {_LONGEST_STEM} bytes")
     by_name = {e.name: e for e in _scan(file, outside.module_name(file)) if e.kind == kind}
     if attribute not in by_name:
         raise UserError(f"{kind} '{name}': {file.name} registers no {kind} '{attribute}'.{nearest(attribute, by_name)}")

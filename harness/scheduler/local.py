@@ -168,6 +168,8 @@ def _child(folder: str, environ: dict[str, str], earlier: Failure | None) -> Non
         os.environ.pop(name, None)
     code = execute(Path(folder), environ, earlier=earlier)
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # a log that takes no more must not change the exit code
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # a log that takes no more, or is closed, must not change the code
             stream.flush()
     os._exit(code)  # no clean-up of what belongs to the server

@@ -27,6 +27,8 @@ from harness.jobs.job import Job
 from harness.jobs.kinds import KINDS
 from harness.store.store import Failure, Store
 
+_LONGEST = 20_000  # letters of an error's message, which stands in files and on terminals; the log has all of it
+
 
 @dataclass(frozen=True)
 class Request:
@@ -59,6 +61,16 @@ class Request:
         progress: Callable[[Progress], None] = lambda step: None,
     ) -> Context:
         """What the job may use; it is asked to stop when a signal has come in `stopping`."""
+        process = os.getpid()
+
+        def checked_progress(step: Progress) -> None:
+            _end_copy(process)
+            progress(step)
+
+        def should_stop() -> bool:
+            _end_copy(process)
+            return bool(stopping)
+
         return Context(
             folder=folder,
             cache=Store(Path(self.results)).cache,
@@ -67,8 +79,8 @@ class Request:
             threads=self.threads,
             needs={kind: Path(path) for kind, path in self.needs.items()},
             parts=self.job.parts,
-            progress=progress,
-            should_stop=lambda: bool(stopping),
+            progress=checked_progress,
+            should_stop=should_stop,
         )
 
 
@@ -110,12 +122,14 @@ def _attempt(request: Request, folder: Path, store: Store, stopping: list[int], 
     failure = store.begin(request.job, earlier)
     if failure is not None:
         return failure.exit
+    process = os.getpid()
     try:
         _run(request, folder, store, stopping)
     except Interrupted:
         raise
-    except BaseException as error:  # before the lock is free: who waits for it is to see why
-        return report_failure(request, folder, error)
+    except BaseException as error:
+        _end_copy(process, error)
+        return report_failure(request, folder, error)  # before the lock is free: who waits for it is to see why
     return Exit.OK
 
 
@@ -127,11 +141,14 @@ def run_other_rank(folder: Path) -> int:
     _collect_stop_signals(stopping)
     if store.result(request.job) is not None:
         return Exit.OK
+    process = os.getpid()
     try:
         KINDS[request.job.kind].run(request.job.config, request.context(folder, stopping))
+        _end_copy(process)
     except Interrupted:
         return Exit.RESUMABLE
     except BaseException as error:
+        _end_copy(process, error)
         return report_failure(request, folder, error)
     return Exit.OK
 
@@ -146,10 +163,10 @@ def report_failure(request: Request, folder: Path, error: BaseException) -> int:
 
     The first cause stands: of a distributed job's processes the others fail because the first is gone.
     """
-    with contextlib.suppress(OSError):  # what a full disk did not take of the log is tried once more here
+    with contextlib.suppress(OSError, ValueError):  # what a full disk did not take of the log is tried once more here
         sys.stderr.flush()
-    with contextlib.suppress(OSError), (folder / "log.txt").open("a", encoding="utf-8") as log:
-        traceback.print_exception(error, file=log)
+    with contextlib.suppress(Exception):  # also of an error whose text cannot be made
+        _log_exception(folder / "log.txt", error)
     store, failure = Store(Path(request.results)), explain(error, log=str(folder / "log.txt"))
     try:
         store.fail(request.job, failure)
@@ -159,9 +176,38 @@ def report_failure(request: Request, folder: Path, error: BaseException) -> int:
     return failure.exit
 
 
+def _log_exception(path: Path, error: BaseException) -> None:
+    with path.open("a", encoding="utf-8", errors="backslashreplace") as log:
+        traceback.print_exception(error, file=log)
+
+
+def _end_copy(process: int, error: BaseException | None = None) -> None:
+    """Ends this process where it is not the job's own, `process`, but a copy that a method made by os.fork and let go on.
+
+    Two of them would write one training's checkpoints, or report the failure of the other. The log says so.
+    """
+    if os.getpid() == process:
+        return
+    with contextlib.suppress(Exception):
+        reason = "" if error is None else f" with {type(error).__name__}: {_text(error)}"
+        say(f"a copy of this job's process, made by os.fork, came back into the job{reason}; the copy is ended here")
+        sys.stderr.flush()
+    os._exit(Exit.FAILED)
+
+
+def _text(error: BaseException) -> str:
+    """An error's message, whatever a method put there: one that can be written to a file, and not pages of it."""
+    try:
+        message = str(error).strip() or type(error).__name__
+    except Exception as second:
+        message = f"its message cannot be made ({type(second).__name__})"
+    message = message.encode("utf-8", "backslashreplace").decode()
+    return message if len(message) <= _LONGEST else f"{message[:_LONGEST]} … (in full in the log)"
+
+
 def say(message: str) -> None:
-    """Prints a line to the job's output; a full disk is no error."""
-    with contextlib.suppress(OSError):
+    """Prints a line to the job's output; a full disk is no error, nor is a stream that a method closed."""
+    with contextlib.suppress(OSError, ValueError):
         print(message, file=sys.stderr)
 
 
@@ -192,14 +238,16 @@ def _run(request: Request, folder: Path, store: Store, stopping: list[int]) -> N
             write_json(folder / "progress.json", {**asdict(step), "time": time.time()}, durable=False)
 
     context = request.context(folder, stopping, progress)
+    process = os.getpid()
     measurements = KINDS[request.job.kind].run(request.job.config, context)
+    _end_copy(process)
     where, took = environment.describe(request.device, request.threads), time.monotonic() - clock
     store.finish(request.job, measurements, where, start_time, took)
 
 
 def explain(error: BaseException, log: str) -> Failure:
     """The failure record of an exception: its cause in a word, its message in a line, and the exit code of its kind."""
-    message = str(error).strip() or type(error).__name__
+    message = _text(error)
     cause, code = "exception", int(Exit.FAILED)
     if isinstance(error, UserError):
         cause, code = error.cause, int(error.exit)
