@@ -75,12 +75,13 @@ def _by_class(name: str, classes: tuple[str, ...], values: np.ndarray) -> Iterat
 
 
 def trained_model(config: EvaluateConfig, training: Path | None, device: str) -> nn.Module:
-    """The model of `config` with the weights of a training's folder, or of the file it names, in evaluation mode.
+    """The model of `config` with the weights of a training's folder, or of the file it names, as it runs at test time.
 
+    That is in evaluation mode and without what only training uses: CAR's linear layer is folded into the next one.
     Raises MissingError where there is no such file, UserError with everything in it that does not fit.
     """
     from harness.training.checkpoint import load_weights
-    from methods.build import build_model
+    from methods.build import build_model, without_auxiliary
     from methods.weights import read, to_fit
 
     model = build_model(config.model.model_copy(update={"pretrained": False}))  # the checkpoint holds every weight
@@ -89,7 +90,7 @@ def trained_model(config: EvaluateConfig, training: Path | None, device: str) ->
     else:
         assert training is not None
         model.load_state_dict(load_weights(training))
-    return model.to(device).eval()
+    return without_auxiliary(model).to(device).eval()
 
 
 def confusion_of(

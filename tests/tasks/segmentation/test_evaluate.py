@@ -23,6 +23,7 @@ from harness.tasks.segmentation import evaluate
 from harness.tasks.segmentation.loader import images_for_testing
 from harness.training import distributed
 from harness.training.tf32 import fp32_products
+from methods.build import build_model
 from tests.support.count_together import measure_as_rank, measured
 from tests.support.ranks import run_ranks
 
@@ -182,6 +183,27 @@ def test_a_diverged_model_is_refused_with_the_image(context: Context, monkeypatc
     with pytest.raises(UserError, match=rf"image '{first}' of split 'val': the model's scores are not finite"):
         evaluate.evaluate(config(), context)
     assert not (context.folder / "confusion.npy").exists()
+
+
+@pytest.mark.parametrize(("encoding", "folds"), [("sa_car", True), ("identity", False)])
+def test_cars_linear_layer_is_one_with_the_next_at_test_time(
+    encoding: str, folds: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a training saved is tested by the network that Table 9 counts, and its logits are the unfolded ones."""
+    options = {"decoder": "none", "hfgm": "none", "encoding": encoding, "inner": 16, "channels": 8}
+    model = Model(name="hfgd", options=options, num_classes=11, backbone="resnet18", output_stride=32)
+    trained = build_model(model)
+    trained(torch.randn(2, 3, 64, 64))  # moves the running statistics
+    images = torch.randn(1, 3, 65, 65)
+    with torch.no_grad():
+        expected = trained.eval()(images)
+    monkeypatch.setattr("harness.training.checkpoint.load_weights", lambda folder: trained.state_dict())
+    tested = evaluate.trained_model(config(model=model), tmp_path, "cpu")
+    assert (trained.auxiliary is not None) == folds
+    assert tested.auxiliary is None
+    assert not tested.training
+    with torch.no_grad():
+        torch.testing.assert_close(tested(images), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_trained_weights_are_used(tmp_path: Path, context: Context) -> None:
