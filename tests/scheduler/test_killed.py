@@ -71,12 +71,14 @@ class Reference:
         return Store(path)
 
     def check(self, store: Store) -> None:
-        """Every number that is not a time, every curve and all weights are those of the undisturbed run."""
+        """Every number that is not a time, every curve, matrix and weight is that of the undisturbed run."""
         assert numbers(store) == numbers(self.store)
         for job in self.jobs:
+            ours, theirs = store.folder(job), self.store.folder(job)
             assert store.failure(job) is None
+            for matrix in theirs.glob("*.npy"):
+                assert (ours / matrix.name).read_bytes() == matrix.read_bytes()
             if job.kind == "train":
-                ours, theirs = store.folder(job), self.store.folder(job)
                 assert [r["loss"] for r in curve.read(ours)] == [r["loss"] for r in curve.read(theirs)]
                 weights = checkpoint.load_weights(theirs)
                 for name, weight in checkpoint.load_weights(ours).items():
