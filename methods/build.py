@@ -23,6 +23,8 @@ def build_model(model: Model, *, feature_channels: Sequence[int] | None = None) 
     """
     entry = registry.find(model.name, model.kind)
     options = _options(entry, model)
+    if entry.own_backbone:
+        return entry.load()(model.num_classes, model.pretrained, **options)
     if model.backbone is not None:
         if model.kind == "context":
             raise UserError(f"context '{model.name}' is no segmentor; leave the backbone out (null)")

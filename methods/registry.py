@@ -36,6 +36,7 @@ class Entry:
     """Where a name is defined and which keyword options it takes (None: any).
 
     `types`: the options' annotations. `check`: `module:function`, which raises UserError for options that do not go together.
+    `own_backbone`: it builds its backbone itself, so that a table names none.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Entry:
     summary: str = ""
     types: dict[str, ast.expr | None] = field(default_factory=dict, compare=False, repr=False)
     check: str = ""
+    own_backbone: bool = False
 
     def load(self) -> Callable[..., Any]:
         """The registered object itself; imports its module."""
@@ -57,11 +59,15 @@ class Entry:
         return getattr(module, self.attribute)
 
 
-def register(name: str, *, check: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def register(
+    name: str, *, check: str = "", own_backbone: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Marks a function that builds a method: `(backbone, num_classes, *, options…) -> Segmentor`.
 
     `check`: `module:function`, called with {option: value} of all options before anything is built, also when planning; so
     its module must be importable without torch. It raises UserError for values that the method does not take.
+    `own_backbone`: the function is `(num_classes, pretrained, *, options…)` and builds the backbone as well; `pretrained` is the
+    recipe's.
     """
     return lambda builder: builder
 
@@ -118,7 +124,10 @@ def _scan(file: Path, module: str) -> list[Entry]:
                 types = {a.arg: a.annotation for a in function.args.kwonlyargs} if function is not None else {}
                 checks = [str(_literal(k.value)) for k in mark.keywords if k.arg == "check"]
                 options = _options(function)
-                entries.append(Entry(name, kind, module, node.name, file, options, summary, types, "".join(checks)))
+                own = any(k.arg == "own_backbone" and _literal(k.value) is True for k in mark.keywords)
+                entries.append(
+                    Entry(name, kind, module, node.name, file, options, summary, types, "".join(checks), own)
+                )
     return entries
 
 

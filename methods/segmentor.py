@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from harness.recipes.common import Normalisation
 from harness.spec import IGNORE
 from methods.layers import conv_bn_relu, resize
 from methods.ranks import divisor
@@ -98,6 +99,8 @@ class Segmentor(nn.Module):
     """
 
     backbone: Backbone
+    normalisation: Normalisation | None = None
+    """What the network must be given, where it was made for one: a recipe may not contradict it."""
     criterion: Criterion = staticmethod(pixel_loss)
     own_losses: frozenset[str] = frozenset()
     """Names of losses that the method defines itself: a recipe's choice of the pixel loss leaves them as they are."""

@@ -32,6 +32,7 @@ COMMANDS = {
     "list": "list what there is",
     "schema": "write JSON Schemas and the key reference of the YAML files",
     "data": "prepare, verify, show and synthesize datasets",
+    "recipe": "print the recipe of a configuration of mmsegmentation",
     "weights": "bring weights that others trained under the harness's names",
     "doctor": "check this machine: packages, devices, datasets, folders",
 }

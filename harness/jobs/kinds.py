@@ -21,9 +21,15 @@ from harness.recipes.profile import Synthetic
 from harness.recipes.segmentation import Recipe, TestProtocol
 from harness.spec import Spec
 
+OWN_BACKBONE = "own"
+"""Stands for the backbone of a method that builds it itself."""
+
 
 class Model(Spec):
-    """What is built: a registered method on a backbone, or (backbone None) its head or a context module on given features."""
+    """What is built: a registered method on a backbone, or (backbone None) its head or a context module on given features.
+
+    `backbone: own` is that of a method that builds it itself.
+    """
 
     kind: Literal["method", "context"] = "method"
     name: str

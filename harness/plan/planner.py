@@ -15,7 +15,16 @@ from harness import environment
 from harness.errors import UserError, nearest
 from harness.jobs.job import Job
 from harness.jobs.key import Code, digest, identity
-from harness.jobs.kinds import ComplexityConfig, Data, EvaluateConfig, LatencyConfig, Model, TrainConfig, kind_of
+from harness.jobs.kinds import (
+    OWN_BACKBONE,
+    ComplexityConfig,
+    Data,
+    EvaluateConfig,
+    LatencyConfig,
+    Model,
+    TrainConfig,
+    kind_of,
+)
 from harness.jobs.tasks import TASKS, Task
 from harness.plan.keys import KeyParts
 from harness.recipes.profile import Profile
@@ -270,6 +279,8 @@ class Planner:
         defaults = table.defaults.model_dump(include={"backbone", "output_stride"}, exclude_none=True)
         weights = {"pretrained": recipe.pretrained} if recipe is not None else {}
         settings = {**defaults, **weights, **cell.model.explicit_fields(), **self.profile.model.explicit_fields()}
+        if _has_own_backbone(cell.method):
+            settings = {"backbone": OWN_BACKBONE, "pretrained": settings.get("pretrained", False)}
         return Model(name=cell.method, options=options, num_classes=classes, **settings)
 
     def _recipe(self, cell: Cell, *, as_tested: bool = True) -> Recipe:
@@ -302,6 +313,12 @@ def apply_profile(profile: Profile, recipe: Recipe, name: str) -> Recipe:
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, issue['loc'])) or 'recipe'}: {issue['msg']}" for issue in error.errors()]
         raise UserError("\n".join([f"profile '{profile.name}' does not fit recipe '{name}':", *lines])) from None
+
+
+def _has_own_backbone(method: str) -> bool:
+    from methods import registry
+
+    return registry.find(method, "method").own_backbone
 
 
 def _beyond_defaults(method: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ They hold for the table as it is written, whatever a profile builds in its place
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from harness.errors import UserError, nearest
@@ -18,12 +19,20 @@ if TYPE_CHECKING:
 
 def backbone_problems(table: Table) -> Iterator[tuple[Path_, str]]:
     """(path, message) of every row whose model cannot be built for want of a backbone, or on the one that it names."""
-    from methods import backbones
+    from methods import backbones, registry
 
     for key, row in table.rows.items():
         if row.method is None or row.cited is not None or row.awaits is not None:
             continue
         settings = row.model.explicit_fields()
+        with suppress(UserError):  # an unknown method is said elsewhere
+            if registry.find(row.method.name).own_backbone:
+                for name in sorted({"backbone", "output_stride"} & settings.keys()):
+                    yield (
+                        ("rows", key, "model", name),
+                        f"method '{row.method.name}' has a backbone of its own; leave '{name}' out",
+                    )
+                continue
         backbone = settings.get("backbone", table.defaults.backbone)
         stride = settings.get("output_stride", table.defaults.output_stride)
         at: dict[str, Path_] = {

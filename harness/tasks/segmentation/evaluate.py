@@ -23,7 +23,7 @@ from harness.jobs.kinds import EvaluateConfig, TrainConfig
 from harness.recipes.common import Normalisation
 from harness.recipes.segmentation import TestProtocol
 from harness.tasks.segmentation.confusion import Confusion, scores
-from harness.tasks.segmentation.loader import images_for_testing
+from harness.tasks.segmentation.loader import check_normalisation, images_for_testing
 from harness.tasks.segmentation.protocols import NonFiniteScores, predict
 from harness.training.distributed import any_rank, first_rank_first, gather_texts, process_group
 from methods.ranks import rank, world_size
@@ -90,6 +90,7 @@ def trained_model(config: EvaluateConfig, training: Path | None, device: str) ->
     else:
         assert training is not None
         model.load_state_dict(load_weights(training))
+    check_normalisation(model, config.normalisation)
     return without_auxiliary(model).to(device).eval()
 
 

@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.data.annotations.label_maps import LabelReader, read_pair
 from harness.data.files import pairs
 from harness.data.layout import Pair, Root
-from harness.errors import DataError
+from harness.errors import DataError, UserError
 from harness.recipes.common import Normalisation
 from harness.recipes.segmentation import Augmentation, TestProtocol
 from harness.tasks.segmentation.augment import augment, resize_image, target_size, to_planes
@@ -64,6 +64,15 @@ def normalise(images: Tensor, valid: Tensor | None = None, how: Normalisation = 
     in_rows = (rows >= top) & (rows < top + height)
     in_columns = (columns >= left) & (columns < left + width)
     return x.mul_(in_rows[:, None, :, None] & in_columns[:, None, None, :])
+
+
+def check_normalisation(model: nn.Module, how: Normalisation) -> None:
+    """UserError where a method was made for images that are normalised in another way than the recipe says."""
+    own = getattr(model, "normalisation", None)
+    if own is not None and own != how:
+        raise UserError(
+            f"recipe.normalisation '{how}': the method was made for '{own}'; write `normalisation: {own}` in the recipe"
+        )
 
 
 class TrainingBatches:

@@ -19,7 +19,7 @@ from harness.jobs.job import Measurement
 from harness.jobs.kinds import SCORES, TrainConfig, load
 from harness.recipes.segmentation import Loss, Recipe
 from harness.store import curve
-from harness.tasks.segmentation.loader import Batch, TrainingBatches, normalise
+from harness.tasks.segmentation.loader import Batch, TrainingBatches, check_normalisation, normalise
 from harness.tasks.segmentation.losses import build_loss, part_weights
 from harness.training import checkpoint, distributed, tensorboard
 from harness.training.batch_norm import set_batch_norm
@@ -95,6 +95,7 @@ def assemble(
     precision.apply()
     only_repeatable_algorithms(recipe.deterministic)
     model = model.to(device)
+    check_normalisation(model, recipe.normalisation)
     model.criterion = build_loss(recipe.loss, config.model.num_classes)
     set_batch_norm(model, recipe.batch_norm, recipe.batch_norm_momentum)
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format

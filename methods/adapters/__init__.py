@@ -1,0 +1,1 @@
+"""Methods that a maintained library has: adapters that give its models the contract of ours."""
