@@ -27,19 +27,17 @@ def command() -> None:
 def from_mmsegmentation(config: str) -> Exit:
     import yaml
 
-    from methods.adapters import mmsegmentation, mmsegmentation_recipe, mmsegmentation_zoo
+    from methods.adapters import mmsegmentation_configs as configs
+    from methods.adapters.mmsegmentation_recipe import translate
 
     file = Path(config)
-    path = file if file.suffix == ".py" and file.is_file() else mmsegmentation_zoo.find(config)
-    whole = mmsegmentation.read_configuration(path)
-    translation = mmsegmentation_recipe.translate(whole, path.stem)
-    translation.recipe["normalisation"] = mmsegmentation.normalisation_of(
-        (whole.get("model") or {}).get("data_preprocessor")
-    )
-    print(_as_yaml(yaml, {path.stem: {key: value for key, value in translation.recipe.items() if value is not None}}))
+    path = file if file.suffix == ".py" and file.is_file() else configs.find(config)
+    whole = configs.read(path)
+    translation = translate(whole, path.stem)
+    print(_as_yaml(yaml, {path.stem: translation.recipe}))
     if path == file:
         print("# the row: the method's option `config` is the configuration's model")
-        print(_as_yaml(yaml, {"method": {"name": "mmsegmentation", "config": whole["model"]}}))
+        print(_as_yaml(yaml, {"method": {"name": "adapters/mmsegmentation", "config": whole["model"]}}))
     for sentence in translation.missing:
         print(f"not in the recipe: {sentence}", file=sys.stderr)
     return Exit.OK

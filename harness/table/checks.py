@@ -67,7 +67,7 @@ def _columns(table: Table) -> Iterator[tuple[Path_, str]]:
         recipe = column.recipe or table.defaults.recipe
         trains = metric is None or metric.trains  # an unknown metric must not hide a bad recipe
         needs_recipe = trains or (column.input or table.defaults.input) is None
-        if recipe is not None and needs_recipe:
+        if recipe is not None:
             yield from _recipe_problems(
                 table, recipe, key, (*path, "recipe") if column.recipe else ("defaults", "recipe")
             )

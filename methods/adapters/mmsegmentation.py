@@ -16,18 +16,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from harness.errors import MissingError, UserError
-from harness.recipes.common import Normalisation
-from methods.adapters import mmsegmentation_zoo
+from methods.adapters import mmsegmentation_configs as configs
 from methods.registry import register
 from methods.segmentor import Segmentor
 
-NORMALISATIONS: dict[tuple[float, ...], Normalisation] = {
-    (123.675, 116.28, 103.53, 58.395, 57.12, 57.375): "imagenet",
-    (127.5, 127.5, 127.5, 127.5, 127.5, 127.5): "symmetric",
-}
 
-
-@register("mmsegmentation", own_backbone=True, check="methods.adapters.mmsegmentation_zoo:check")
+@register("adapters/mmsegmentation", own_backbone=True, check="methods.adapters.mmsegmentation_configs:check")
 def mmsegmentation(num_classes: int, pretrained: bool | str, *, config: str | Mapping) -> Segmentor:
     """A model of mmsegmentation, backbone and heads, by the name of a configuration or as the configuration's `model`."""
     model = read_model(config)
@@ -42,25 +36,7 @@ def read_model(config: str | Mapping[str, Any]) -> dict[str, Any]:
     """The `model` of a configuration as plain mappings and lists, of which the caller may change its own copy."""
     if not isinstance(config, str):
         return copy.deepcopy(dict(config))
-    return read_configuration(mmsegmentation_zoo.find(config))["model"]
-
-
-def read_configuration(file: Path) -> dict[str, Any]:
-    """A whole configuration with its `_base_` files. It is Python and is run, as a method's file is."""
-    config_class = _package("mmengine.config").Config
-    try:
-        return config_class.fromfile(str(file), import_custom_modules=False).to_dict()
-    except Exception as error:  # whatever a configuration's code raises
-        raise UserError(f"{file}: cannot be read as a configuration of mmsegmentation: {error}") from error
-
-
-def _package(name: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise MissingError(f"{error.name} is not installed: {mmsegmentation_zoo.INSTALL}") from error
+    return configs.read(configs.find(config))["model"]
 
 
 def adapt(model: dict[str, Any], num_classes: int) -> None:
@@ -100,13 +76,15 @@ class MMSegmentor(Segmentor):
 
     def __init__(self, model: Mapping[str, Any]) -> None:
         super().__init__()
-        self.normalisation = normalisation_of(model.get("data_preprocessor"))
-        models = _package("mmseg.models")
+        self.normalisation = configs.normalisation_of(model.get("data_preprocessor"))
+        with configs.explained_import():
+            from mmengine.config import ConfigDict
+            from mmengine.registry import DefaultScope
+            from mmseg.models import build_segmentor
         plain = {key: value for key, value in model.items() if key != "data_preprocessor"}
-        scope = _package("mmengine.registry").DefaultScope
         try:
-            with scope.overwrite_default_scope("mmseg"):
-                self.model: Any = models.build_segmentor(_package("mmengine.config").ConfigDict(plain))
+            with DefaultScope.overwrite_default_scope("mmseg"):
+                self.model: Any = build_segmentor(ConfigDict(plain))
         except (KeyError, ImportError, AttributeError, TypeError, AssertionError) as error:
             raise UserError(
                 f"mmsegmentation cannot build {plain.get('type')} of this configuration: {error}"
@@ -157,24 +135,12 @@ def _meta(images: Tensor) -> dict[str, Any]:
 
 
 def _samples(images: Tensor, targets: Tensor) -> list[Any]:
-    sample_class, pixel_data = _package("mmseg.structures").SegDataSample, _package("mmengine.structures").PixelData
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
+
     samples = []
     for target in targets:
-        sample = sample_class(metainfo=_meta(images))
-        sample.gt_sem_seg = pixel_data(data=target[None])
+        sample = SegDataSample(metainfo=_meta(images))
+        sample.gt_sem_seg = PixelData(data=target[None])
         samples.append(sample)
     return samples
-
-
-def normalisation_of(preprocessor: Mapping[str, Any] | None) -> Normalisation | None:
-    """The recipe's name for what a model's data preprocessor does; None where it says nothing. UserError for any other."""
-    mean, std = ((preprocessor or {}).get(key) for key in ("mean", "std"))
-    if mean is None or std is None:
-        return None
-    numbers = tuple(round(float(x), 4) for x in (*mean, *std))
-    if numbers not in NORMALISATIONS:
-        raise UserError(
-            f"the configuration's data_preprocessor subtracts {mean} and divides by {std}; recipes know "
-            + " and ".join(f"{name} ({', '.join(map(str, values))})" for values, name in NORMALISATIONS.items())
-        )
-    return NORMALISATIONS[numbers]

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.errors import UserError
+from methods.adapters import mmsegmentation_configs as configs
+
 DATASETS = {
     "ADE20KDataset": "ade20k",
     "CityscapesDataset": "cityscapes",
@@ -38,6 +41,7 @@ def translate(config: Mapping[str, Any], name: str) -> Translation:
     _schedule(config, made)
     _augmentation(config, made)
     _test(config, made)
+    _normalisation(config, made)
     made.recipe["source"] = f"mmsegmentation's configuration {name}"
     return made
 
@@ -185,6 +189,15 @@ def _augmentation(config: Mapping[str, Any], made: Translation) -> None:
     if "crop" not in result:
         made.missing.append("train_pipeline: it has no RandomCrop, and a recipe needs a crop")
     made.recipe["augmentation"] = result
+
+
+def _normalisation(config: Mapping[str, Any], made: Translation) -> None:
+    try:
+        normalisation = configs.normalisation_of((config.get("model") or {}).get("data_preprocessor"))
+    except UserError as error:
+        made.missing.append(f"normalisation: {error}")
+    else:
+        made.recipe |= {"normalisation": normalisation} if normalisation is not None else {}
 
 
 def _test(config: Mapping[str, Any], made: Translation) -> None:

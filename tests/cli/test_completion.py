@@ -29,7 +29,7 @@ def _in_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["re"], ["report", "reproduce"]),
+        (["rep"], ["report", "reproduce"]),
         (["data", "ver"], ["verify"]),
         (["plan", "--rep"], ["--repetitions"]),
         (["run", "tables/idrnet_table2"], [TABLE]),

@@ -188,4 +188,6 @@ def test_every_methods_own_defaults_fit_its_types_and_its_check():
     for entry in registry.entries().values():
         defaults = {name: value for name, value in (entry.options or {}).items() if value is not ...}
         filled = {name: 2 for name, value in (entry.options or {}).items() if value is ...}
+        if entry.own_backbone:  # its one option has no default, and names a model of a library
+            continue
         assert registry.check_options(entry, {**defaults, **filled}) == [], entry.name

@@ -1,18 +1,29 @@
-"""mmsegmentation's packaged configurations by name, without importing it: planning needs no torch."""
+"""mmsegmentation's configurations: those it packages, by name; what one says, read by mmengine.
+
+Importing this imports neither library, and naming a configuration needs neither: planning stays light.
+"""
 
 from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from harness.errors import MissingError, UserError, nearest
+from harness.recipes.common import Normalisation
 
 INSTALL = "pip install 'segmentation-harness[mmseg]', or `make setup` in a checkout"
 NEEDS_OPERATORS = ("ccnet", "psanet", "point_rend", "mask2former", "maskformer")
 """Folders of the zoo whose models need mmcv's compiled operators, or mmdetection, which the extra does not bring."""
+
+
+NORMALISATIONS: dict[tuple[float, ...], Normalisation] = {
+    (123.675, 116.28, 103.53, 58.395, 57.12, 57.375): "imagenet",
+    (127.5, 127.5, 127.5, 127.5, 127.5, 127.5): "symmetric",
+}
 
 
 @functools.cache
@@ -50,3 +61,36 @@ def check(options: Mapping[str, Any]) -> None:
         find(config)
     elif not isinstance(config, Mapping) or not {"backbone", "decode_head"} <= config.keys():
         raise UserError("'config' takes a name of mmsegmentation's zoo, or a mapping with 'backbone' and 'decode_head'")
+
+
+def read(file: Path) -> dict[str, Any]:
+    """A whole configuration with its `_base_` files. It is Python and is run, as a method's file is."""
+    with explained_import():
+        from mmengine.config import Config
+    try:
+        return Config.fromfile(str(file), import_custom_modules=False).to_dict()
+    except Exception as error:  # whatever a configuration's code raises
+        raise UserError(f"{file}: cannot be read as a configuration of mmsegmentation: {error}") from error
+
+
+@contextmanager
+def explained_import() -> Iterator[None]:
+    """Around an import of the library: MissingError with what to install, where it is not there."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingError(f"{error.name} is not installed: {INSTALL}") from error
+
+
+def normalisation_of(preprocessor: Mapping[str, Any] | None) -> Normalisation | None:
+    """The recipe's name for what a model's data preprocessor does; None where it says nothing. UserError for any other."""
+    mean, std = ((preprocessor or {}).get(key) for key in ("mean", "std"))
+    if mean is None or std is None:
+        return None
+    numbers = tuple(round(float(x), 4) for x in (*mean, *std))
+    if numbers not in NORMALISATIONS:
+        raise UserError(
+            f"the configuration's data_preprocessor subtracts {mean} and divides by {std}; recipes know "
+            + " and ".join(f"{name} ({', '.join(map(str, values))})" for values, name in NORMALISATIONS.items())
+        )
+    return NORMALISATIONS[numbers]
