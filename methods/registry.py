@@ -22,12 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError, nearest
+from harness.files import read_json
 from harness.jobs import outside
 from harness.jobs.key import read_imports
 from methods.option_types import mismatch
 
 _FOLDER = Path(__file__).resolve().parent
 _LONGEST_STEM = 150  # bytes; its module's name is longer, and a file system takes 255
+COPIES = "outside.json"
+"""In a snapshot of the code: `files`, {path of a method outside the checkout: copy, module}; `folder`, where it begins."""
 _DECORATORS = {"register": "method", "register_context": "context"}
 
 
@@ -204,7 +207,23 @@ def _texts(values: Iterable[Any]) -> set[str]:
 
 def _external(name: str, kind: str) -> Entry:
     path, _, attribute = name.rpartition(":")
-    file = Path(os.path.abspath(os.path.expanduser(path)))
+    copies = _copies()
+    file = Path(os.path.abspath(os.path.join(copies.get("folder", ""), os.path.expanduser(path))))
+    if copies:
+        copy = copies["files"].get(str(file))
+        if copy is None:
+            raise UserError(f"{kind} '{name}': the job's copy of the code has no {file}; name it in the table")
+        module, file = copy["module"], _FOLDER.parent / copy["copy"]
+    else:
+        module = outside.module_name(_checked_file(file, kind, name))
+    by_name = {e.name: e for e in _scan(file, module) if e.kind == kind}
+    if attribute not in by_name:
+        raise UserError(f"{kind} '{name}': {file.name} registers no {kind} '{attribute}'.{nearest(attribute, by_name)}")
+    return by_name[attribute]
+
+
+def _checked_file(file: Path, kind: str, name: str) -> Path:
+    """The file, if it can be that of a method."""
     if not os.path.isfile(file):
         raise UserError(f"{kind} '{name}': there is no file {file}")
     if file.name == "__init__.py":
@@ -213,10 +232,7 @@ def _external(name: str, kind: str) -> Entry:
         )
     if len(os.fsencode(file.stem)) > _LONGEST_STEM:
         raise UserError(f"{kind} '{name}': the file's name is too long for a module's; at most {_LONGEST_STEM} bytes")
-    by_name = {e.name: e for e in _scan(file, outside.module_name(file)) if e.kind == kind}
-    if attribute not in by_name:
-        raise UserError(f"{kind} '{name}': {file.name} registers no {kind} '{attribute}'.{nearest(attribute, by_name)}")
-    return by_name[attribute]
+    return file
 
 
 def _external_entries(name: str) -> list[Entry]:
@@ -226,6 +242,12 @@ def _external_entries(name: str) -> list[Entry]:
         with contextlib.suppress(UserError):  # said where it is built
             entries_named.append(_external(name, kind))
     return entries_named
+
+
+@functools.cache
+def _copies() -> dict[str, Any]:
+    """The record of the snapshot that this is a part of; empty in a checkout."""
+    return read_json(_FOLDER.parent / COPIES) or {}
 
 
 def check_options(entry: Entry, options: Mapping[str, Any]) -> list[tuple[str, str]]:

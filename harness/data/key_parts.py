@@ -6,12 +6,13 @@ no number (title, colours, licence, source, note, published counts) is not used.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.data import catalogue, files
 from harness.data.layout import Dataset, Layout
-from harness.errors import MissingError
+from harness.errors import MissingError, UserError
 from harness.jobs.key import digest
 from harness.jobs.kinds import Data
 
@@ -38,6 +39,21 @@ def used_of(data: Data, *, data_dir: Path | None, cache: Path) -> UsedData:
     except MissingError as error:
         return UsedData({"files": "absent", **_of_dataset(dataset)}, missing=str(error))
     return UsedData({"files": content, **_of_dataset(dataset), **_of_layout(layout)}, layout.annotations)
+
+
+def check_declaration(data: Data, facts: Mapping[str, str], *, data_dir: Path | None, cache: Path) -> None:
+    """UserError unless the dataset is declared as it was when a key with these facts was made."""
+    declared = _of_dataset(catalogue.find(data.name))
+    if "layout" in facts:
+        embedded = data.scenes() is not None
+        root = None if embedded else files.locate(data, data_dir=data_dir, cache=cache)
+        declared |= _of_layout(catalogue.find(data.name).layouts[0] if root is None else root.layout)
+    edited = [name for name, fact in declared.items() if facts.get(name, fact) != fact]
+    if edited:
+        raise UserError(
+            f"the declaration of dataset '{data.name}' was edited since the job was planned ({', '.join(edited)}); "
+            "repeat the command"
+        )
 
 
 def _of_dataset(dataset: Dataset) -> dict[str, str]:

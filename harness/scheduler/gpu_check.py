@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext
+import os
+from pathlib import Path
 
 from harness import environment
 from harness.errors import MissingError
+from harness.files import read_json, temporary_path, write_json
+from harness.scheduler.fork_server import ForkServer
 
 
-def ensure_usable(device: environment.Device, server: ForkServerContext) -> None:
-    """MissingError that says why torch cannot use the GPU: a driver too old for it, a container without the driver."""
-    receiver, sender = server.Pipe(duplex=False)
-    process = server.Process(target=_compute, args=(sender,))
-    process.start()
-    sender.close()
-    try:
-        torch_version, reason = receiver.recv()
-    except EOFError:
-        process.join()
-        torch_version, reason = "", f"the process that tried ended with exit code {process.exitcode}"
-    process.join()
+def ensure_usable(device: environment.Device, server: ForkServer, folder: Path) -> None:
+    """MissingError that says why torch cannot use the GPU: a driver too old for it, a container without the driver.
+
+    `folder`: where the process that tries may write.
+    """
+    report = temporary_path(folder / "gpu_check.json")
+    number, code = server.start(f"{__name__}:compute", [str(report)], os.environ), None
+    while code is None:
+        server.wait([number], 1.0)
+        code = server.exit_code(number)
+    answer = read_json(report) or {"reason": f"the process that tried ended with exit code {code}"}
+    report.unlink(missing_ok=True)
+    torch_version, reason = answer.get("torch", ""), answer["reason"]
     if reason:
         driver = f" (driver {environment.driver()})" if environment.driver() else ""
         raise MissingError(
@@ -30,8 +33,11 @@ def ensure_usable(device: environment.Device, server: ForkServerContext) -> None
         )
 
 
-def _compute(sender: Connection) -> None:
-    """Runs in a process of its own: a GPU that a process has once touched stays with it."""
+def compute(report: str) -> int:
+    """Writes the version of torch, and why it cannot compute ('' where it can).
+
+    Runs in a process of its own: a GPU that a process has once touched stays with it.
+    """
     import torch
 
     try:
@@ -39,4 +45,5 @@ def _compute(sender: Connection) -> None:
         reason = ""
     except Exception as error:  # torch's own, and a driver's, of any kind
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-    sender.send((torch.__version__, reason))
+    write_json(Path(report), {"torch": torch.__version__, "reason": reason}, durable=False)
+    return 0

@@ -1,17 +1,16 @@
-"""The local transport: a bounded queue with device slots, one process per job, forked from a server with modules loaded."""
+"""The local transport: a bounded queue with device slots, one process per job.
+
+Jobs run the code that they were planned with, from a snapshot (harness.scheduler.code_snapshot), forked from a server with
+modules loaded (harness.scheduler.fork_server) and recorded here before they start.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness import environment
@@ -19,19 +18,20 @@ from harness.errors import Exit
 from harness.jobs.context import RANK_VARIABLES
 from harness.jobs.job import Job
 from harness.jobs.kinds import KINDS
+from harness.scheduler import code_snapshot, fork_server
+from harness.scheduler.fork_server import GRACE, RUN_JOB, ForkServer, deferred_interrupts
 from harness.scheduler.gpu_check import ensure_usable
 from harness.scheduler.transport import SKIPPED, Event, State
 from harness.scheduler.waiting import WaitingJobs
-from harness.scheduler.worker import Request, describe_silent_exit, execute
+from harness.scheduler.worker import Request, describe_silent_exit
 from harness.store.store import Failure, Store
-
-_GRACE = 30.0  # seconds a job may take to save and stop before it is killed
 
 
 @dataclass
 class _RunningJob:
     job: Job
-    process: BaseProcess
+    server: ForkServer
+    number: int  # by which the server knows it
     slots: list[int]
 
 
@@ -53,12 +53,17 @@ class Local:
         self._earlier: dict[str, Failure | None] = {}  # by key: the failure that this run is to repeat
         self._events: list[Event] = []
         self._deadline: float | None = None
-        self._server = multiprocessing.get_context("forkserver")
-        self._server.set_forkserver_preload(["harness.scheduler.preload"])
+        self._code: Path | None = None
+        self._locks: list[int] = []  # while they are open, no other run removes the code
 
+    @deferred_interrupts()
     def start(self, jobs: Sequence[Job], among: Mapping[str, Job]) -> None:
-        if jobs and self._device.kind == "cuda":
-            ensure_usable(self._device, self._server)
+        """Takes over these jobs. UserError where code was edited after they were planned, MissingError for an unusable GPU."""
+        if jobs:
+            self._take_code(jobs)
+            server = self._server()
+            if self._device.kind == "cuda":
+                ensure_usable(self._device, server, self._store.cache)
         self._jobs.update(among)
         self._waiting_jobs.add(jobs, (r.job.key for r in self._running_jobs))
         self._earlier |= {job.key: self._store.failure(job) for job in jobs}
@@ -67,30 +72,66 @@ class Local:
     def active(self) -> bool:
         return bool(self._waiting_jobs or self._running_jobs or self._events)
 
+    @deferred_interrupts()
     def events(self, timeout: float) -> list[Event]:
         if not self._events and self._running_jobs:
-            wait([r.process.sentinel for r in self._running_jobs], timeout)
-        for running_job in [r for r in self._running_jobs if not r.process.is_alive()]:
-            self._finish(running_job)
+            self._wait(timeout)
+        for running_job in list(self._running_jobs):
+            code = running_job.server.exit_code(running_job.number)
+            if code is not None:
+                self._finish(running_job, code)
         if self._deadline is not None and time.monotonic() > self._deadline:
-            for running_job in self._running_jobs:
-                running_job.process.kill()
+            self._signal(signal.SIGKILL)
         self._fill()
         events, self._events = self._events, []
         return events
 
+    @deferred_interrupts()
     def stop(self) -> None:
         self._waiting_jobs.clear()
-        self._deadline = time.monotonic() + _GRACE
-        for running_job in self._running_jobs:
-            running_job.process.terminate()
+        self._deadline = time.monotonic() + GRACE
+        self._signal(signal.SIGTERM)
 
+    @deferred_interrupts()
     def close(self) -> None:
-        for running_job in self._running_jobs:
-            running_job.process.kill()
-            running_job.process.join()
+        self._signal(signal.SIGKILL)
+        deadline = time.monotonic() + GRACE
+        while self._running_jobs:
+            server, number = self._running_jobs[0].server, self._running_jobs[0].number
+            self._wait(deadline - time.monotonic())
+            if server.exit_code(number) is not None or server.is_idle or time.monotonic() > deadline:
+                del self._running_jobs[0]
+        for lock in self._locks:
+            os.close(lock)
+        self._locks.clear()
 
     # -------------------------------------------------------------------------------------------------------------
+
+    def _take_code(self, jobs: Sequence[Job]) -> None:
+        """Copies the code of these jobs, and keeps the copy until `close`. UserError where it was edited meanwhile."""
+        folder, lock = self._store.cache / "code", None
+        while lock is None:  # None: another run has just swept it
+            code = code_snapshot.snapshot(folder, jobs, cache=self._store.cache)
+            lock = code_snapshot.hold(code)
+        self._locks.append(lock)
+        self._code = code
+        code_snapshot.sweep(folder, keep=code)
+
+    def _server(self) -> ForkServer:
+        """The server of the code; a new one where there is none, or no longer."""
+        assert self._code is not None
+        return fork_server.running(self._code.name) or fork_server.launch(self._code, self._locks[-1])
+
+    def _wait(self, timeout: float) -> None:
+        server = self._running_jobs[0].server  # the only one, unless it was lost a moment ago
+        server.wait([r.number for r in self._running_jobs if r.server is server], timeout)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for running_job in self._running_jobs:
+            if running_job.server.is_ready:
+                running_job.server.signal(running_job.number, number)
+            else:  # it has started nothing yet
+                running_job.server.kill()
 
     def _fill(self) -> None:
         """Starts what can start: ordinary jobs while a slot is free, an exclusive one when nothing else is left to."""
@@ -123,10 +164,12 @@ class Local:
         data_dir = str(self._data_dir) if self._data_dir else None
         request = Request(job, str(self._store.root), data_dir, self._device.kind, threads, needs)
         request.write(folder)
-        environ = {"CUDA_VISIBLE_DEVICES": self._gpu(slots[0])} if self._device.kind == "cuda" else {}
-        process = self._server.Process(target=_child, args=(str(folder), environ, self._earlier[job.key]), daemon=False)
-        process.start()
-        self._running_jobs.append(_RunningJob(job, process, slots))
+        # what started the front end may have set the variables of ranks; they are not this job's
+        environ = {name: value for name, value in os.environ.items() if name not in RANK_VARIABLES}
+        environ |= {"CUDA_VISIBLE_DEVICES": self._gpu(slots[0])} if self._device.kind == "cuda" else {}
+        server, earlier = self._server(), self._earlier[job.key]
+        number = server.start(RUN_JOB, [str(folder), asdict(earlier) if earlier is not None else None], environ)
+        self._running_jobs.append(_RunningJob(job, server, number, slots))
         self._events.append(Event(job, "started"))
 
     def _gpu(self, slot: int) -> str:
@@ -134,11 +177,10 @@ class Local:
         devices = visible.split(",") if visible else [str(i) for i in range(self._device.slots)]
         return devices[slot % len(devices)].strip()
 
-    def _finish(self, running_job: _RunningJob) -> None:
-        running_job.process.join()
+    def _finish(self, running_job: _RunningJob, code: int) -> None:
         self._running_jobs.remove(running_job)
         self._free = sorted(self._free + running_job.slots)
-        job, code = running_job.job, running_job.process.exitcode or 0
+        job = running_job.job
         if self._store.result(job) is not None:  # also of one that was killed after it had stored it
             self._end(job, "done")
         elif code == Exit.RESUMABLE or (self._deadline is not None and code <= 0):
@@ -159,17 +201,3 @@ class Local:
             cause, message = "killed", f"killed by {signal.Signals(-code).name}{hint}"
         failure = Failure(cause, message, int(kind), time.time(), str(self._store.folder(job) / "log.txt"))
         return self._store.fail(job, failure, instead_of=self._earlier[job.key])
-
-
-def _child(folder: str, environ: dict[str, str], earlier: Failure | None) -> None:
-    """Runs in the forked process."""
-    os.setpgrp()  # Ctrl-C in a terminal must not reach it
-    for name in RANK_VARIABLES:  # of what started the front end, and not of this job
-        os.environ.pop(name, None)
-    code = execute(Path(folder), environ, earlier=earlier)
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(
-            OSError, ValueError
-        ):  # a log that takes no more, or is closed, must not change the code
-            stream.flush()
-    os._exit(code)  # no clean-up of what belongs to the server

@@ -1,11 +1,5 @@
 """Loaded once by the process from which local jobs are forked, so that a job starts in milliseconds, not seconds."""
 
-# ruff: noqa: E402
-
-import signal
-
-signal.signal(signal.SIGINT, signal.SIG_IGN)  # the front end handles Ctrl-C, also while the imports below run
-
 import cv2  # noqa: F401
 import numpy  # noqa: F401
 import timm  # noqa: F401

@@ -20,11 +20,14 @@ from pathlib import Path
 from typing import TextIO
 
 from harness import environment
+from harness.data.key_parts import check_declaration
 from harness.errors import Exit, Interrupted, OutputError, UserError
 from harness.files import is_full_disk, read_json, write_json
 from harness.jobs.context import STOP_SIGNALS, Context, Progress
 from harness.jobs.job import Job
-from harness.jobs.kinds import KINDS
+from harness.jobs.key import Code
+from harness.jobs.kinds import KINDS, Data
+from harness.scheduler import code_snapshot
 from harness.store.store import Failure, Store
 
 _LONGEST = 20_000  # letters of an error's message, which stands in files and on terminals; the log has all of it
@@ -238,11 +241,20 @@ def _run(request: Request, folder: Path, store: Store, stopping: list[int]) -> N
             write_json(folder / "progress.json", {**asdict(step), "time": time.time()}, durable=False)
 
     context = request.context(folder, stopping, progress)
+    _check_declaration(request, context)
     process = os.getpid()
     measurements = KINDS[request.job.kind].run(request.job.config, context)
     _end_copy(process)
     where, took = environment.describe(request.device, request.threads), time.monotonic() - clock
     store.finish(request.job, measurements, where, start_time, took)
+
+
+def _check_declaration(request: Request, context: Context) -> None:
+    """UserError where the dataset's declaration is not that of the job's key: it was edited before the code was copied."""
+    config, facts = request.job.config, request.job.parts.get("data") or {}
+    if "data" in config and isinstance(facts.get(config["data"]["name"]), Mapping):
+        data = Data.model_validate(config["data"])
+        check_declaration(data, facts[data.name], data_dir=context.data_dir, cache=context.cache)
 
 
 def explain(error: BaseException, log: str) -> Failure:
@@ -267,6 +279,7 @@ def main(arguments: list[str]) -> int:
         return Exit.INPUT
     folder = Path(arguments[0])
     try:
+        _check_code(Request.read(folder).job)
         if int(os.environ.get("RANK", "0")) > 0:  # torchrun's
             return run_other_rank(folder)
         request = Request.read(folder)
@@ -276,8 +289,10 @@ def main(arguments: list[str]) -> int:
         return error.exit
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def _check_code(job: Job) -> None:
+    """UserError unless this checkout holds the code of the job's key."""
+    places = {entry.module: entry.file for entry in code_snapshot.outside_entries([job])}
+    code_snapshot.check([job], Code(), places)
 
 
 def describe_silent_exit(code: int) -> str:
@@ -285,3 +300,7 @@ def describe_silent_exit(code: int) -> str:
     if code == Exit.OUTPUT:
         return "it could not write its results: is the disk or a quota full?"
     return f"its process ended with exit code {code} and left no result"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

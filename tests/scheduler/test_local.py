@@ -6,7 +6,6 @@ import errno
 import fcntl
 import io
 import itertools
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ from harness.errors import Exit
 from harness.jobs.job import Job, Measurement
 from harness.jobs.key import digest
 from harness.jobs.kinds import KINDS
-from harness.scheduler import local as local_transport
+from harness.scheduler.fork_server import ForkServer
 from harness.scheduler.local import Local
 from harness.scheduler.transport import Event
 from harness.scheduler.worker import Request, explain, main, report_failure
@@ -266,16 +265,17 @@ def test_a_stopped_job_can_be_run_again_and_waiting_ones_are_forgotten(store: St
     assert not store.folder(waiting).exists()
 
 
-def test_a_job_is_no_rank_of_what_started_the_front_end(monkeypatch: pytest.MonkeyPatch):
+def test_a_job_is_no_rank_of_what_started_the_front_end(store: Store, monkeypatch: pytest.MonkeyPatch):
     """Some clusters set RANK and WORLD_SIZE in every container; the job would wait for seven others."""
     for name, value in {"RANK": "0", "WORLD_SIZE": "8", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
-    ended = []
-    monkeypatch.setattr(local_transport, "execute", lambda *arguments, **options: place().world)
-    monkeypatch.setattr(os, "setpgrp", lambda: None)
-    monkeypatch.setattr(os, "_exit", ended.append)
-    local_transport._child("folder", {}, None)
-    assert ended == [1]
+    environs = []
+    monkeypatch.setattr(ForkServer, "start", lambda self, function, arguments, environ: environs.append(environ) or 0)
+    only = job("good")
+    transport = local(store)
+    transport.start([only], {only.key: only})
+    transport.close()
+    assert [place(environ).world for environ in environs] == [1]
 
 
 def test_closing_ends_what_still_runs(store: Store, marks: Path):

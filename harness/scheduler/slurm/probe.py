@@ -11,9 +11,9 @@ from typing import Any
 
 from harness import environment
 from harness.files import read_json, write_json
+from harness.scheduler.code_snapshot import snapshot
 from harness.scheduler.slurm import sbatch
 from harness.scheduler.slurm.cluster_file import Cluster
-from harness.scheduler.slurm.code_snapshot import snapshot
 from harness.scheduler.slurm.controller import Controller, SubmissionRefused
 from harness.scheduler.slurm.ledger import Ledger
 from harness.scheduler.slurm.sbatch import Shape
@@ -57,7 +57,7 @@ def examine(cluster: Cluster, controller: Controller, store: Store, data_dir: Pa
     report = folder / "notes" / "node.json"
     name = f"{folder.name}-0"
     shape = Shape(False, False, _MINUTES, cluster.memory)
-    job_parameters = sbatch.parameters(cluster, shape, name, snapshot(ledger.code), None)
+    job_parameters = sbatch.parameters(cluster, shape, name, snapshot(ledger.code, compiled=True), None)
     arguments = [[str(report)], [str(data_dir.resolve()) if data_dir else ""]]
     began = time.monotonic()
     try:

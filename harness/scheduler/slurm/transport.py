@@ -12,10 +12,10 @@ from harness.files import read_json
 from harness.jobs.job import Job
 from harness.jobs.kinds import KINDS
 from harness.plan.durations import durations
+from harness.scheduler.code_snapshot import snapshot
 from harness.scheduler.slurm import sbatch
 from harness.scheduler.slurm.causes import TaskState, cause_of, tail
 from harness.scheduler.slurm.cluster_file import Cluster, minutes_for
-from harness.scheduler.slurm.code_snapshot import snapshot
 from harness.scheduler.slurm.controller import Controller, SubmissionRefused
 from harness.scheduler.slurm.ledger import Array, Attempt, Ledger
 from harness.scheduler.slurm.sbatch import ArrayBatch, Shape
@@ -59,6 +59,7 @@ class Slurm:
         self._held_jobs: dict[str, dict[str, int]] = {}  # to be submitted; what each has met before
         self.refusal = ""  # why Slurm has not taken them
         self._failed_keys: set[str] = set()
+        self._code: Path | None = None
         self._earlier: dict[str, Failure | None] = {}  # by key: the failure that this run is to repeat
         self._events: list[Event] = []
         self._seconds: dict[str, float | None] = {}
@@ -150,7 +151,9 @@ class Slurm:
         queued_tasks = {key: self._attempts[key].task for key in dependencies if key in self._attempts}
         if self._array_limit is None:
             self._array_limit = min(self._cluster.array.size, self.controller.array_limit())
-        code, folder = snapshot(self.ledger.code), self.ledger.new()
+        if self._code is None:  # once: what is edited later does not reach jobs that are submitted again
+            self._code = snapshot(self.ledger.code, self._jobs.values(), cache=self._store.cache, compiled=True)
+        code, folder = self._code, self.ledger.new()
         arrays: dict[int, Array] = {}
         try:
             array_batches = sbatch.batches(jobs, self._shape, self._array_limit, queued_tasks, finished_jobs)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from harness import ROOT
 from harness.errors import UserError
+from harness.scheduler.code_snapshot import snapshot
 from harness.scheduler.slurm.causes import Retries, TaskState, cause_of
 from harness.scheduler.slurm.cluster_file import Cluster
-from harness.scheduler.slurm.code_snapshot import snapshot
 from harness.scheduler.slurm.controller import Controller, _expanded
 from harness.scheduler.slurm.sbatch import Shape, batches, hand_over, parameters
 from tests.support.fake_slurm import job
@@ -268,10 +268,10 @@ def test_a_snapshot_is_the_code_and_is_made_once(tmp_path: Path):
     for name in ("harness/__init__.py", "harness/a.py", "methods/b.py"):
         (tmp_path / "here" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "here" / name).write_text(f"# {name}\n")
-    first = snapshot(tmp_path / "shelf", tmp_path / "here")
+    first = snapshot(tmp_path / "shelf", root=tmp_path / "here")
     assert (first / "harness/a.py").read_text() == "# harness/a.py\n"
-    assert snapshot(tmp_path / "shelf", tmp_path / "here") == first
+    assert snapshot(tmp_path / "shelf", root=tmp_path / "here") == first
     (tmp_path / "here/harness/a.py").write_text("# changed\n")
-    second = snapshot(tmp_path / "shelf", tmp_path / "here")
+    second = snapshot(tmp_path / "shelf", root=tmp_path / "here")
     assert second != first
     assert (first / "harness/a.py").read_text() == "# harness/a.py\n"

@@ -1,0 +1,99 @@
+"""Code that is edited while a run goes on: the run measures what it was planned with, and nothing else is said of it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.checkout import PATIENCE, Checkout
+
+TABLE = """\
+paper: ours
+title: Counts
+defaults: {num_classes: 2, input: [[1, 4, 8, 8]]}
+columns:
+  params: {metric: parameters, convention: mmcv-hooks}
+rows:
+  own: {module: {name: 'FOLDER/mine.py:mine', options: {marks: 'FOLDER'}}}
+  pooling: {module: {name: ppm, options: {channels: 4}}}
+"""
+METHOD = """
+import time
+from pathlib import Path
+from torch import nn
+from methods.registry import register_context
+
+class Mine(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.channels, self.layer = channels, nn.Conv2d(4, channels, 1, bias=False)
+
+    def forward(self, features):
+        return self.layer(features[-1])
+
+@register_context("mine")
+def mine(in_channels, *, marks):
+    Path(marks, "started").touch()
+    while not Path(marks, "go").exists():
+        time.sleep(0.02)
+    from widths import CHANNELS
+    return Mine(CHANNELS + 0)
+"""
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    (tmp_path / "mine.py").write_text(METHOD)
+    (tmp_path / "widths.py").write_text("CHANNELS = 8\n")
+    (tmp_path / "counts.yaml").write_text(TABLE.replace("FOLDER", str(tmp_path)))
+    return tmp_path / "counts.yaml"
+
+
+def measured(checkout: Checkout, table: Path) -> list[str]:
+    """[row,column,measured] lines of the table."""
+    lines = checkout("report", table, "--format", "csv").splitlines()
+    return [",".join(line.split(",")[1:4]) for line in lines[1:]]
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_the_code_it_was_planned_with(checkout: Checkout, table: Path, tmp_path: Path):
+    """Edited in mid-run: the file of a method that runs, its helper that is not imported yet, a module whose job waits."""
+    pooling = checkout.root / "methods/contexts/ppm.py"
+    edits = {
+        tmp_path / "mine.py": ("CHANNELS + 0", "CHANNELS + 1"),
+        tmp_path / "widths.py": ("8", "16"),
+        pooling: ("1, 2, 3, 6", "1, 2"),
+    }
+    originals = {path: path.read_text() for path in edits}
+    process = checkout.start("run", table, "--jobs", "1", "--no-figures")
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not (tmp_path / "started").exists():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        for path, (old, new) in edits.items():
+            assert old in originals[path]
+            path.write_text(originals[path].replace(old, new))
+        (tmp_path / "go").touch()
+        out, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, out + err
+        stale = checkout("status", table, code=None)
+        why = checkout("why", f"{table}/pooling/params", code=None)
+    finally:
+        for path, text in originals.items():
+            path.write_text(text)
+    assert (
+        "counts/own/params      stale: measured before a change: code mine.py changed; code widths.py changed" in stale
+    )
+    assert "counts/pooling/params  stale: measured before a change: code methods/contexts/ppm.py changed" in stale
+    assert "not measured: its key differs from the newest measurement" in why
+    assert "2 measured" in checkout("status", table)
+    before = measured(checkout, table)
+    assert before[0] == "own,params,3.2e-05"
+    for result in checkout.json("complexity"):
+        result.unlink()
+    assert "2 of 2 cells measured" in checkout("run", table, "--no-figures")
+    assert measured(checkout, table) == before, "what was measured during the edits is what the unedited code gives"
