@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.training import distributed
 from methods import registry
@@ -44,6 +45,28 @@ def test_losses_and_gradient_are_the_released_codes():
         assert float(losses[name]) == pytest.approx(float(arrays[theirs]), rel=1e-5)
     theirs = torch.from_numpy(arrays["grad_total_NHWC"]).permute(0, 3, 1, 2)
     torch.testing.assert_close(gradient, theirs, rtol=1e-5, atol=1e-5 * float(theirs.abs().max()))
+
+
+class Operators(TorchDispatchMode):
+    """Counts what is dispatched."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += 1
+        return function(*args, **(kwargs or {}))
+
+
+def test_no_loop_runs_over_the_classes():
+    """As many operators with 171 classes as with 2, forward and backward."""
+
+    def operators(num_classes):
+        x = torch.randn(1, 4, 5, 5, requires_grad=True)
+        with Operators() as seen:
+            sum(class_aware_losses(x, torch.arange(25).view(1, 5, 5) % num_classes, num_classes).values()).backward()
+        return seen.count
+
+    assert operators(171) == operators(2) > 0
 
 
 def test_means_over_valid_pixels_leave_ignored_ones_out():

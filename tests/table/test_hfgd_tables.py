@@ -134,3 +134,29 @@ def test_what_a_row_starts_from_is_in_its_report(tmp_path, monkeypatch):
     for key, start in (("imagenet", "pretrained weights"), ("scratch", "random weights")):
         (line,) = [line for line in lines if line.startswith("- **") and f"({key})" in line]
         assert f"backbone hfgd_resnet50 from {start}" in line
+
+
+@pytest.mark.parametrize(
+    ("n", "key", "printed"),
+    [(1, "aux_fcn_joint", "44.35"), (1, "aux_fcn_isolated", "40.04"), (3, "r50_sfpn_fcn_hfgm_unstopped", "48.50")],
+)
+def test_results_of_the_prose_are_rows_that_run(n, key, printed):
+    """Sec. 5.1 and 5.2 print three results that no table has."""
+    cell = TABLES[n].cell(key, "miou")
+    assert (cell.published.text, cell.awaits, cell.cited) == (printed, "", "")
+    assert TABLES[n].rows[key].extra
+    assert cell.method is not None
+
+
+def test_fvcores_counts_stand_beside_and_are_never_compared():
+    table = TABLES[9]
+    assert {table.cell(row, "fvcore").comparable for row in table.rows} == {None}
+    assert {table.cell(row, "gflops").convention for row in table.rows} == {"tf-profiler"}
+
+
+def test_camvids_rows_of_hfgd_have_the_claims_of_its_tables():
+    camvid = load(ROOT / "tables" / "camvid.yaml")
+    rows = {"sfpn", "sfpn_hfgm", "usfpn_cae", "usfpn_cae_hfgm"}
+    assert rows <= set(camvid.rows)
+    pairs = {(c.better, c.than) for c in camvid.claims if set(c.rows) <= rows}
+    assert pairs == {("sfpn_hfgm", "sfpn"), ("usfpn_cae_hfgm", "usfpn_cae"), ("usfpn_cae_hfgm", "sfpn")}
