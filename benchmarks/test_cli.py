@@ -39,7 +39,7 @@ def cpu_seconds(arguments: tuple[str, ...], results: Path) -> float:
         files = [(os.POSIX_SPAWN_DUP2, null.fileno(), 1), (os.POSIX_SPAWN_DUP2, null.fileno(), 2)]
         pid = os.posix_spawn(sys.executable, [sys.executable, *arguments], environ, file_actions=files)
     _, status, usage = os.wait4(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
+    assert os.waitstatus_to_exitcode(status) in (0, 3)  # 3: a plan whose data is not here
     return usage.ru_utime + usage.ru_stime
 
 

@@ -38,4 +38,6 @@ def command(request: PlanRequest, jobs: int | None, budget: float | None, decide
         from reports import advice
 
         print_lines(advice.lines([*reports_of(plan, store)]))
+    if todo.blocked:
+        return Exit.MISSING
     return Exit.OK if plan.cells_to_measure() else Exit.NOTHING

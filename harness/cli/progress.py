@@ -96,6 +96,7 @@ def plan_lines(plan: Plan, todo: Queue, estimate: Estimate, slots: int) -> list[
             lines.append(f"{plural(len(cells), 'cell')} {text or f'only on request (--columns {names})'}")
     if not plan.profile.comparable:
         lines.append(f"profile {plan.profile.name}: {plan.profile.about}")
+    lines += _replaced_backbones(plan)
     if todo.run:
         lines.append(_estimate_line(estimate, slots))
     for reason in dict.fromkeys(todo.blocked.values()):
@@ -104,6 +105,18 @@ def plan_lines(plan: Plan, todo: Queue, estimate: Estimate, slots: int) -> list[
     if todo.failed:
         lines.append(f"{plural(len(todo.failed), 'job')} failed before and will not be repeated; --retry-failed does")
     return lines
+
+
+def _replaced_backbones(plan: Plan) -> list[str]:
+    """What a profile builds in place of the rows' own backbones, in a line: `resnet18 in place of resnet50_v1c (8 rows)`."""
+    rows: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for cell in plan.cells_to_measure():
+        for job in cell.jobs:
+            backbone, own = job.config["model"].get("backbone"), cell.cell.backbone
+            if backbone is not None and own is not None and backbone != own:
+                rows.setdefault((backbone, own), set()).add((cell.table.id, cell.row))
+    texts = [f"{new} in place of {own} ({plural(len(where), 'row')})" for (new, own), where in sorted(rows.items())]
+    return [f"profile {plan.profile.name} builds {', '.join(texts)}"] if texts else []
 
 
 def _estimate_line(estimate: Estimate, slots: int) -> str:

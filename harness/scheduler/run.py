@@ -41,8 +41,11 @@ class Outcome:
             return Exit.INTERRUPTED
         if any(f.exit == Exit.OUTPUT for f in self.failed.values()):
             return Exit.OUTPUT
-        if self.failed or self.interrupted:
+        causes = {f.exit for f in self.failed.values() if f != SKIPPED}
+        if self.interrupted or (self.failed and causes != {Exit.MISSING}):  # weights may be looked for by the job alone
             return Exit.FAILED
+        if self.failed:
+            return Exit.MISSING
         if self.blocked:
             return Exit.MISSING
         return Exit.OK if plan.cells_to_measure() else Exit.NOTHING

@@ -85,6 +85,11 @@ class Cell:
         return f"{self.table.id}/{self.row}/{self.column}"
 
     @property
+    def backbone(self) -> str | None:
+        """The backbone that the table gives the row, whatever a profile builds in its place."""
+        return self.model.explicit_fields().get("backbone", self.table.defaults.backbone)
+
+    @property
     def comparable(self) -> Value | None:
         """The published value, where a comparison means something: a time of another module on another machine does not."""
         return self.published if self.metric.portable or not self.compared_row else None

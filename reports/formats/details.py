@@ -142,10 +142,13 @@ def _initialisation(report: TableReport, row: str) -> list[str]:
             if job.kind not in ("train", "evaluate") or job.config.get("checkpoint") is not None:
                 continue
             assert cell is not None
-            model = job.config["model"]
+            model, own = job.config["model"], cell.cell.backbone
+            backbone = f"backbone {model.get('backbone')}"
+            if own not in (None, model.get("backbone")):
+                backbone += f" in place of {own} (profile {report.profile.name})"
             trainings = [training.job.parts.get("weights", {}) for training in cell.trainings] or [{}]
             for weights in trainings:
-                found[f"backbone {model.get('backbone')} from {_weights(model.get('pretrained'), weights)}"] = None
+                found[f"{backbone} from {_weights(model.get('pretrained'), weights)}"] = None
     return list(found)
 
 

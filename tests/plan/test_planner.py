@@ -16,6 +16,7 @@ from harness.jobs.job import Measurement
 from harness.jobs.key import Code
 from harness.plan.planner import Plan, Planner, Selection, repetition_seed
 from harness.scheduler.run import Outcome, queue
+from harness.scheduler.transport import SKIPPED
 from harness.store.store import Failure, Store
 from harness.table import recipes
 from harness.table.load import check, load
@@ -356,6 +357,8 @@ def test_what_failed_waits_to_be_asked_for_with_all_that_needs_it(store: Store):
         (Outcome(failed={"k": Failure("error", "", Exit.OUTPUT)}, blocked={"j": ""}), Exit.OUTPUT),
         (Outcome(blocked={"k": "no data"}), Exit.MISSING),
         (Outcome(failed={"k": Failure("exception", "")}, blocked={"j": ""}), Exit.FAILED),
+        (Outcome(failed={"k": Failure("error", "no weights", Exit.MISSING), "j": SKIPPED}), Exit.MISSING),
+        (Outcome(failed={"k": Failure("error", "no weights", Exit.MISSING), "j": Failure("oom", "")}), Exit.FAILED),
         (Outcome(interrupted=["k"]), Exit.FAILED),
         (Outcome(stopped=True, failed={"k": Failure("exception", "")}), Exit.INTERRUPTED),
     ],

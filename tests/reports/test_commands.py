@@ -64,7 +64,7 @@ def test_reproduce_of_a_fresh_report_and_of_something_else(tmp_path: Path, capsy
 
 
 def test_plan_decide_says_so_where_nothing_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", TABLE, "--decide", "--results", str(tmp_path)]) == 0
+    assert main(["plan", TABLE, "--decide", "--results", str(tmp_path)]) == 3  # no data here
     assert "no inconclusive cell" in capsys.readouterr().out
 
 
