@@ -16,6 +16,7 @@ SILENT = {
     "harness.data.catalogue": "finds a declaration by name; what a job uses of it is in the key, as data",
     "harness.data.verify": "refuses bad files before a job starts; of good ones it changes nothing",
     "harness.tasks.segmentation.step_checks": "refuses or announces a training before its first step",
+    "harness.tasks.segmentation.preflight": "refuses a model that breaks the contract; what a sound one gives it passes on",
     "harness.training.data_workers": "signals and threads of the processes that prepare batches",
     "harness.data.integrity": "finds damaged files before a job starts; of good ones it changes nothing",
     "harness.training.memory": "explains a training that does not fit into memory",

@@ -55,6 +55,7 @@ class Training:
     test_every: int | None = None  # iterations between two calls of `test`
     # gives scores of the model for the curve; raises Interrupted where its argument says so
     test: Callable[[Callable[[], bool]], Mapping[str, float]] | None = None
+    preflight: Callable[[], None] | None = None  # called before the first iteration; raises where training is in vain
     log: Callable[[int], Log] | None = None  # opens another log beside the curve, of the iterations after the given one
 
     def run(
@@ -70,6 +71,8 @@ class Training:
         totals = self._resume()
         if totals.iteration == self.iterations:
             return totals
+        if self.preflight is not None and not totals.iteration:
+            self.preflight()
         self.model.train()
         meter = Meter(self.folder, totals, self.iterations, progress, read_every=self.read_every, log=self.log)
         vote, writer, saved_at = distributed.Vote(2), checkpoint.Writer(self.folder), time.monotonic()

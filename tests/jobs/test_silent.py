@@ -54,6 +54,7 @@ EDITS = {
     "harness.data.catalogue": ("return sorted(", "return list("),
     "harness.data.verify": ("    sizes, problems = [], []\n", "    return []\n    sizes, problems = [], []\n"),
     "harness.tasks.segmentation.step_checks": ("cannot be trained so", "is not trained so"),
+    "harness.tasks.segmentation.preflight": ("no floating scalar", "not a floating scalar"),
     "harness.training.data_workers": ("setNumThreads(0)", "setNumThreads(1)"),
     "harness.data.integrity": ("_AT_ONCE = 64", "_AT_ONCE = 3"),
     "harness.training.memory": ("does not fit into memory", "is too large"),

@@ -24,6 +24,7 @@ from harness.recipes.common import Normalisation
 from harness.recipes.segmentation import TestProtocol
 from harness.tasks.segmentation.confusion import Confusion, scores
 from harness.tasks.segmentation.loader import check_normalisation, images_for_testing
+from harness.tasks.segmentation.preflight import CheckedModel
 from harness.tasks.segmentation.protocols import NonFiniteScores, predict
 from harness.training.distributed import any_rank, first_rank_first, gather_texts, process_group
 from methods.ranks import rank, world_size
@@ -102,6 +103,7 @@ def confusion_of(
     total = len(pairs(root, protocol.split)[: protocol.max_images])
     rank_images = len(range(part[0], total, part[1]))
     confusion = Confusion(root.dataset.num_classes, context.device)
+    model = CheckedModel(model, root.dataset.num_classes)
     predict_view = functools.partial(
         predict, normalisation=normalisation, mirror_pairs=root.dataset.mirror_pairs, device=context.device
     )

@@ -21,6 +21,7 @@ from harness.recipes.segmentation import Loss, Recipe
 from harness.store import curve
 from harness.tasks.segmentation.loader import Batch, TrainingBatches, check_normalisation, normalise
 from harness.tasks.segmentation.losses import build_loss, part_weights
+from harness.tasks.segmentation.preflight import preflight
 from harness.training import checkpoint, distributed, tensorboard
 from harness.training.batch_norm import set_batch_norm
 from harness.training.loop import Training
@@ -46,7 +47,8 @@ def train(config: TrainConfig, context: Context) -> list[Measurement]:
     Leaves the weights (harness.training.checkpoint.load_weights) and curve.jsonl in the folder, with scores on the test
     split every `recipe.evaluate_every` iterations before the last. The seed decides weights, data order and augmentation.
     Started by torchrun or as several Slurm tasks, the processes train together; rank 0 writes. Raises Interrupted when
-    asked to stop, MissingError without the data, OutputError, NonFiniteLoss.
+    asked to stop, MissingError without the data, OutputError, NonFiniteLoss; and BrokenContract, before the first step,
+    where the method gives no logits of the classes or no scalar losses.
     """
     from harness.tasks.segmentation.step_checks import has_idle_parameters  # which assembles a training, too
 
@@ -73,6 +75,7 @@ def build_training(config: TrainConfig, context: Context, *, idle_parameters: bo
     weights = {"sha256": checkpoint.digest(model.backbone.state_dict())} if config.model.pretrained else {}
     training = assemble(model, config, context, data.batches, iterations, idle_parameters=idle_parameters)
     training.identity = {**_identity(config, iterations, context), "pretrained": weights}
+    training.preflight = partial(_preflight, training, data, config)
     training.test = partial(_scores, model, config, context)
     training.log = partial(TensorBoard, context.folder, _name(config)) if use_tensorboard else None
     if rank() > 0:  # the same weights everywhere, but dropout of its own on every process
@@ -122,6 +125,12 @@ def assemble(
         read_every=1 if device.type == "cpu" else READ_EVERY_ON_GPU,
         test_every=recipe.evaluate_every,
     )
+
+
+def _preflight(training: Training, data: TrainingBatches, config: TrainConfig) -> None:
+    """Checks the method's contract on what the first step sees: the first part of this process's first batch."""
+    images, targets = (part.chunk(training.accumulate)[0] for part in training.prepare(data.batch(0)))
+    preflight(training.model, images, targets, config.model.num_classes, training.precision)
 
 
 def _name(config: TrainConfig) -> str:

@@ -179,6 +179,8 @@ def test_a_loss_the_method_does_not_take_is_refused(tmp_path, cache):
         "    def __init__(self, backbone, num_classes):\n"
         "        super().__init__()\n"
         "        self.backbone, self.head = backbone, FCNHead(backbone.channels[-1], num_classes, channels=8)\n"
+        "    def forward(self, images):\n"
+        "        return self.head(self.backbone(images)[-1])\n"
         "    def losses(self, images, targets):\n"
         "        logits = F.interpolate(self.head(self.backbone(images)[-1]), targets.shape[-2:])\n"
         "        return {'main': F.cross_entropy(logits, targets, ignore_index=255)}\n"
@@ -229,6 +231,7 @@ def test_out_of_memory_says_which_batch_fits(tmp_path, cache, monkeypatch, limit
 def test_out_of_memory_in_a_test_is_not_laid_to_the_batch(tmp_path, cache, monkeypatch):
     job = config(evaluate_every=2)
     model = type(train_job.build_training(job, context(tmp_path, cache)).model)
+    monkeypatch.setattr(train_job, "_preflight", lambda *_: None)
     monkeypatch.setattr(model, "forward", lambda self, images: torch.empty(2**62, dtype=torch.uint8))
     with pytest.raises(OutOfMemory, match="a test of the model during its training does not fit") as told:
         train(job, context(tmp_path, cache))
