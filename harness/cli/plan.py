@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @click.option("--decide", is_flag=True, help="list the repetitions that would decide cells, cheapest first")
 def command(request: PlanRequest, jobs: int | None, budget: float | None, decide: bool) -> Exit:
     from harness.cli import cluster, progress
+    from harness.plan.cost import unasked_cpu
     from harness.plan.durations import estimate
     from harness.plan.request import plan_of
     from harness.scheduler.run import queue
@@ -32,6 +33,8 @@ def command(request: PlanRequest, jobs: int | None, budget: float | None, decide
     todo = queue(plan, store)
     slots = jobs or request.resolve_device().slots
     print_lines(progress.plan_lines(plan, todo, estimate(todo.run, store), slots))
+    if request.cluster is None and (text := unasked_cpu(todo.run, request.device, request.resolve_device())):
+        print_lines([f"run will ask: {text}"])
     print_lines(cluster.cost(request, plan, todo.run, store, slots, budget))
     print_lines(progress.job_lines(plan, todo.run, store))
     if decide:

@@ -32,6 +32,7 @@ def command(
     request: PlanRequest, retry_failed: bool, detach: bool, jobs: int | None, budget: float | None, no_figures: bool
 ) -> Exit:
     from harness.cli import cluster, progress
+    from harness.plan.cost import unasked_cpu
     from harness.plan.durations import estimate
     from harness.plan.request import plan_of
     from harness.scheduler import run
@@ -49,6 +50,8 @@ def command(
         return Exit.NOTHING
     if todo.blocked and not todo.run and len(todo.blocked) == len(plan.jobs_to_run(store)):
         raise MissingError("nothing can be measured until the above is there")
+    if request.cluster is None and (text := unasked_cpu(todo.run, request.device, request.resolve_device())):
+        raise UserError(text)
     if detach and isinstance(transport, Slurm):
         return cluster.detach(transport, todo.run, plan.jobs)
     with progress.Console(plan, store, todo) as listener:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness import environment
 from harness.errors import Exit, OutputError
 from harness.files import write_text
 from harness.nightly.checks import Night
 from harness.nightly.config import check_date, load
 from harness.nightly.report import markdown, notify
+from harness.plan.request import local_device
 from harness.scheduler.local import Local
 from harness.scheduler.slurm.remote import ClusterTarget
 from harness.scheduler.slurm.transport import Slurm
@@ -29,7 +29,7 @@ def run(file: str | Path, date: str | None, *, data_dir: Path | None, results: P
     target = ClusterTarget.of(config.on) if config.on else None
     if target is not None:
         target.check()
-    node = target.device(device) if target else environment.device(device)
+    node = target.device(device) if target else local_device(device)
 
     def transport(of: Store) -> Transport:
         if target is None:

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from harness.data import catalogue
+from harness.environment import Device
 from harness.errors import UserError
 from harness.jobs.job import Job
 from harness.jobs.kinds import KINDS, TrainConfig
@@ -101,6 +102,35 @@ def by_throughput(job: Job, training_results: Iterable[Result]) -> float | None:
         if rates:
             return steps * recipe.batch_size * pixels / median(rates)
     return None
+
+
+PAPER_SCALE = 1e10
+"""Pixels that a training sees above which it is one for a GPU: two CPU cores need most of a day for them."""
+
+
+def pixels_of(job: Job) -> float:
+    """Pixels that a training sees, in all; 0 of other jobs, and where the number of its images is not known."""
+    if job.kind != "train":
+        return 0.0
+    config = TrainConfig.model_validate(job.config)
+    images = _images(config)
+    if images is None and config.recipe.iterations is None:
+        return 0.0
+    recipe = config.recipe
+    steps = max(1, round(recipe.total_iterations(images or 0) * (config.shorten or 1)))
+    return float(steps * recipe.batch_size * recipe.augmentation.crop[0] * recipe.augmentation.crop[1])
+
+
+def unasked_cpu(jobs: Iterable[Job], prefer: str, device: Device) -> str:
+    """What to say where trainings of a paper's length would run on a CPU without anybody having asked for it; else ''."""
+    large = [job for job in jobs if pixels_of(job) > PAPER_SCALE] if prefer == "auto" and device.kind == "cpu" else []
+    if not large:
+        return ""
+    return (
+        f"{plural(len(large), 'training')} of a paper's length would run on this machine's CPU, which has no GPU: that takes "
+        "days or weeks. Say --device cpu if that is meant, --on CLUSTER to use a cluster's GPUs, --profile short for a "
+        "tenth, or --profile smoke to try everything in minutes"
+    )
 
 
 def _images(config: TrainConfig) -> int | None:

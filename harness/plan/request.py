@@ -8,11 +8,23 @@ from typing import Protocol
 
 from harness import environment
 from harness.environment import Device
+from harness.errors import UserError
 from harness.plan.planner import Plan, Planner, Selection
 from harness.recipes.profile import Profile
 from harness.store.store import Store
 from harness.table import recipes
 from harness.table.load import load_all
+
+
+def local_device(prefer: str) -> Device:
+    """The device of this machine; UserError where the one asked for by name is not there."""
+    device = environment.device(prefer)
+    if prefer not in ("auto", device.kind):
+        raise UserError(
+            f"--device {prefer}: this machine has no NVIDIA GPU that a process may use (nvidia-smi lists none, or "
+            "CUDA_VISIBLE_DEVICES hides them); say --device cpu, or --on CLUSTER (python -m harness doctor)"
+        )
+    return device
 
 
 class Target(Protocol):
@@ -55,6 +67,7 @@ class PlanRequest:
     def resolve_profile(self) -> Profile:
         """The profile, from beside the tables or from those shipped; UserError where there is none of that name."""
         return recipes.profile(self.profile, near=Path(self.tables[0]).parent if self.tables else None)
+        return local_device(self.device) if self.cluster is None else self.cluster.device(self.device)
 
 
 def plan_of(request: PlanRequest) -> tuple[Plan, Store]:

@@ -11,7 +11,7 @@ import pytest
 from harness.environment import Device
 from harness.errors import UserError
 from harness.jobs.job import Job, Measurement
-from harness.plan.cost import by_throughput, check_budget, cost, lines
+from harness.plan.cost import by_throughput, check_budget, cost, lines, unasked_cpu
 from harness.plan.planner import Plan, Planner, Selection
 from harness.store.store import Result, Store
 from harness.table.load import load
@@ -43,6 +43,29 @@ def finish(
     found = store.result(job)
     assert found is not None
     return found
+
+
+def test_a_papers_training_on_a_cpu_is_asked_for_in_words(store: Store, tables: Path):
+    cpu, gpu = Device("cpu", "x", 2), Device("cuda", "x", 1)
+
+    def trainings(table: str, name: str) -> list[Job]:
+        planner = Planner(profile(name), cache=store.cache, device=cpu)
+        jobs = planner.plan([load(tables / f"{table}.yaml")], Selection(("fcn",))).jobs.values()
+        return [job for job in jobs if job.kind in ("train", "evaluate")]
+
+    paper = trainings("idrnet_table2", "paper")
+    said = unasked_cpu(paper, "auto", cpu)
+    assert said.startswith("4 trainings of a paper's length would run on this machine's CPU")
+    assert "Say --device cpu if that is meant" in said
+    assert unasked_cpu(trainings("idrnet_table2", "short"), "auto", cpu)
+    for jobs, prefer, device in (
+        (paper, "cpu", cpu),
+        (paper, "auto", gpu),
+        (trainings("idrnet_table2", "smoke"), "auto", cpu),
+        (trainings("camvid", "paper"), "auto", cpu),  # small enough for a CPU
+    ):
+        assert jobs
+        assert unasked_cpu(jobs, prefer, device) == ""
 
 
 def test_a_training_that_was_interrupted_cost_all_of_its_attempts(plan: Plan, store: Store):

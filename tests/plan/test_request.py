@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import ROOT
+from harness.cli.main import main
 from harness.environment import Device
 from harness.errors import Problems, UserError
 from harness.plan.planner import Plan
@@ -47,6 +48,18 @@ def test_a_cluster_says_what_its_jobs_run_on_and_which_it_cannot_run(tmp_path: P
     assert request.resolve_device().slots == 8
     plan, _ = plan_of(request)
     assert {plan.reason(job) for job in plan.jobs.values()} == {"closed for repairs"}
+
+
+def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys):
+    monkeypatch.setattr("harness.environment.gpus", lambda: ())
+    request = PlanRequest((TABLE,), profile="smoke", results=tmp_path, device="cuda")
+    with pytest.raises(UserError, match=r"--device cuda: this machine has no NVIDIA GPU.* say --device cpu, or --on"):
+        request.resolve_device()
+    arguments = [TABLE, "--profile", "smoke", "--device", "cuda", "--results", str(tmp_path)]
+    assert [main([command, *arguments]) for command in ("plan", "run")] == [2, 2]
+    assert dataclasses.replace(request, device="auto").resolve_device().kind == "cpu"
+    monkeypatch.setattr("harness.environment.gpus", lambda: ("NVIDIA H200",))
+    assert request.resolve_device().kind == "cuda"
 
 
 def test_what_is_wrong_with_any_of_the_tables_is_said_at_once(tmp_path: Path):
