@@ -124,6 +124,9 @@ def _part(report: TableReport, part: Part, by: float, comparisons: int, judged: 
     difference = sign * (better.mean - than.mean)
     if not judged:
         return replace(part, outcome=NOT_JUDGED, reason=f"profile {report.profile.name}", difference=difference)
+    missing_data = [cell.incomplete for cell in (better, than) if cell.incomplete]
+    if missing_data:
+        return replace(part, outcome=NOT_JUDGED, reason=f"incomplete data: {missing_data[0]}", difference=difference)
     if not math.isfinite(difference):
         return replace(part, outcome=UNDECIDED, reason="a value is not a finite number")
     part = replace(part, difference=difference)

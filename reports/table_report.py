@@ -23,7 +23,7 @@ from harness.table.metrics import Metric, equivalence_margin, scale
 from harness.table.recipes import recipe as find_recipe
 from harness.table.schema import Rounding, Table, Value
 from harness.text import format_decimals, plural
-from reports import spreads
+from reports import completeness, spreads
 from reports import verdict as judge
 from reports.spreads import Samples
 from reports.status import CellStatus, ResultReader, cell_status
@@ -94,6 +94,16 @@ class CellReport:
     def rounding(self) -> Rounding:
         """How the paper cuts the number to its decimals, where it is a count."""
         return self.cell.rounding if self.metric.exact else "round"
+
+    @property
+    def measured_jobs(self) -> list[Job]:
+        """The jobs whose results it rests on, trainings included."""
+        return [result.job for result in (*self.trainings, *self.results)]
+
+    @property
+    def incomplete(self) -> str:
+        """What is missing of the data behind its values, where the table does not accept that; else ''."""
+        return completeness.unaccepted(self.measured_jobs, self.cell.table)
 
     @property
     def measured(self) -> bool:
@@ -187,6 +197,11 @@ class TableReport:
             if parts
             else ""
         )
+
+    @property
+    def warnings(self) -> list[str]:
+        """What every format says above the table: data that are not those of the paper."""
+        return list(completeness.warnings((result.job for result in self.results().values()), self.table))
 
     def results(self) -> dict[str, Result]:
         """Every result that the report rests on, trainings included, by job key."""
@@ -299,6 +314,8 @@ def _verdict(cell_report: CellReport, profile: Profile, spread: Spread | None = 
     if not profile.comparable:
         tail = ": only claims are judged" if profile.claims_only else f": {profile.about}"
         return Verdict(judge.NOT_COMPARABLE, f"profile {profile.name}{tail}")
+    if cell_report.incomplete:
+        return Verdict(judge.NOT_COMPARABLE, f"incomplete data: {cell_report.incomplete}")
     if not cell_report.metric.portable:
         return Verdict(
             judge.OTHER_MACHINE, "the paper measured on another machine; only the ratio between rows compares"
@@ -332,6 +349,9 @@ def _footnotes(cell_report: CellReport, table: Table) -> tuple[str, ...]:
     notes: list[str] = []
     if cell_report.verdict.word in (judge.FITTED, judge.INFERRED, judge.INVALID):
         notes.append(cell_report.verdict.reason)
+    if cell_report.incomplete:
+        notes.append(cell_report.verdict.reason or f"incomplete data: {cell_report.incomplete}")
+    notes += [f"incomplete data: {text}" for text in completeness.accepted(cell_report.measured_jobs, table)]
     weights = {name for job in cell_report.jobs if (name := job.config.get("checkpoint"))}
     notes += [f"given weights, tested and not trained here: {Path(name).name}" for name in sorted(weights)]
     busy = max(

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from harness.data.completeness import gaps
 from harness.jobs.context import Progress
 from harness.jobs.job import Job
 from harness.jobs.kinds import KINDS
@@ -97,6 +98,8 @@ def plan_lines(plan: Plan, todo: Queue, estimate: Estimate, slots: int) -> list[
     if not plan.profile.comparable:
         lines.append(f"profile {plan.profile.name}: {plan.profile.about}")
     lines += _replaced_backbones(plan)
+    missing = dict.fromkeys(gap for job in jobs.values() for gap in gaps(job))
+    lines += [f"warning: incomplete data, {gap}; its numbers are not comparable with the paper" for gap in missing]
     if todo.run:
         lines.append(_estimate_line(estimate, slots))
     for reason in dict.fromkeys(todo.blocked.values()):

@@ -7,6 +7,7 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -236,6 +237,28 @@ def manifest(root: Root, cache: Path, progress: Callable[[int, int], None] = lam
     if stale or len(files) != len(previous):
         write_text(kept_at, json.dumps({"root": str(root.path), "files": files}))
     return result
+
+
+def counts(root: Root, names: Iterable[str]) -> dict[str, int]:
+    """Complete pairs per split among files of a manifest (`names` below the root); of detection data, images."""
+    files = set(names)
+    numbers = {}
+    for split in root.dataset.splits:
+        image, label = root.layout.image_path(split, "{id}"), root.layout.label_path(split, "{id}")
+        ids = _ids(files, image)
+        if not root.layout.one_file_per_split:
+            ids &= _ids(files, label)
+        listing = root.path / root.layout.listing_path(split) if root.layout.listing else None
+        if listing is not None:
+            ids &= set(listing.read_text(encoding="utf-8", errors="replace").split()) if listing.is_file() else set()
+        numbers[split] = len(ids)
+    return numbers
+
+
+def _ids(files: Iterable[str], pattern: str) -> set[str]:
+    """The ids of the files that a pattern with `{id}` names."""
+    start, _, end = pattern.partition("{id}")
+    return {name[len(start) : len(name) - len(end)] for name in files if name.startswith(start) and name.endswith(end)}
 
 
 def manifest_path(root: Root, cache: Path) -> Path:

@@ -1,7 +1,8 @@
 """What a job uses of a dataset, as JSON for its key: the content of its files, and what its declaration makes of them.
 
 Declarations are data: a job's key holds what it uses of one declaration, and no key covers the catalogue's code. What moves
-no number (title, colours, licence, source, note, published counts) is not used.
+no number (title, colours, licence, source, note, published counts) is not used. How many images each split has follows from the
+files; it stands beside their digest so that a result says it where the data are not.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.data import catalogue, files
+from harness.data.completeness import count_text
 from harness.data.layout import Dataset, Layout
 from harness.errors import MissingError, UserError
 from harness.jobs.key import digest
@@ -34,11 +36,16 @@ def used_of(data: Data, *, data_dir: Path | None, cache: Path) -> UsedData:
     dataset = catalogue.find(data.name)
     try:
         embedded = data.scenes() is not None  # not located: that would write them
-        layout = dataset.layouts[0] if embedded else files.locate(data, data_dir=data_dir, cache=cache).layout
-        content = files.digest(data, data_dir=data_dir, cache=cache)
+        layout = dataset.layouts[0]
+        if embedded:
+            found = {"files": files.digest(data, data_dir=data_dir, cache=cache)}
+        else:
+            root = files.locate(data, data_dir=data_dir, cache=cache)
+            layout, manifest = root.layout, files.manifest(root, cache)
+            found = {"files": manifest.digest, "images": count_text(files.counts(root, manifest.files))}
     except MissingError as error:
         return UsedData({"files": "absent", **_of_dataset(dataset)}, missing=str(error))
-    return UsedData({"files": content, **_of_dataset(dataset), **_of_layout(layout)}, layout.annotations)
+    return UsedData({**found, **_of_dataset(dataset), **_of_layout(layout)}, layout.annotations)
 
 
 def check_declaration(data: Data, facts: Mapping[str, str], *, data_dir: Path | None, cache: Path) -> None:

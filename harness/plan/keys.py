@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.data.completeness import counts_of, too_small
 from harness.errors import MissingError
 from harness.jobs.job import Job
 from harness.jobs.key import Code, digest, package_versions
@@ -50,6 +51,8 @@ class KeyParts:
         if data is not None and dataset_parts is not None:
             parts["data"] = {data.name: dataset_parts.facts}
             reasons += [dataset_parts.missing] if dataset_parts.missing else []
+            job = Job(kind, record, "", "", parts)
+            reasons += [text] if (text := too_small(kind, record, counts_of(job).get(data.name, {}))) else []
         try:
             if checkpoint is not None:
                 parts["weights"] = {"checkpoint": f"absent: {checkpoint}"}

@@ -24,6 +24,9 @@ def inconsistencies(table: Table) -> Iterator[tuple[Path_, str]]:
     yield from _rows(table)
     yield from _statistics(table)
     yield from backbone_problems(table)
+    for dataset in table.incomplete_data:
+        if dataset not in catalogue.names():
+            yield ("incomplete_data", dataset), f"unknown dataset '{dataset}'.{nearest(dataset, catalogue.names())}"
     for row, values in table.published.values.items():
         if row not in table.rows:
             yield (

@@ -52,6 +52,12 @@ def _dataset_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
     except UserError as error:
         yield "dataset", str(error)
         return
+    published = dataset.splits.get(recipe.train_split)
+    if published is not None and published < recipe.batch_size:
+        yield (
+            "batch_size",
+            f"split '{recipe.train_split}' of {dataset.name} has {published} images, fewer than one batch",
+        )
     for key, split in (("train_split", recipe.train_split), ("test", recipe.test.split)):
         try:
             dataset.check_split(split)

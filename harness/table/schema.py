@@ -283,6 +283,7 @@ class Table(Spec):
     rows: dict[str, Row] = Field(min_length=1)  # {key: row}, in the printed order
     published: Published = Published()
     claims: tuple[Claim, ...] = ()  # what the paper concludes
+    incomplete_data: dict[str, str] = {}  # {dataset: why its numbers may be judged although images are missing}
     notes: tuple[str, ...] = ()  # printed below the table
 
     @property

@@ -6,6 +6,7 @@ import csv
 import io
 
 from harness.text import spreadsheet_cell
+from reports import completeness
 from reports.table_report import CellReport, TableReport
 
 HEADER = (
@@ -27,6 +28,7 @@ HEADER = (
     "packages",
     "data",
     "recipe",
+    "warning",
 )
 _NAMED_BY_NONE = "named by no cell"
 
@@ -87,6 +89,7 @@ def _origin(report: TableReport, shown: CellReport) -> tuple[str, ...]:
         *("; ".join(map(str, dict.fromkeys(values))) for values in (shown.seeds, (r.job.key for r in results))),
         *("; ".join(dict.fromkeys(values)) for values in (commits, devices, packages, data)),
         f"{shown.cell.recipe}{differs}" if recipe is not None else "",
+        "; ".join(completeness.warnings(shown.measured_jobs, report.table)),
     )
 
 

@@ -111,7 +111,7 @@ def render(report: TableReport) -> str:
             row_headings=len(heads),
             lines=list(_lines(report, list(heads))),
             legend=_legend(report),
-            remarks=[text for text in (report.headline, report.sensitivity) if text],
+            remarks=[text for text in (*report.warnings, report.headline, report.sensitivity) if text],
         )
     )
 

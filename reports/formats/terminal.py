@@ -52,6 +52,9 @@ def render(report: TableReport) -> str:
     lines = ["", shorten(line(f"{table.name}: {table.title}"), COLUMNS)]
     if not report.comparable:
         lines.append(shorten(f"profile {report.profile.name}: {line(report.profile.about)}", COLUMNS))
+    lines += [
+        part for text in report.warnings for part in textwrap.wrap(f"! {line(text)}", COLUMNS, subsequent_indent="  ")
+    ]
     return (
         "\n".join(
             [

@@ -159,6 +159,7 @@ def table(report: TableReport, findings: Sequence[Finding], figures: Sequence[Ma
         "measured": sum(s.measured for s in cells),
         "total": len(cells),
         "counts": report.counts(),
+        "warnings": [line(warning) for warning in report.warnings],
         "headline": report.headline,
         "sensitivity": report.sensitivity,
         "stub": [short(heading) for heading in heads.values()],

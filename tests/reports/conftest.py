@@ -31,6 +31,7 @@ def make(tmp_path: Path, code_cache: Path) -> Make:
         seeds: int = 1,
         select_rows: Sequence[str] = (),
         select_columns: Sequence[str] = (),
+        data_dir: Path | None = None,
         **changes: Any,
     ) -> ReportBench:
         (tmp_path / "recipes").mkdir(exist_ok=True)
@@ -38,7 +39,8 @@ def make(tmp_path: Path, code_cache: Path) -> Make:
         file = tmp_path / "pspnet_table5.yaml"
         file.write_text(yaml.safe_dump({**TABLE, **changes}, sort_keys=False, allow_unicode=True), encoding="utf-8")
         table = load(file)
-        planner = Planner(profile, tuple(range(seeds)), cache=code_cache, device=Device("cpu", "Test CPU", 2))
+        place = {"data_dir": data_dir, "cache": code_cache, "device": Device("cpu", "Test CPU", 2)}
+        planner = Planner(profile, tuple(range(seeds)), **place)
         plan = planner.plan([table], Selection(tuple(select_rows), tuple(select_columns)))
         return ReportBench(tmp_path, table, plan, Store(tmp_path / "results"))
 

@@ -44,7 +44,7 @@ def test_csv_has_this_header_and_a_line_per_cell(make: Make) -> None:
         "table,row,column,measured,published,difference,unit,convention,verdict,n,profile",
         "seeds,keys,commit",
     )
-    assert head == f"{cell},{origin},device,packages,data,recipe"
+    assert head == f"{cell},{origin},device,packages,data,recipe,warning"
     assert len(lines) == 6 * 4
     assert csv_format.render(filled(make).report(), header=False).splitlines() == lines
 
