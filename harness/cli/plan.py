@@ -33,7 +33,7 @@ def command(request: PlanRequest, jobs: int | None, budget: float | None, decide
     todo = queue(plan, store)
     slots = jobs or request.resolve_device().slots
     print_lines(progress.plan_lines(plan, todo, estimate(todo.run, store), slots))
-    if request.cluster is None and (text := unasked_cpu(todo.run, request.device, request.resolve_device())):
+    if request.cluster is None and (text := unasked_cpu(todo.run, request.asked_device, request.resolve_device())):
         print_lines([f"run will ask: {text}"])
     print_lines(cluster.cost(request, plan, todo.run, store, slots, budget))
     print_lines(progress.job_lines(plan, todo.run, store))

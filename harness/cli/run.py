@@ -50,7 +50,7 @@ def command(
         return Exit.NOTHING
     if todo.blocked and not todo.run and len(todo.blocked) == len(plan.jobs_to_run(store)):
         raise MissingError("nothing can be measured until the above is there")
-    if request.cluster is None and (text := unasked_cpu(todo.run, request.device, request.resolve_device())):
+    if request.cluster is None and (text := unasked_cpu(todo.run, request.asked_device, request.resolve_device())):
         raise UserError(text)
     if detach and isinstance(transport, Slurm):
         return cluster.detach(transport, todo.run, plan.jobs)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,7 +249,7 @@ def counts(root: Root, names: Iterable[str]) -> dict[str, int]:
             ids &= _ids(files, label)
         listing = root.path / root.layout.listing_path(split) if root.layout.listing else None
         if listing is not None:
-            ids &= set(listing.read_text(encoding="utf-8", errors="replace").split()) if listing.is_file() else set()
+            ids &= set(_listed(listing)) if listing.is_file() else set()
         numbers[split] = len(ids)
     return numbers
 

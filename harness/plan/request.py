@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,15 +17,20 @@ from harness.table import recipes
 from harness.table.load import load_all
 
 
-def local_device(prefer: str) -> Device:
-    """The device of this machine; UserError where the one asked for by name is not there."""
-    device = environment.device(prefer)
-    if prefer not in ("auto", device.kind):
+def local_device(prefer: str, *, otherwise: str = "auto") -> Device:
+    """The device of this machine; UserError where the one asked for by name is not there. `otherwise`: what auto means."""
+    device, asked = environment.device(prefer, otherwise=otherwise), asked_device(prefer, otherwise)
+    if asked not in ("auto", device.kind):
         raise UserError(
-            f"--device {prefer}: this machine has no NVIDIA GPU that a process may use (nvidia-smi lists none, or "
+            f"--device {asked}: this machine has no NVIDIA GPU that a process may use (nvidia-smi lists none, or "
             "CUDA_VISIBLE_DEVICES hides them); say --device cpu, or --on CLUSTER (python -m harness doctor)"
         )
     return device
+
+
+def asked_device(prefer: str, otherwise: str = "auto") -> str:
+    """The device that is asked for by name: --device, else HARNESS_DEVICE, else the profile's; auto where none is."""
+    return prefer if prefer != "auto" else os.environ.get(environment.DEVICE_VARIABLE) or otherwise
 
 
 class Target(Protocol):
@@ -62,12 +68,16 @@ class PlanRequest:
         """The device of this machine or of the cluster's nodes; UserError where the one asked for is not there."""
         if self.cluster is not None:
             return self.cluster.device(self.device)
-        return environment.device(self.device, otherwise=self.resolve_profile().device)
+        return local_device(self.device, otherwise=self.resolve_profile().device)
+
+    @property
+    def asked_device(self) -> str:
+        """The device that is asked for by name, or auto."""
+        return asked_device(self.device, self.resolve_profile().device)
 
     def resolve_profile(self) -> Profile:
         """The profile, from beside the tables or from those shipped; UserError where there is none of that name."""
         return recipes.profile(self.profile, near=Path(self.tables[0]).parent if self.tables else None)
-        return local_device(self.device) if self.cluster is None else self.cluster.device(self.device)
 
 
 def plan_of(request: PlanRequest) -> tuple[Plan, Store]:
