@@ -46,13 +46,26 @@ def _check(path: str, data: bytes) -> None:
     elif data[:4] == b"\x89PNG":
         if b"IEND" not in data[-1024:]:
             raise DataError(f"{path}: truncated PNG (no end marker in its {len(data)} bytes); get the file again")
-        width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+        width, height = _png_size(path, data)
     else:
         width, height = _other_size(path, data)
     if width * height > MAX_PIXELS:
         raise DataError(
             f"{path}: claims {width}×{height} pixels; no more than {MAX_PIXELS} are read; get the file again"
         )
+
+
+def _png_size(path: str, data: bytes) -> tuple[int, int]:
+    """Width and height that a PNG claims. DataError where a chunk claims more bytes than the file has: OpenCV allocates them."""
+    place = 8
+    while place + 12 <= len(data):
+        length = int.from_bytes(data[place : place + 4], "big")
+        place += 12 + length
+        if data[place - length - 8 : place - length - 4] == b"IEND":
+            break
+    if place > len(data) or data[12:16] != b"IHDR":
+        raise DataError(f"{path}: damaged PNG (its chunks are not those of a whole file); get the file again")
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:
@@ -121,7 +134,7 @@ def _palette_indices(path: str, data: bytes) -> np.ndarray:
     if b"PLTE" not in data[: data.find(b"IDAT")]:
         raise DataError(f"{path}: a PNG of palette indices without its palette; get the file again")
     try:
-        return np.asarray(Image.open(io.BytesIO(data)))
+        return np.asarray(Image.open(io.BytesIO(data), formats=["PNG"]))
     except Exception as error:  # zlib's and struct's among them
         raise DataError(f"{path}: cannot be decoded ({error}); get the file again") from error
 
