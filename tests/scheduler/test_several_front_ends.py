@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
+import multiprocessing
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,17 +92,25 @@ def test_a_repeated_job_says_its_new_cause_and_only_once(store: Store):
     assert attempts(store, bad) == 1
 
 
-def test_a_worker_that_waited_takes_the_word_of_the_one_before(store: Store, monkeypatch: pytest.MonkeyPatch):
+def test_a_worker_that_waited_takes_the_word_of_the_one_before(store: Store):
     """What `execute` does once it has the lock: nothing, where another attempt has failed meanwhile."""
     bad = job("raises")
     Request(bad, str(store.root), None, "cpu", 1).write(store.folder(bad))
-    monkeypatch.setattr("harness.scheduler.worker.os.dup2", lambda *handles: None)  # the test keeps its streams
-    monkeypatch.setattr("harness.scheduler.worker.signal.signal", lambda *handler: None)
     first = store.fail(bad, Failure("out of memory", "the first", int(Exit.FAILED)))
-    assert execute(store.folder(bad)) == Exit.FAILED
+    assert in_child(store.folder(bad), None) == Exit.FAILED
     assert store.failure(bad) == first
-    assert execute(store.folder(bad), earlier=first) == Exit.FAILED
+    assert in_child(store.folder(bad), first) == Exit.FAILED
     assert store.failure(bad).message == "ValueError: the widths do not fit"
+
+
+def in_child(folder: Path, earlier: Failure | None) -> int:
+    """The exit code of a worker, forked from the test with its modules loaded."""
+    importlib.import_module("harness.scheduler.preload")
+    child = multiprocessing.get_context("fork").Process(target=lambda: os._exit(execute(folder, earlier=earlier)))
+    child.start()
+    child.join(PATIENCE)
+    assert child.exitcode is not None, "it hangs"
+    return child.exitcode
 
 
 def test_traces_of_an_attempt_are_removed_by_whoever_holds_the_lock(store: Store):
