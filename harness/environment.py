@@ -29,6 +29,11 @@ class Device:
     def __str__(self) -> str:
         return f"{self.kind}: {self.name}"
 
+    @property
+    def card(self) -> str:
+        """How results of jobs that take as long as here begin to describe their device: the model of a GPU, any CPU."""
+        return str(self) if self.kind == "cuda" and self.name else self.kind
+
 
 @functools.cache
 def cpus() -> int:
@@ -134,6 +139,7 @@ def describe(on: str, threads: int) -> dict[str, Any]:
         "packages": packages(),
         "device": str(device("cuda" if on == "cuda" else "cpu")),
         **({"driver": f"NVIDIA {cards[0][1]}"} if cards else {}),
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),  # each on a GPU of its own, where there are any
         "threads": threads,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "host": platform.node(),

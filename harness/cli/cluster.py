@@ -40,7 +40,7 @@ def cost(
     if target is None and device.kind == "cpu" and budget is None:
         return []
     processes = 1 if target is None else target.cluster.processes
-    total = costs.cost(plan, jobs, store, device=device.kind, gpus_per_job=processes, slots=slots)
+    total = costs.cost(plan, jobs, store, device=device.card, gpus_per_job=processes, slots=slots)
     costs.check_budget(total, budget)
     return costs.lines(total, () if target is None else Ledger(store).waits())
 

@@ -57,6 +57,10 @@ def doctor_lines(data_dir: Path | None, results: Path, prefer: str) -> tuple[lis
         sound = False
     device = environment.device(prefer)
     add(True, f"jobs run on {device}, {device.slots} at once; {environment.cpus()} CPUs")
+    shared = Path("/dev/shm")
+    if device.kind == "cuda" and shared.is_dir():
+        size = shutil.disk_usage(shared).total / 1e9
+        add(size >= 1 or None, f"/dev/shm holds {size:.1f} GB; data workers need about 0.3 GB per GPU")
     commit, dirty = environment.commit()
     add(
         True if commit else None,

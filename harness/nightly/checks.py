@@ -174,7 +174,7 @@ class Night:
         selection, hours, unknown = [], 0.0, 0
         for cell in cells:
             jobs = list({k: plan.jobs[k] for j in cell.jobs for k in (*j.needs, j.key)}.values())
-            cost = costs.cost(plan, jobs, self.store, device=self.device.kind, gpus_per_job=self.processes)
+            cost = costs.cost(plan, jobs, self.store, device=self.device.card, gpus_per_job=self.processes)
             if cost.unknown_jobs:
                 unknown += 1
                 if unknown > 1:

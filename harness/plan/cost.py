@@ -1,7 +1,9 @@
-"""Estimated cost of a plan: GPU-hours from stored durations, else from measured throughput; and the check of a budget."""
+"""Estimated cost of a plan: GPU-hours from stored durations, else from measured throughput, else from counted FLOPs; and the
+check of a budget."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -11,8 +13,9 @@ from harness.data import catalogue
 from harness.environment import Device
 from harness.errors import UserError
 from harness.jobs.job import Job
-from harness.jobs.kinds import KINDS, TrainConfig
-from harness.plan.durations import durations
+from harness.jobs.kinds import KINDS, Data, TrainConfig
+from harness.plan.durations import durations, processes_of
+from harness.plan.forecast import Forecast
 from harness.plan.planner import Plan
 from harness.store.store import Result, Store
 from harness.text import plural
@@ -26,6 +29,7 @@ class Cost:
     tables: Mapping[str, float]
     measured_jobs: int  # jobs known from stored durations
     inferred_jobs: int  # jobs known from the throughput of other trainings
+    forecast_jobs: int  # jobs known from counted FLOPs alone
     unknown_jobs: int  # jobs unlike any measured one; not in the hours
     parallel: int  # GPUs (processes) at work at once
     gpus: bool
@@ -39,37 +43,30 @@ class Cost:
 def cost(plan: Plan, jobs: Sequence[Job], store: Store, *, device: str, gpus_per_job: int = 1, slots: int = 1) -> Cost:
     """The cost of `jobs` where each training and evaluation occupies `gpus_per_job` GPUs and `slots` jobs run at once.
 
-    Only what was measured on the same kind of `device` (cpu, cuda) counts.
+    `device`: of what was measured, that on this kind (cpu, cuda) or card (cuda: NVIDIA H200) counts.
     """
-    durations_by_job = durations(jobs, store, device=device)
+    measured = durations(jobs, store, device=device, processes=gpus_per_job)
     training_results = [r for r in store.results("train") if _on(r, device)]
-    inferred_durations = {
-        j.key: s
-        for j in jobs
-        if durations_by_job[j.key] is None and (s := by_throughput(j, training_results)) is not None
-    }
+    forecast = Forecast(device, training_results)
     hours: dict[str, float] = {}
+    sources: Counter[str] = Counter()
     for job in jobs:
-        seconds = (
-            durations_by_job[job.key] if durations_by_job[job.key] is not None else inferred_durations.get(job.key)
-        )
-        if seconds is not None:
-            hours[job.key] = seconds / 3600 * (gpus_per_job if KINDS[job.kind].trains else 1)
+        seconds = measured[job.key]
+        estimates = {
+            "measured": None if seconds is None else seconds * (gpus_per_job if KINDS[job.kind].trains else 1),
+            "inferred": by_throughput(job, training_results),
+            "forecast": forecast.gpu_seconds(job, _images(job)),
+        }
+        source = next((name for name, value in estimates.items() if value is not None), None)
+        if source is not None:
+            hours[job.key] = (estimates[source] or 0.0) / 3600
+            sources[source] += 1
     tables = {}
     for table in plan.tables:
         table_keys = {key for cell in plan.of(table) for job in cell.jobs for key in (job.key, *job.needs)}
         tables[table.id] = sum(h for key, h in hours.items() if key in table_keys)
-    measured_count = sum(seconds is not None for seconds in durations_by_job.values())
-    unknown_count = len(jobs) - len(hours)
-    return Cost(
-        sum(hours.values()),
-        tables,
-        measured_count,
-        len(inferred_durations),
-        unknown_count,
-        slots * gpus_per_job,
-        device == "cuda",
-    )
+    counts = sources["measured"], sources["inferred"], sources["forecast"], len(jobs) - len(hours)
+    return Cost(sum(hours.values()), tables, *counts, slots * gpus_per_job, device.startswith("cuda"))
 
 
 def _on(result: Result, device: str) -> bool:
@@ -77,31 +74,29 @@ def _on(result: Result, device: str) -> bool:
 
 
 def by_throughput(job: Job, training_results: Iterable[Result]) -> float | None:
-    """Seconds of a training from the images per second of others: of its method, else of its backbone; scaled by crop area.
+    """Seconds × GPUs of a training from the images per second of others of its method on its backbone, scaled by crop area.
 
-    None where nothing comparable was trained. An estimate: it ignores start-up, checkpoints and the cost of larger heads.
+    None where nothing comparable was trained. An estimate: it ignores start-up and checkpoints.
     """
     if job.kind != "train":
         return None
     config = TrainConfig.model_validate(job.config)
-    images = _images(config)
+    images = _images(job)
     if images is None:
         return None
     recipe = config.recipe
     steps = max(1, round(recipe.total_iterations(images) * (config.shorten or 1)))
     pixels = recipe.augmentation.crop[0] * recipe.augmentation.crop[1]
-    for name in ("name", "backbone"):
-        rates = []
-        for result in training_results:
-            other: Any = result.job.config
-            throughput = result.value("train_throughput")
-            if throughput is None or other["model"][name] != job.config["model"][name]:
-                continue
-            height, width = other["recipe"]["augmentation"]["crop"]
-            rates.append(throughput.value * height * width)
-        if rates:
-            return steps * recipe.batch_size * pixels / median(rates)
-    return None
+    rates = []
+    for result in training_results:
+        other: Any = result.job.config
+        throughput = result.value("train_throughput")
+        same = all(other["model"][name] == job.config["model"][name] for name in ("name", "backbone", "output_stride"))
+        if throughput is None or not same or other["recipe"]["precision"] != recipe.precision:
+            continue
+        height, width = other["recipe"]["augmentation"]["crop"]
+        rates.append(throughput.value * height * width / processes_of(result))
+    return steps * recipe.batch_size * pixels / median(rates) if rates else None
 
 
 PAPER_SCALE = 1e10
@@ -113,7 +108,7 @@ def pixels_of(job: Job) -> float:
     if job.kind != "train":
         return 0.0
     config = TrainConfig.model_validate(job.config)
-    images = _images(config)
+    images = _images(job)
     if images is None and config.recipe.iterations is None:
         return 0.0
     recipe = config.recipe
@@ -133,11 +128,17 @@ def unasked_cpu(jobs: Iterable[Job], prefer: str, device: Device) -> str:
     )
 
 
-def _images(config: TrainConfig) -> int | None:
-    """Images of the training split, as published or as they are made."""
-    if config.data.synthetic is not None:
-        return config.data.synthetic.train_images
-    return catalogue.find(config.data.name).splits.get(config.recipe.train_split)
+def _images(job: Job) -> int | None:
+    """Images of the split that a job trains or tests on, as published or as they are made; None for a job without data."""
+    if "data" not in job.config:
+        return None
+    data = Data.model_validate(job.config["data"])
+    trains = job.kind == "train"
+    scenes = data.scenes()
+    if scenes is not None:
+        return scenes.train_images if trains else scenes.test_images
+    split = job.config["recipe"]["train_split"] if trains else job.config["protocol"]["split"]
+    return catalogue.find(data.name).splits.get(split)
 
 
 def lines(cost: Cost, waits: Sequence[float] = ()) -> list[str]:
@@ -149,6 +150,9 @@ def lines(cost: Cost, waits: Sequence[float] = ()) -> list[str]:
     several = f" ({per_table})" if len(cost.tables) > 1 else ""
     sources = [f"{plural(cost.measured_jobs, 'job')} from stored durations"] * bool(cost.measured_jobs)
     sources += [f"{cost.inferred_jobs} from throughput"] * bool(cost.inferred_jobs)
+    sources += [f"{cost.forecast_jobs} from counted FLOPs (a first estimate, wrong by half at times)"] * bool(
+        cost.forecast_jobs
+    )
     sources += [f"{cost.unknown_jobs} unknown and not counted"] * bool(cost.unknown_jobs)
     first = [f"cost: {cost.hours:.3g} {unit}{several}; {', '.join(sources)}"]
     wait = f"; earlier jobs waited {median(waits) / 60:.1f} min in its queue (median of {len(waits)})" if waits else ""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.jobs.job import Job
+from harness.jobs.kinds import KINDS
 from harness.store.store import Result, Store
 
 
@@ -29,16 +30,19 @@ def estimate(jobs: Sequence[Job], store: Store) -> Estimate:
     return Estimate(sum(known_durations), len(known_durations), len(jobs) - len(known_durations))
 
 
-def durations(jobs: Sequence[Job], store: Store, *, device: str = "") -> dict[str, float | None]:
+def durations(jobs: Sequence[Job], store: Store, *, device: str = "", processes: int = 1) -> dict[str, float | None]:
     """{key: seconds that the most similar finished jobs took, their median; None where nothing like it has run}.
 
-    `device`: only what ran on this kind (cpu, cuda).
+    `device`: only what ran on this kind (cpu, cuda), or this card (cuda: NVIDIA H200). `processes`: how many a training
+    and a test will have; those that ran on fewer or more are taken to share the same work.
     """
     finished = {
         kind: _Finished(r for r in store.results(kind) if str(r.environment.get("device", "")).startswith(device))
         for kind in {job.kind for job in jobs}
     }
-    return {job.key: finished[job.kind].seconds_of_similar(job) for job in jobs}
+    by_job = {job.key: finished[job.kind].seconds_of_similar(job) for job in jobs}
+    shared_by = {job.key: processes if KINDS[job.kind].trains else 1 for job in jobs}
+    return {key: None if seconds is None else seconds / shared_by[key] for key, seconds in by_job.items()}
 
 
 def work(result: Result) -> float:
@@ -47,13 +51,19 @@ def work(result: Result) -> float:
     return max(result.seconds, trained.value if trained is not None else 0.0)
 
 
+def processes_of(result: Result) -> int:
+    """How many processes a job ran on, each with a GPU of its own where there are any."""
+    return int(result.environment.get("processes", 1))
+
+
 class _Finished:
-    """Durations of finished jobs, found by what they have in common with another: each lookup takes the same time."""
+    """Durations of finished jobs, times their processes, found by what they have in common with another; each lookup takes
+    the same time."""
 
     def __init__(self, results: Iterable[Result]) -> None:
         self._seconds: dict[str, list[float]] = {}
         for result in results:
-            seconds = work(result)
+            seconds = work(result) * processes_of(result)
             for likeness in _likenesses(result.job):
                 self._seconds.setdefault(likeness, []).append(seconds)
         self._medians: dict[str, float] = {}

@@ -28,6 +28,7 @@ from harness.jobs.job import Job
 from harness.jobs.key import Code
 from harness.jobs.kinds import KINDS, Data
 from harness.scheduler import code_snapshot
+from harness.scheduler.machine_causes import machine_cause
 from harness.store.store import Failure, Store
 
 _LONGEST = 20_000  # letters of an error's message, which stands in files and on terminals; the log has all of it
@@ -269,6 +270,9 @@ def explain(error: BaseException, log: str) -> Failure:
         cause = "out of memory"
     else:
         message = f"{type(error).__name__}: {message}"
+        of_machine = machine_cause(message) if isinstance(error, RuntimeError | OSError) else None
+        if of_machine is not None:
+            cause, message = of_machine.cause, f"{of_machine.advice} ({message})"
     return Failure(cause, message, code, time.time(), log)
 
 

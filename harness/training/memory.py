@@ -14,8 +14,10 @@ from methods.ranks import world_size
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch could not get memory: from a GPU's allocator, or from the CPU's."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    """Whether torch could not get memory: from a GPU's allocator or the CPU's; or cuBLAS or cuDNN none beside torch's."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return "can't allocate memory" in str(error) or "_STATUS_ALLOC_FAILED" in str(error)
 
 
 @contextlib.contextmanager

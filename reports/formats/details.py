@@ -18,7 +18,7 @@ from harness.text import line, markdown, number, plural, signed
 from reports.status import CellStatus
 from reports.table_report import CellReport, TableReport
 
-_IDENTITY = ("commit", "dirty", "python", "packages", "device", "driver", "threads", "system")
+_IDENTITY = ("commit", "dirty", "python", "packages", "device", "driver", "processes", "threads", "system")
 _ROUNDINGS = {"round": "rounded", "truncate": "truncated"}
 _NUMBERS = {  # what a run's line shows of its measurements
     "iterations": "{} iterations",
@@ -216,7 +216,8 @@ def describe_environment(environment: Mapping[str, Any]) -> str:
     changes = " with uncommitted changes" if environment.get("dirty") else ""
     parts = [
         f"commit {environment.get('commit') or 'unknown commit'}{changes}",
-        f"{environment.get('device', 'unknown device')}, {environment.get('threads', '?')} threads",
+        f"{environment.get('device', 'unknown device')}, {environment.get('threads', '?')} threads"
+        + (f" on each of {environment['processes']} processes" if environment.get("processes", 1) > 1 else ""),
         *([f"driver {environment['driver']}"] if environment.get("driver") else []),
         str(environment.get("system", "")),
         f"Python {environment.get('python', '?')}",

@@ -12,6 +12,7 @@ from harness.environment import Device
 from harness.errors import UserError
 from harness.jobs.job import Job, Measurement
 from harness.plan.cost import by_throughput, check_budget, cost, lines, unasked_cpu
+from harness.plan.durations import durations
 from harness.plan.planner import Plan, Planner, Selection
 from harness.store.store import Result, Store
 from harness.table.load import load
@@ -33,11 +34,16 @@ def plan(store: Store, tables: Path) -> Plan:
 
 
 def finish(
-    store: Store, job: Job, seconds: float, device: str = "cuda: NVIDIA H200", throughput: float = 10.0
+    store: Store,
+    job: Job,
+    seconds: float,
+    device: str = "cuda: NVIDIA H200",
+    throughput: float = 10.0,
+    processes: int = 1,
 ) -> Result:
     """A job that took so long."""
     measured = [Measurement("train_throughput", throughput, "images/s")] if job.kind == "train" else []
-    folder = store.finish(job, measured, {"device": device}, time.time()).folder
+    folder = store.finish(job, measured, {"device": device, "processes": processes}, time.time()).folder
     record = json.loads((folder / "result.json").read_text())
     (folder / "result.json").write_text(json.dumps({**record, "seconds": seconds}))
     found = store.result(job)
@@ -78,7 +84,7 @@ def test_a_training_that_was_interrupted_cost_all_of_its_attempts(plan: Plan, st
 def test_stored_durations_become_gpu_hours(plan: Plan, store: Store):
     jobs = list(plan.jobs.values())
     for job in jobs:
-        finish(store, job, 3600 if job.kind == "train" else 360)
+        finish(store, job, 3600 if job.kind == "train" else 360, processes=8)
     made = cost(plan, jobs, store, device="cuda", gpus_per_job=8, slots=2)
     assert made.hours == pytest.approx(2 * 8 * 1.1)
     assert made.tables == {"idrnet_table2": pytest.approx(17.6)}
@@ -95,14 +101,33 @@ def test_what_ran_on_another_kind_of_device_says_nothing(plan: Plan, store: Stor
     assert cost(plan, jobs, store, device="cuda").unknown_jobs == 4
 
 
-def test_a_training_unlike_any_is_known_from_throughput(plan: Plan, store: Store):
+def test_a_training_on_eight_gpus_cost_eight_gpu_hours_an_hour(plan: Plan, store: Store):
+    """What it took is shared by as many as the next one gets."""
+    train = next(job for job in plan.jobs.values() if job.kind == "train")
+    finish(store, train, 3600, processes=8)
+    assert cost(plan, [train], store, device="cuda").hours == pytest.approx(8)
+    assert cost(plan, [train], store, device="cuda", gpus_per_job=4).hours == pytest.approx(8)
+    assert durations([train], store, processes=4) == {train.key: pytest.approx(7200)}
+    assert durations([train], store) == {train.key: pytest.approx(8 * 3600)}
+
+
+def test_what_ran_on_another_card_says_nothing(plan: Plan, store: Store):
+    train = next(job for job in plan.jobs.values() if job.kind == "train")
+    finish(store, train, 3600, device="cuda: NVIDIA A100-SXM4-80GB")
+    assert cost(plan, [train], store, device="cuda: NVIDIA H200").measured_jobs == 0
+    assert cost(plan, [train], store, device="cuda: NVIDIA A100-SXM4-80GB").measured_jobs == 1
+    assert cost(plan, [train], store, device="cuda").measured_jobs == 1  # a cluster that does not say which it has
+
+
+def test_a_training_unlike_any_is_known_from_throughput_of_its_method_on_its_backbone(plan: Plan, store: Store):
     fcn, pspnet = (job for job in plan.jobs.values() if job.kind == "train")
-    trained = finish(store, fcn, 5.0, throughput=3.0)
-    seconds = by_throughput(pspnet, [trained])
-    assert seconds == pytest.approx(6 * 2 / 3.0)  # six iterations of two images, same crop, same backbone
-    assert by_throughput(pspnet, []) is None
-    made = cost(plan, [pspnet], store, device="cuda")
-    assert (made.measured_jobs, made.inferred_jobs) in ((0, 1), (1, 0))
+    again = Job("train", fcn.config, "other", "other", {})
+    trained = finish(store, fcn, 5.0, throughput=6.0, processes=2)
+    assert by_throughput(again, [trained]) == pytest.approx(6 * 2 / 3.0)  # six iterations of two images on two GPUs
+    assert by_throughput(again, []) is None
+    assert by_throughput(pspnet, [trained]) is None, "another method may cost ten times as much"
+    elsewhere = {**fcn.config, "model": {**fcn.config["model"], "backbone": "resnet50_v1c"}}
+    assert by_throughput(Job("train", elsewhere, "x", "x", {}), [trained]) is None, "as a smoke run is no paper's"
 
 
 def test_a_budget_refuses_more_and_what_it_cannot_know(plan: Plan, store: Store):

@@ -92,8 +92,8 @@ class FakeSlurm(Controller):
         self.note(self.task(job), 0, "ended", exit=0)
         self.tasks[self.task(job)] = TaskState("COMPLETED")
 
-    def err(self, store: Store, job: Job) -> None:
-        store.fail(job, Failure("exception", "ValueError: no"))
+    def err(self, store: Store, job: Job, cause: str = "exception") -> None:
+        store.fail(job, Failure(cause, "ValueError: no"))
         self.note(self.task(job), 0, "ended", exit=1)
         self.tasks[self.task(job)] = TaskState("FAILED", exit_code=1)
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from harness.environment import Device
 from harness.errors import Problem, Problems, nearest
 from harness.scheduler.slurm.causes import Retries
 from harness.scheduler.slurm.controller import Controller, Partition
@@ -87,6 +88,11 @@ class Cluster(Spec):
     def on(self) -> str:
         """The device its jobs use: cpu or cuda."""
         return self.device or ("cuda" if self.gpus else "cpu")
+
+    @property
+    def card(self) -> str:
+        """How results of jobs that take as long as here begin to describe their device."""
+        return Device(self.on, self.processor or "", 1).card
 
     @property
     def tasks_per_node(self) -> int:

@@ -13,6 +13,7 @@ from harness.jobs.job import Job
 from harness.jobs.kinds import KINDS
 from harness.plan.durations import durations
 from harness.scheduler.code_snapshot import snapshot
+from harness.scheduler.machine_causes import REPEATED_AS
 from harness.scheduler.slurm import sbatch
 from harness.scheduler.slurm.causes import TaskState, cause_of, tail
 from harness.scheduler.slurm.cluster_file import Cluster, minutes_for
@@ -69,12 +70,10 @@ class Slurm:
         self._submit_at = 0.0
         self._array_limit: int | None = None
 
-    # ------------------------------------------------------------------------------------------------- the transport
-
     def start(self, jobs: Sequence[Job], among: Mapping[str, Job]) -> None:
         """Follows those that are in the queue already, whoever put them there, and submits the others."""
         self._jobs.update(among)
-        self._seconds = durations(jobs, self._store, device=self._cluster.on)
+        self._seconds = durations(jobs, self._store, device=self._cluster.card, processes=self._cluster.processes)
         self._earlier |= {job.key: self._store.failure(job) for job in jobs}
         with self.ledger.lock():
             open_attempts = self.ledger.open_attempts()
@@ -123,8 +122,6 @@ class Slurm:
         followed = {attempt.array.folder for attempt in self._attempts.values()}
         for folder in {attempt.array.folder for attempt in self._places.values()} - followed:
             self._close(folder)
-
-    # ------------------------------------------------------------------------------------------------------ submitting
 
     def _submit_held(self, open_attempts: Mapping[str, Attempt] | None = None) -> None:
         """Submits what can be; holds the lock. What another front end has submitted (`open_attempts`) is followed instead, and
@@ -209,8 +206,6 @@ class Slurm:
         memory = self._cluster.memory << past_causes.get("out of memory", 0)
         return Shape(kind.trains, kind.exclusive, rounded, memory)
 
-    # -------------------------------------------------------------------------------------------------------- following
-
     def _follow(self, attempt: Attempt) -> None:
         self._attempts[attempt.key] = attempt
         self._places[attempt.array.folder, attempt.prefix] = attempt
@@ -262,6 +257,11 @@ class Slurm:
         failure = self._store.failure(job)
         if failure is None or (attempt.end_report or {}).get("exit") == Exit.RESUMABLE:
             return False
+        kind = REPEATED_AS.get(failure.cause, "")
+        if self._cluster.retries.can_retry(kind, attempt.past_causes):
+            self._earlier[attempt.key] = failure  # which the next attempt is to repeat
+            self._attempt_ended(attempt, kind, failure.message, None)
+            return True
         self.ledger.record(attempt, failure.cause, failure.message, again=False)
         self._fail(attempt, failure)
         return True
@@ -274,8 +274,6 @@ class Slurm:
         self._drop(attempt)
         self._failed_keys.add(attempt.key)
         self._events.append(Event(self._jobs[attempt.key], "failed", failure))
-
-    # ------------------------------------------------------------------------------------------------------ asking
 
     def _poll(self) -> None:
         """One question for all jobs, less often while nothing happens."""

@@ -34,6 +34,29 @@ def test_a_jobs_own_error_is_final(front: SlurmFrontEnd, slurm: FakeSlurm):
     assert len(slurm.submitted) == 1
 
 
+@pytest.mark.parametrize(
+    ("cause", "times", "memory"), [("GPU failure", 6, 1), ("data worker killed", 2, 2), ("shared memory", 1, 1)]
+)
+def test_an_error_that_lies_with_the_machine_is_repeated(
+    front: SlurmFrontEnd, slurm: FakeSlurm, cause: str, times: int, memory: int
+):
+    """As often as the cluster file says of what it comes from: a broken node, or too little memory, which is doubled."""
+    a = job("a")
+    front.start(a)
+    said = []
+    while front.slurm.active():
+        slurm.begin(a)
+        slurm.err(front.store, a, cause)
+        said += [e for e in front.after(100) if e[1] != "started"]
+    assert len(slurm.submitted) == times
+    assert [state for _, state, _ in said] == ["retried"] * (times - 1) + ["failed"]
+    assert said[-1] == ("a", "failed", cause)
+    failure = front.store.failure(a)
+    assert failure is not None
+    assert failure.cause == cause
+    assert slurm.submitted[-1][1].memory == memory * slurm.submitted[0][1].memory
+
+
 ENDS = [
     ("OUT_OF_MEMORY", {}, "out of memory", 2),
     ("FAILED", {"exit_code": 137}, "killed", 2),
