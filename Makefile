@@ -8,7 +8,7 @@ export HARNESS_DATA ?= $(patsubst %/,%,$(wildcard ../shared/data/))
 export UV_COMPILE_BYTECODE := 1
 INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet)
 
-.PHONY: setup demo test check lint types docs format bench clean
+.PHONY: setup demo test check lint types docs format bench gpu clean
 
 setup: .venv/ready
 
@@ -57,6 +57,10 @@ format: setup
 
 bench: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest benchmarks -s
+
+# on a machine with a GPU: its tests, each part by itself, and throughput; benchmarks/results/gpu_*.csv
+gpu:
+	PYTHONPATH=. $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/gpu.py
 
 clean:
 	rm -rf .venv build *.egg-info

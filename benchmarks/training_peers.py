@@ -5,12 +5,14 @@
 FCN on ResNet-18, output stride 16, auxiliary head, a dataset's classes, batch 4, crops of 160 × 160 out of its synthetic
 scenes of 480 × 360 resized by 0.75–1.5, flip, photometric distortion, SGD (ours in one kernel, the Runner's as it builds it), no
 workers, one thread. Prints one JSON line: images per CPU second and per second of wall time, and peak resident memory.
+With PEERS_ON_GPU=1 both train on the GPU, and the memory is that of torch's allocator.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import resource
 import shutil
 import sys
@@ -33,6 +35,7 @@ from harness.recipes.segmentation import Augmentation, Recipe
 BATCH, CROP, WARM_UP = 4, (160, 160), 3
 SCENES = Synthetic(train_images=24, test_images=1, size=(360, 480))
 CHANNELS = 128
+DEVICE = "cuda" if os.environ.get("PEERS_ON_GPU") and torch.cuda.is_available() else "cpu"
 
 
 class Clock:
@@ -44,6 +47,8 @@ class Clock:
 
     def tick(self) -> None:
         self.done += 1
+        if DEVICE == "cuda" and self.done * BATCH in (WARM_UP * BATCH, WARM_UP * BATCH + self.images):
+            torch.cuda.synchronize()
         self.end = (time.perf_counter(), time.process_time())
         if self.done == WARM_UP:
             self.start = self.end
@@ -51,6 +56,7 @@ class Clock:
     def report(self) -> str:
         wall, cpu = (end - start for start, end in zip(self.start, self.end))
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        memory = torch.cuda.max_memory_allocated() / 2**20 if DEVICE == "cuda" else memory
         return json.dumps({"per_cpu_second": self.images / cpu, "per_second": self.images / wall, "MiB": memory})
 
 
@@ -84,7 +90,7 @@ def ours(dataset: str, layout: str, folder: Path, iterations: int) -> Clock:
         folder=folder / "ours",
         cache=folder,
         data_dir=None,
-        device="cpu",
+        device=DEVICE,
         threads=1,
         should_stop=lambda: clock.tick() or False,  # asked once after every iteration
     )

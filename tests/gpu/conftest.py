@@ -5,9 +5,12 @@ They are numbered so that the first minute tells most. Each file runs by itself:
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the first matrix product: `deterministic` needs it
 from tests.support.gpu_cases import DEVICE
 
 
