@@ -7,6 +7,7 @@ re-keys it. `pytest -s` prints the matrix as found.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -88,6 +89,7 @@ MATRIX = [
     ("another family", "methods/backbones/swin.py", '"drop_path_rate": 0.3', '"drop_path_rate": 0.2', "......"),
     ("the own family", "methods/backbones/resnet.py", "resnet50c", "resnet50d", "xxxxxx"),
     ("what families share", "methods/backbones/_timm_pyramid.py", "-width %", "width %", "xxxxxx"),
+    ("a backbone's weights", "own/weights/resnet50_v1c.pth", "weights", "others", "xxxx.."),
     # methods
     ("add a method", "methods/moon.py", NEW, "@register('moon')\ndef moon(backbone, num_classes): ...\n", "......"),
     ("FCN itself", "methods/fcn.py", "conv_bn_relu(width, channels, 3)", "conv_bn_relu(width, channels, 5)", "xxx.xx"),
@@ -130,13 +132,16 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     synthesize("ade20k", root / "own" / "data", scenes=scenes)
     synthesize("coco_stuff10k", root / "own" / "data", scenes=scenes, layout="official")
     (root / "own" / "table.yaml").write_text(TABLE, encoding="utf-8")
+    (root / "own" / "weights").mkdir()
+    (root / "own" / "weights" / "resnet50_v1c.pth").write_bytes(b"weights that nothing reads here")
     return root
 
 
 def keys(root: Path) -> dict[str, str]:
     """{kind of job: key} as the checkout at `root` makes them; without byte code, which is told apart by seconds."""
     command = [sys.executable, "-B", "-c", KEYS, str(root / "own")]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    environ = {**os.environ, "HARNESS_WEIGHTS": str(root / "own" / "weights")}
+    done = subprocess.run(command, cwd=root, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     return {job: found[name] for job, name in JOBS.items()}
