@@ -187,3 +187,13 @@ def test_rows_with_one_label_are_told_apart() -> None:
     assert made.row("dpt_vit_b").name == "DPT [36]"
     assert table("idrnet_table7").row("ocrnet_hrnet").name == "OCRNet · HRNetV2-W48 · 4×"
     assert table("hfgd_table7").row("r50_usfpn4_cae").name == "Our CAE · U-SFPN · ResNet-50"
+
+
+def test_every_ecenet_row_says_its_preset() -> None:
+    """So that it stands in the configuration, the key and the report of every number, and not in a default alone."""
+    tables = [table(f"ecenet_table{n}") for n in range(1, 8)] + [table("camvid")]
+    rows = [
+        row for made in tables for row in made.rows.values() if row.method is not None and row.method.name == "ecenet"
+    ]
+    assert len(rows) == 19
+    assert {row.method.options["preset"] for row in rows if row.method is not None} == {"paper", "release"}
