@@ -1,12 +1,31 @@
-"""Cells that rest on an incomplete dataset: not comparable with the paper, unless the table accepts it in words."""
+"""What reports say of the data behind their numbers: whether they are here, and complete.
+
+Cells that rest on an incomplete dataset are not comparable with the paper, unless the table accepts it in words.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from harness.data.completeness import Gap, gaps
 from harness.jobs.job import Job
+from harness.store.unchecked import UNCHECKED
 from harness.table.schema import Table
+from harness.text import plural
+
+
+class ReportedCell(Protocol):
+    """What is asked of a cell's report (reports.table_report.CellReport)."""
+
+    @property
+    def measured(self) -> bool: ...
+
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def measured_jobs(self) -> list[Job]: ...
 
 
 def unaccepted(jobs: Iterable[Job], table: Table) -> str:
@@ -20,9 +39,13 @@ def accepted(jobs: Iterable[Job], table: Table) -> list[str]:
     return [f"{gap}, accepted: {reasons[gap.dataset]}" for gap in _gaps(jobs) if gap.dataset in reasons]
 
 
-def warnings(jobs: Iterable[Job], table: Table) -> Iterator[str]:
-    """A line for a report on what is missing of the data behind its numbers."""
-    jobs = list(jobs)
+def warnings(cells: Iterable[ReportedCell], table: Table) -> Iterator[str]:
+    """Lines for a report on the data behind its numbers: what is not here to be checked, and what is missing."""
+    measured = [cell for cell in cells if cell.measured]
+    jobs = [job for cell in measured for job in cell.measured_jobs]
+    unchecked = sum(UNCHECKED in cell.reason for cell in measured)
+    if unchecked:
+        yield f"{UNCHECKED}: {unchecked} of {plural(len(measured), 'measured cell')}"
     missing = unaccepted(jobs, table)
     if missing:
         yield (

@@ -4,7 +4,8 @@ Every repetition of a cell is a job with the jobs that it needs, so several thin
 first of these holds:
 
 1. `cited`, `awaits`: nothing is ever run for it.
-2. `measured`: every repetition has a value; `partly`: some have, and the reason says how the others stand.
+2. `measured`: every repetition has a value; `partly`: some have, and the reason says how the others stand. Where the data are
+   not here, a value counts that differs from the plan in nothing else, and the reason says that its key is not checked.
 3. Of the repetitions without a value: `running` now; `submitted` to a cluster, which has not ended it; `failed`;
    `absent`, finished without measuring this; `unreadable`, a result that this version cannot read; `stale`, measured before
    code, data or weights changed; `on request`, not asked for; `blocked`, cannot run here; `interrupted`, stopped
@@ -26,6 +27,7 @@ from harness.store.changes import chain_differences, planned_chain, stored_chain
 from harness.store.interruption import Interruption, interruption
 from harness.store.lock import busy
 from harness.store.store import Failure, Result, Store
+from harness.store.unchecked import UNCHECKED, unchecked_result
 
 
 class CellStatus(StrEnum):
@@ -63,9 +65,16 @@ class ResultReader:
         self._results: dict[str, Result | None] = {}
 
     def result(self, job: Job) -> Result | None:
+        """The job's result; where its data are not here, the newest one that differs from it in nothing else."""
         if job.key not in self._results:
-            self._results[job.key] = self.store.result(job)
+            result = self.store.result(job)
+            self._results[job.key] = result or unchecked_result(job, self.plan.jobs, self.store)
         return self._results[job.key]
+
+    def is_unchecked(self, job: Job) -> bool:
+        """Whether the job's result was found without its data, so that nobody knows whether they have changed."""
+        result = self.result(job)
+        return result is not None and result.job.key != job.key
 
     def trainings(self, job: Job) -> list[Result]:
         """Of the job itself and of those it needs, the trainings that have finished."""
@@ -107,14 +116,16 @@ def cell_status(planned: PlannedCell, reader: ResultReader) -> tuple[CellStatus,
     if planned.state in (CellStatus.CITED, CellStatus.AWAITS):
         return CellStatus(planned.state), planned.reason
     missing = [job for job in planned.jobs if not _has_value(job, planned, reader)]
+    unchecked = UNCHECKED if any(map(reader.is_unchecked, planned.jobs)) else ""
     if not missing:
-        return CellStatus.MEASURED, ""
+        return CellStatus.MEASURED, unchecked
     status, reason = _status_without_value(planned, missing, reader)
     count = len(planned.jobs) - len(missing)
     if not count:
         return status, reason
     others = f"{status} ({reason})" if reason else str(status)
-    return CellStatus.PARTLY, f"{count} of {len(planned.jobs)} repetitions; the others: {others}"
+    of = f"{count} of {len(planned.jobs)} repetitions{f' ({unchecked})' if unchecked else ''}"
+    return CellStatus.PARTLY, f"{of}; the others: {others}"
 
 
 def _has_value(job: Job, planned: PlannedCell, reader: ResultReader) -> bool:

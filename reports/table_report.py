@@ -201,7 +201,7 @@ class TableReport:
     @property
     def warnings(self) -> list[str]:
         """What every format says above the table: data that are not those of the paper."""
-        return list(completeness.warnings((result.job for result in self.results().values()), self.table))
+        return list(completeness.warnings(self, self.table))
 
     def results(self) -> dict[str, Result]:
         """Every result that the report rests on, trainings included, by job key."""
@@ -372,7 +372,7 @@ def _footnotes(cell_report: CellReport, table: Table) -> tuple[str, ...]:
         )
     if not cell_report.measured and cell_report.status not in (CellStatus.NOT_RUN, CellStatus.ON_REQUEST):
         notes.append(f"{cell_report.status}: {cell_report.reason}" if cell_report.reason else str(cell_report.status))
-    if cell_report.status == CellStatus.PARTLY:
+    if cell_report.measured and cell_report.reason:
         notes.append(cell_report.reason)
     return tuple(notes)
 

@@ -31,6 +31,7 @@ _FORMATS = ("markdown", "csv", "text", "latex")
 @options.no_figures
 def command(request: PlanRequest, format_name: str, no_figures: bool) -> Exit:
     from harness.plan.request import plan_of
+    from reports.status import ResultReader
 
     plan, store = plan_of(request)
     if format_name == "markdown":
@@ -45,5 +46,6 @@ def command(request: PlanRequest, format_name: str, no_figures: bool) -> Exit:
             sys.stdout.writelines(csv.render(report, header=i == 0) for i, report in enumerate(reports))
         else:
             sys.stdout.writelines(printable(terminal.render(report)) for report in reports)
-    measured = any(store.result(job) is not None for cell in plan.cells for job in cell.jobs)
+    reader = ResultReader(plan, store)
+    measured = any(reader.result(job) is not None for cell in plan.cells for job in cell.jobs)
     return Exit.OK if measured else Exit.NOTHING

@@ -89,7 +89,7 @@ def _origin(report: TableReport, shown: CellReport) -> tuple[str, ...]:
         *("; ".join(map(str, dict.fromkeys(values))) for values in (shown.seeds, (r.job.key for r in results))),
         *("; ".join(dict.fromkeys(values)) for values in (commits, devices, packages, data)),
         f"{shown.cell.recipe}{differs}" if recipe is not None else "",
-        "; ".join(completeness.warnings(shown.measured_jobs, report.table)),
+        "; ".join(completeness.warnings([shown], report.table)),
     )
 
 

@@ -15,7 +15,6 @@ from harness.plan.durations import work
 from harness.recipes.segmentation import Recipe
 from harness.store.store import Result
 from harness.text import line, markdown, number, plural, signed
-from reports.status import CellStatus
 from reports.table_report import CellReport, TableReport
 
 _IDENTITY = ("commit", "dirty", "python", "packages", "device", "driver", "processes", "threads", "system")
@@ -73,7 +72,7 @@ def _facts_of_columns(report: TableReport, shared: Mapping[str, set[str]]) -> It
 
 def _cell(cell: CellReport, shared: set[str]) -> dict[str, str]:
     reason = cell.verdict.reason if cell.measured else cell.reason
-    reason += f"; {cell.reason}" if cell.status == CellStatus.PARTLY else ""
+    reason += f"; {cell.reason}" if cell.measured and cell.reason else ""
     return {
         "name": f"{cell.row} / {cell.column}",
         "measured": _measured_values(cell),
