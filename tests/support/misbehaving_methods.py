@@ -138,3 +138,16 @@ def set_back(in_channels):
     before = time.time
     time.time = lambda: before() - 86400
     return Good("", "")
+
+
+@register_context("leaves_a_process")
+def leaves_a_process(in_channels, *, marks: str):
+    """Has started a process that nothing but SIGKILL ends, and behaves."""
+    process = os.fork()
+    if process == 0:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        while True:
+            signal.pause()
+    (Path(marks) / "process").write_text(str(process))
+    return Good("", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -126,6 +127,30 @@ def test_a_job_that_requeued_itself_goes_on(front: SlurmFrontEnd, slurm: FakeSlu
     slurm.finish(front.store, a)
     assert front.after(60) == [("a", "started", ""), ("a", "done", "")]
     assert len(slurm.submitted) == 1
+
+
+def test_a_job_that_is_submitted_again_runs_the_same_code(
+    front: SlurmFrontEnd, slurm: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Whatever has been edited since: the snapshot of the start is the code of its key."""
+    method, codes, submit = tmp_path / "mine.py", [], front.slurm._submit
+    method.write_text(
+        "from methods.registry import register\n@register('mine')\ndef mine(backbone, num_classes): ...\n"
+    )
+
+    def watched(array, folders, cluster, shape, code, after):
+        codes.append({path.read_text() for path in code.rglob("outside/*/mine.py")})
+        return submit(array, folders, cluster, shape, code, after)
+
+    monkeypatch.setattr(front.slurm, "_submit", watched)
+    a = job(f"{method}:mine")
+    front.start(a)
+    original = method.read_text()
+    method.write_text(original.replace("...", "1"))
+    slurm.begin(a)
+    slurm.end(a, "NODE_FAIL")
+    front.after(100)
+    assert codes == [{original}, {original}]
 
 
 def test_a_preempted_job_that_slurm_cancels_is_submitted_again(front: SlurmFrontEnd, slurm: FakeSlurm):

@@ -1,0 +1,168 @@
+"""However and whenever a front end ends, no process of its run is left: jobs, their data workers, the server they come from."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.store.store import Store
+from tests.scheduler.test_local import job, local, run, until
+from tests.support.checkout import PATIENCE, Checkout
+
+TABLE = """\
+paper: ours
+title: A training that nobody waits for
+columns:
+  miou: {metric: miou, recipe: own/long}
+rows:
+  fcn: {method: 'FOLDER/own.py:own', model: {backbone: resnet18}}
+"""
+METHOD = """
+import os
+import signal
+
+from methods.fcn import fcn
+from methods.registry import register
+
+
+@register("own")
+def own(backbone, num_classes):
+    for _ in range(2):  # as data workers are: in the job's process group, and deaf to what stops it
+        if os.fork() == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            while True:
+                signal.pause()
+    return fcn(backbone, num_classes, channels=8)
+"""
+RECIPE = """\
+long:
+  dataset: synthetic
+  batch_size: 2
+  iterations: 1000000
+  augmentation: {resize: [48, 48], crop: [32, 32]}
+  test: {resize: [48, 48]}
+"""
+
+
+def processes(mark: str) -> list[str]:
+    """The commands of all processes that have `mark` in the environment they were started with, also of forked ones."""
+    commands = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"HARNESS_MARK={mark}".encode() in (folder / "environ").read_bytes():
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                commands += [f"{folder.name} {command}"] if command else []  # else it is a zombie
+        except OSError:
+            continue
+    return commands
+
+
+def wait_until(condition: Callable[[], object], process: subprocess.Popen | None = None) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert process is None or process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def server_starts(results: Path, mark: str) -> bool:
+    return len(processes(mark)) > 1
+
+
+def job_is_recorded(results: Path, mark: str) -> bool:
+    return any(results.rglob("job.json"))
+
+
+def job_runs(results: Path, mark: str) -> bool:
+    return any(results.rglob("log.txt"))
+
+
+def workers_run(results: Path, mark: str) -> bool:
+    """Front end, server, job, and two processes of its own."""
+    return len(processes(mark)) >= 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("instant", "signals"),
+    [
+        (server_starts, [signal.SIGINT, signal.SIGINT]),
+        (job_is_recorded, [signal.SIGKILL]),
+        (job_runs, [signal.SIGINT, signal.SIGINT]),
+        (workers_run, [signal.SIGKILL]),
+    ],
+)
+def test_no_process_is_left_over(checkout: Checkout, tmp_path: Path, instant: Callable, signals: list[int]):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes/own.yaml").write_text(RECIPE)
+    (tmp_path / "long.yaml").write_text(TABLE.replace("FOLDER", str(tmp_path)))
+    (tmp_path / "own.py").write_text(METHOD)
+    mark = uuid.uuid4().hex
+    command = ("run", tmp_path / "long.yaml", "--no-figures", "--device", "cpu")
+    process = checkout.start(*command, start_new_session=True, environ={"HARNESS_MARK": mark})
+    wait_until(lambda: instant(checkout.results, mark), process)
+    for number in signals:
+        if process.poll() is None:
+            os.killpg(process.pid, number)  # as a terminal does: to every process of the group
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == (130 if signal.SIGINT in signals else -signal.SIGKILL), out + err
+    assert "Traceback" not in err
+    wait_until(lambda: not processes(mark))
+    assert checkout.json("train") == []
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(tmp_path / "results")
+    made.prepare()
+    return made
+
+
+@pytest.fixture
+def marks(tmp_path: Path) -> Path:
+    (tmp_path / "marks").mkdir()
+    return tmp_path / "marks"
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
+    except OSError:
+        return True
+
+
+def test_what_a_job_has_started_ends_with_it(store: Store, marks: Path):
+    only = job("leaves_a_process", marks=str(marks))
+    assert run(store, [only])[only.key].state == "done"
+    pid = int((marks / "process").read_text())
+    deadline = time.monotonic() + PATIENCE
+    while not is_gone(pid):
+        assert time.monotonic() < deadline
+
+
+@pytest.mark.slow
+def test_jobs_end_with_the_server_they_come_from_and_others_get_a_new_one(store: Store, marks: Path):
+    """Killed, as the kernel may do when memory is short: its jobs have failed, and the run goes on."""
+    endless = job("good", kind="latency", repeats=1_000_000, marks=str(marks), name="a")
+    other = job("good", marks=str(marks), name="b")
+    transport = local(store, slots=1)
+    try:
+        transport.start([endless], {j.key: j for j in (endless, other)})
+        until(transport, lambda _: (marks / "a.txt").exists())
+        pid = int((marks / "a.txt").read_text().split()[0])
+        transport._running_jobs[0].server._process.kill()
+        (lost,) = until(transport, lambda seen: bool(seen))
+        transport.start([other], {other.key: other})
+        seen = until(transport, lambda _: not transport.active())
+    finally:
+        transport.close()
+    assert (lost.state, lost.failure.cause) == ("failed", "killed")
+    assert is_gone(pid)
+    assert [e.state for e in seen if e.state != "started"] == ["done"]
