@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import glob
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +61,8 @@ class Choice(click.Choice):
 
 
 class PathType(click.ParamType):
-    """A path, `~` expanded; whether it exists is for the command to say. `kind`: `file` or `dir`, for completion."""
+    """A path that a file may have, `~` expanded; whether it exists is for the command to say. `kind`: `file` or `dir`, for
+    completion."""
 
     name = "path"
 
@@ -67,7 +70,13 @@ class PathType(click.ParamType):
         self.kind = kind
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        return Path(value).expanduser()
+        path = Path(value).expanduser()
+        try:
+            os.lstat(path)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                self.fail(f"'{str(value)[:40]}…' is longer than a file's name can be", param, ctx)
+        return path
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
         from click.shell_completion import CompletionItem

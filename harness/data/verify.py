@@ -36,7 +36,8 @@ class SplitReport:
 
 @dataclass(frozen=True)
 class Verification:
-    """The result of `verify`. `changed_files` are those that differ from the manifest of the last time all was well."""
+    """The result of `verify`. `changed_files` are those that differ from the manifest of the last time all was
+    well, or the one that no manifest can be made of; `digest` is then unknown."""
 
     name: str
     layout: str
@@ -81,16 +82,21 @@ def verify(
     root = locate(Data(name=name), data_dir=data_dir, cache=cache)
     splits = {}
     for split, published in root.dataset.splits.items():
-        complete, missing = scan(root, split)
-        problems = list(missing)
-        sound: dict[str, list[int]] = {}
-        problems += check(root, complete, sound, functools.partial(progress, f"read {split}"))
+        try:
+            complete, problems = scan(root, split)
+        except DataError as error:
+            complete, problems = [], [str(error)]
+        problems = problems + check(root, complete, {}, functools.partial(progress, f"read {split}"))
         if complete and published is not None and len(complete) != published:
             problems.append(
                 f"{root.path}: split '{split}' has {len(complete)} complete pairs, published are {published}"
             )
         splits[split] = SplitReport(len(complete), published, tuple(problems))
-    now = manifest(root, cache, lambda done, total: progress("digest", done, total))
+    try:
+        now = manifest(root, cache, lambda done, total: progress("digest", done, total))
+    except DataError as error:
+        known = any(str(error) in report.problems for report in splits.values())
+        return Verification(name, root.layout.name, root.path, "unknown", splits, () if known else (str(error),))
     last = manifest_path(root, cache).with_suffix(".sound")
     changed_files = (
         () if accept or not last.is_file() else tuple(_differences(root, now.files, read_manifest(last).files))

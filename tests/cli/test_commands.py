@@ -210,3 +210,8 @@ def test_output_that_nobody_reads_is_no_error(checkout: Checkout):
 def test_a_terminal_without_our_signs_is_no_error(checkout: Checkout):
     said = checkout("list", "conventions", environ={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
     assert "G = 1024?" in said
+
+
+def test_a_path_that_no_file_can_have_is_exit_2(capsys: pytest.CaptureFixture[str]):
+    assert main(["data", "prepare", "camvid", "--from", f"/tmp/{'n' * 300}"]) == 2
+    assert "is longer than a file's name can be" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import subprocess
@@ -188,3 +189,29 @@ def test_zeros_outside_the_picture_are_no_damage() -> None:
     plain = cv2.imencode(".jpg", np.zeros((900, 900, 3), np.uint8), [cv2.IMWRITE_JPEG_OPTIMIZE, 1])[1].tobytes()
     assert plain.count(bytes(32)), "a plain area is zeros where the code of an encoder's own is used"
     assert damage(plain) == ""
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of the damage
+@pytest.mark.parametrize("form", ["jpg", "png", "palette", "tiff", "webp"])
+def test_no_mutant_of_a_picture_ends_in_a_traceback_or_much_memory(form: str, tmp_path: Path) -> None:
+    whole = {
+        "jpg": lambda: photograph(1, (24, 32)),
+        "png": lambda: png(SCENE),
+        "palette": lambda: png(SCENE, 8, PALETTE),
+        "tiff": lambda: tiff(SCENE),
+        "webp": lambda: cv2.imencode(".webp", np.dstack([SCENE] * 3))[1].tobytes(),
+    }[form]()
+    path = tmp_path / f"x.{form}"
+    rng = np.random.default_rng(len(whole))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(150):
+        data = bytearray(whole)
+        at, what = int(rng.integers(len(data))), int(rng.integers(4))
+        length = int(rng.integers(1, 9))
+        data[at : at + (4, 4, length, 0)[what]] = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"", rng.bytes(length))[what]
+        path.write_bytes(data)
+        for read in (read_image, read_raw_label):
+            with contextlib.suppress(DataError):  # anything else that is raised fails the test
+                damage(bytes(data))
+                assert read(str(path)).dtype in (np.uint8, np.uint16)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 512 << 10

@@ -12,7 +12,7 @@ from harness.data import catalogue, files
 from harness.data.files import digest, manifest, pairs, recognise
 from harness.data.layout import Root
 from harness.data.prepare import prepare
-from harness.data.verify import ensure_sound
+from harness.data.verify import ensure_sound, verify
 from harness.errors import DataError
 from harness.jobs.kinds import Data
 
@@ -116,6 +116,26 @@ def test_a_folder_that_cannot_be_listed(camvid: Root, monkeypatch: pytest.Monkey
     monkeypatch.setattr(files.os, "scandir", scandir)
     with pytest.raises(DataError, match=rf"{closed}: the folder cannot be listed \(Permission denied\)"):
         pairs(camvid, "train")
+
+
+def test_a_verification_goes_on_and_names_everything(camvid: Root, tmp_path: Path) -> None:
+    """A split that cannot be listed hides no bad file of another one."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / camvid.dataset.folder).symlink_to(camvid.path)
+    loop = camvid.path / "images/val/again"
+    loop.symlink_to(camvid.path / "images")
+    bad = Path(pairs(camvid, "train")[0].label)
+    bad.write_bytes(b"")
+    nowhere = Path(pairs(camvid, "test")[0].image)
+    nowhere.unlink()
+    nowhere.symlink_to(tmp_path / "nowhere")
+    text = verify("camvid", tmp_path / "data", tmp_path / "cache").text()
+    for words in (f"{loop.name}: a link to ", f"{bad.name}: the file is empty", f"{nowhere.name}: cannot be read"):
+        assert words in text
+    loop.unlink()
+    text = verify("camvid", tmp_path / "data", tmp_path / "cache").text()
+    assert "manifest unknown" in text
+    assert f"{nowhere.name}: cannot be read" in text
 
 
 def test_the_commands_see_the_same(camvid: Root, tmp_path: Path) -> None:
