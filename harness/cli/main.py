@@ -33,12 +33,36 @@ exit codes:
 completion in bash (zsh_source and fish_source for other shells):
   eval "$({_COMPLETE}=bash_source {_SCRIPT})\""""
 
+
+def _print_version(context: click.Context, option: click.Parameter, asked: bool) -> None:
+    if not asked:
+        return
+    from importlib.metadata import version
+
+    from harness import environment
+
+    commit, dirty = environment.commit()
+    at = f" at {commit[:12]}{' with uncommitted changes' if dirty else ''}" if commit else ""
+    click.echo(f"segmentation-harness {version('segmentation-harness')}{at}")
+    context.exit()
+
+
 GROUP = LazyGroup(
     name="harness",
     help="Run a published table and get the same table back, measured, beside the published one.",
     epilog=_EPILOG,
     summaries=COMMANDS,
     subcommand_metavar="COMMAND ...",
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_print_version,
+            help="print the version and the commit",
+        )
+    ],
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -52,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _complete(os.environ[_COMPLETE])
         with GROUP.make_context(PROGRAM, words) as context:
             return int(GROUP.invoke(context))
-    except click.exceptions.Exit as end:  # --help
+    except click.exceptions.Exit as end:  # --help, --version
         return int(end.exit_code)
     except click.ClickException as error:
         message = io.StringIO()

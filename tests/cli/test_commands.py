@@ -169,6 +169,15 @@ def test_h_is_help_and_nothing_at_all_is_help_with_exit_2(capsys: pytest.Capture
     assert "read every file and list everything that is wrong" in pages.err
 
 
+def test_version_is_that_of_the_package_and_the_commit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("harness.environment.commit", lambda: ("0123456789abcdef", True))
+    assert main(["--version"]) == 0
+    printed = capsys.readouterr().out
+    assert re.fullmatch(r"segmentation-harness \d+\.\d+\.\d+ at 0123456789ab with uncommitted changes\n", printed)
+
+
 def test_help_loads_no_command():
     code = (
         "import sys\nfrom harness.cli.main import main\nassert main(['--help']) == 0\n"
