@@ -63,6 +63,18 @@ def check_declaration(data: Data, facts: Mapping[str, str], *, data_dir: Path | 
         )
 
 
+def check_files(data: Data, facts: Mapping[str, str], *, data_dir: Path | None, cache: Path) -> None:
+    """UserError unless the dataset's files are those that a key with these facts was made of; reads each of them once."""
+    if data.scenes() is not None:
+        return
+    root = files.locate(data, data_dir=data_dir, cache=cache)
+    if files.manifest(root, cache).digest != facts["files"]:
+        raise UserError(
+            f"the copy of dataset '{data.name}' at {root.path} on this node is not what the job was planned with: copy it anew "
+            "(rsync -a --delete), or leave 'data' out of the cluster file"
+        )
+
+
 def _of_dataset(dataset: Dataset) -> dict[str, str]:
     return {
         "classes": digest(list(dataset.classes))[:_SHORT],

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TextIO
 
 from harness import environment
-from harness.data.key_parts import check_declaration
+from harness.data.key_parts import check_declaration, check_files
 from harness.errors import Exit, Interrupted, OutputError, UserError
 from harness.files import is_full_disk, read_json, write_json
 from harness.jobs.context import STOP_SIGNALS, Context, Progress
@@ -44,6 +44,7 @@ class Request:
     device: str
     threads: int
     needs: Mapping[str, str] = field(default_factory=dict)  # folders of the jobs it needs, by kind
+    data_copied: bool = False  # data_dir is a node's own copy, in which variables of the node may stand
 
     def write(self, folder: Path) -> None:
         write_json(folder / "job.json", {**asdict(self), "job": self.job.to_json(), "needs": dict(self.needs)})
@@ -78,7 +79,7 @@ class Request:
         return Context(
             folder=folder,
             cache=Store(Path(self.results)).cache,
-            data_dir=Path(self.data_dir) if self.data_dir else None,
+            data_dir=Path(os.path.expandvars(self.data_dir)).expanduser() if self.data_dir else None,
             device=self.device,
             threads=self.threads,
             needs={kind: Path(path) for kind, path in self.needs.items()},
@@ -147,7 +148,10 @@ def run_other_rank(folder: Path) -> int:
         return Exit.OK
     process = os.getpid()
     try:
-        KINDS[request.job.kind].run(request.job.config, request.context(folder, stopping))
+        context = request.context(folder, stopping)
+        if os.environ.get("LOCAL_RANK") == "0":  # the first on another node, which has a copy of the data of its own
+            _check_declaration(request, context)
+        KINDS[request.job.kind].run(request.job.config, context)
         _end_copy(process)
     except Interrupted:
         return Exit.RESUMABLE
@@ -256,6 +260,8 @@ def _check_declaration(request: Request, context: Context) -> None:
     if "data" in config and isinstance(facts.get(config["data"]["name"]), Mapping):
         data = Data.model_validate(config["data"])
         check_declaration(data, facts[data.name], data_dir=context.data_dir, cache=context.cache)
+        if request.data_copied:
+            check_files(data, facts[data.name], data_dir=context.data_dir, cache=context.cache)
 
 
 def explain(error: BaseException, log: str) -> Failure:

@@ -56,6 +56,9 @@ class Cluster(Spec):
     processor: str | None = None  # what latencies hold for, e.g. NVIDIA H200; without it none are measured
     python: str | None = None  # default: the Python of the front end, on a folder that nodes share
     container: str | None = None  # put before Python, e.g. apptainer exec --nv /images/torch.sif
+    # the datasets' folder on a node, such as /local/data or $TMPDIR/data (copied there by `setup`); its files must be those
+    # of --data; null: --data itself, on a disk that nodes share
+    data: str | None = None
     setup: tuple[str, ...] = ()  # shell lines before Python, run as written
     environment: dict[Annotated[str, Field(pattern=_VARIABLE)], str] = {}  # {variable: value} of every job
     options: dict[Annotated[str, Field(pattern=_OPTION)], str | bool] = {}  # further options of sbatch

@@ -36,7 +36,7 @@ def look(report: str, data_dir: str) -> None:
             "visible": [v for v in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if v],
             "gpus": torch.cuda.device_count(),
             "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "",
-            "data": os.path.isdir(data_dir) if data_dir else None,
+            "data": os.path.isdir(os.path.expandvars(data_dir)) if data_dir else None,
         },
     )
 
@@ -58,7 +58,7 @@ def examine(cluster: Cluster, controller: Controller, store: Store, data_dir: Pa
     name = f"{folder.name}-0"
     shape = Shape(False, False, _MINUTES, cluster.memory)
     job_parameters = sbatch.parameters(cluster, shape, name, snapshot(ledger.code, compiled=True), None)
-    arguments = [[str(report)], [str(data_dir.resolve()) if data_dir else ""]]
+    arguments = [[str(report)], [cluster.data or (str(data_dir.resolve()) if data_dir else "")]]
     began = time.monotonic()
     try:
         job = sbatch.hand_over(folder / "slurm", look, arguments, job_parameters, cluster)

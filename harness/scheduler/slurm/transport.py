@@ -192,9 +192,9 @@ class Slurm:
         """The job's folder with its request, and without the traces of an earlier attempt."""
         folder = self._results.folder(job)
         needs = {self._jobs[key].kind: str(self._results.folder(self._jobs[key])) for key in job.needs}
-        data_dir = str(self._data_dir) if self._data_dir else None
-        device = self._cluster.on
-        Request(job, str(self._results.root), data_dir, device, self._cluster.cpus, needs).write(folder)
+        cluster, data_dir = self._cluster, str(self._data_dir) if self._data_dir else None
+        place = (cluster.data or data_dir, cluster.on, cluster.cpus)
+        Request(job, str(self._results.root), *place, needs, data_copied=cluster.data is not None).write(folder)
         for earlier in ("progress.json", "failure.json"):
             (folder / earlier).unlink(missing_ok=True)
         return folder
