@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.scheduler.fork_server import deferred_interrupts
 from harness.store.store import Store
 from tests.scheduler.test_local import job, local, run, until
 from tests.support.checkout import PATIENCE, Checkout
@@ -116,6 +117,16 @@ def test_no_process_is_left_over(checkout: Checkout, tmp_path: Path, instant: Ca
     assert "Traceback" not in err
     wait_until(lambda: not processes(mark))
     assert checkout.json("train") == []
+
+
+def test_ctrl_c_is_acted_on_when_what_was_started_is_recorded():
+    recorded = []
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        with deferred_interrupts():
+            os.kill(os.getpid(), signal.SIGINT)
+            recorded.append(True)
+        recorded.append(False)
+    assert recorded == [True]
 
 
 @pytest.fixture

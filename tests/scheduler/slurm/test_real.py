@@ -37,7 +37,7 @@ def test_what_is_edited_meanwhile_does_not_reach_queued_jobs(tmp_path: Path, clu
     assert "2 jobs with Slurm" in out
     (checkout / "harness/tasks/complexity/measure.py").write_text("raise SystemError('edited')\n")
     until(lambda: len(bench.notes("started")) == 2, "both under way")
-    assert "running in Slurm as" in bench("status", *arguments, code=Exit.FAILED)
+    assert "2 running" in bench("status", *arguments, code=Exit.FAILED)
     (bench.marks / "go").touch()
     assert "2 of 2 cells measured" in bench("run", *arguments, "--on", file)
     assert len(list(bench.results.glob("slurm/h*"))) == 1  # followed, not submitted again
