@@ -188,7 +188,7 @@ _profile = click.option(
     "--profile",
     default="paper",
     metavar="NAME",
-    help="paper (default), short or smoke",
+    help="paper (default), fast, short or smoke",
     shell_complete=_complete_from(_profiles),
 )
 _repetitions = click.option(

@@ -95,7 +95,7 @@ def plan_lines(plan: Plan, todo: Queue, estimate: Estimate, slots: int) -> list[
         if cells:
             names = ", ".join(sorted({c.column for c in cells}))
             lines.append(f"{plural(len(cells), 'cell')} {text or f'only on request (--columns {names})'}")
-    if not plan.profile.comparable:
+    if not plan.profile.comparable or plan.profile.gate is not None:
         lines.append(f"profile {plan.profile.name}: {plan.profile.about}")
     lines += _replaced_backbones(plan)
     missing = dict.fromkeys(gap for job in jobs.values() for gap in gaps(job))

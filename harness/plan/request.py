@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +11,7 @@ from typing import Protocol
 from harness import environment
 from harness.environment import Device
 from harness.errors import UserError
+from harness.plan.equivalence import equivalence
 from harness.plan.planner import Plan, Planner, Selection
 from harness.recipes.profile import Profile
 from harness.store.store import Store
@@ -83,14 +85,16 @@ class PlanRequest:
 def plan_of(request: PlanRequest) -> tuple[Plan, Store]:
     """The plan of the request, and its store; Problems with the errors of all its tables at once."""
     tables = load_all(request.tables)
-    store = Store(request.results)
-    planner = Planner(
-        request.resolve_profile(),
-        tuple(range(request.repetitions)),
-        data_dir=request.data,
-        cache=store.cache,
-        device=request.resolve_device(),
-    )
+    store, device = Store(request.results), request.resolve_device()
+
+    def planner_of(profile: Profile, repetitions: Sequence[int]) -> Planner:
+        return Planner(profile, tuple(repetitions), data_dir=request.data, cache=store.cache, device=device)
+
+    profile = request.resolve_profile()
+    if profile.gate is not None:
+        shown = equivalence(profile, planner_of, store, device.kind)
+        profile = profile.model_copy(update={"comparable": shown.passed, "about": f"{profile.about}; {shown.line()}"})
+    planner = planner_of(profile, range(request.repetitions))
     plan = planner.plan(tables, Selection(request.rows, request.columns))
     if request.cluster is not None:
         request.cluster.block(plan)

@@ -29,6 +29,17 @@ class ModelChanges(Spec):
         return self.model_dump(exclude_unset=True)
 
 
+class Gate(Spec):
+    """What shows that a profile's numbers are those of another: the same rows trained under both, paired by seed."""
+
+    table: str  # its file's name among the shipped tables
+    rows: tuple[str, ...] = Field(min_length=1)  # each of which must pass
+    column: str  # of the table, by its metric in points
+    repetitions: int = Field(5, ge=2, le=20)  # pairs per row, all of them
+    margin: float = Field(1.0, gt=0)  # points within which the mean difference must lie
+    against: str = "paper"  # the other profile
+
+
 class Profile(Spec):
     """The purpose of a run. `recipe` and `model` override fields (nested mappings merge); `synthetic` replaces datasets."""
 
@@ -44,3 +55,4 @@ class Profile(Spec):
     # where its jobs run on this machine, unless --device or HARNESS_DEVICE says; auto: on GPUs where there are any
     device: Literal["auto", "cpu", "cuda"] = "auto"
     repeats: Positive | None = None  # timed repetitions of a latency measurement
+    gate: Gate | None = None  # `comparable` holds once this has passed in the results folder, whatever is said above

@@ -173,9 +173,8 @@ def _cell(cell: CellReport | None) -> str:
 def _caption(report: TableReport) -> str:
     table, source = report.table, report.table.published.source
     where = f" (arXiv {source.arxiv})" if source.arxiv else ""
-    profile = (
-        "" if report.profile.name == "paper" else f" Profile {report.profile.name}: not comparable with the paper."
-    )
+    difference = "" if report.comparable else ": not comparable with the paper"
+    profile = "" if report.profile.name == "paper" else f" Profile {report.profile.name}{difference}."
     brackets = " Published values in brackets." if table.published.values else ""
     return f"{table.name}{where}: {sentence(shorten(table.title, 300))}{brackets}{profile}"
 
