@@ -73,7 +73,7 @@ def test_a_profile_that_moves_by_the_margin_passes_in_at_most_five_percent():
     draw, passed, trials = random.Random(3), 0, 4000
     for _ in range(trials):
         interval = _interval([1.0 + draw.gauss(0, 0.3) for _ in range(5)], [0.0] * 5)
-        passed += -1 < interval[0] and interval[1] < 1
+        passed += interval[0] > -1 and interval[1] < 1
     assert passed / trials <= 0.05 + 3 * (0.05 * 0.95 / trials) ** 0.5
 
 
