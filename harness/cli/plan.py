@@ -22,8 +22,16 @@ if TYPE_CHECKING:
 @jobs
 @budget
 @click.option("--decide", is_flag=True, help="list the repetitions that would decide cells, cheapest first")
-def command(request: PlanRequest, jobs: int | None, budget: float | None, decide: bool) -> Exit:
-    from harness.cli import cluster, progress
+@click.option(
+    "--gpu-memory",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="GIB",
+    help="count the trainings' memory, and say on how many GPUs of so many GiB each is cheapest; seconds per training",
+)
+def command(
+    request: PlanRequest, jobs: int | None, budget: float | None, decide: bool, gpu_memory: float | None
+) -> Exit:
+    from harness.cli import cluster, footprints, progress
     from harness.plan.cost import unasked_cpu
     from harness.plan.durations import estimate
     from harness.plan.request import plan_of
@@ -37,6 +45,8 @@ def command(request: PlanRequest, jobs: int | None, budget: float | None, decide
         print_lines([f"run will ask: {text}"])
     print_lines(cluster.cost(request, plan, todo.run, store, slots, budget))
     print_lines(progress.job_lines(plan, todo.run, store))
+    if gpu_memory is not None:  # also of jobs that lack their data here
+        print_lines(footprints.lines(plan, plan.jobs_to_run(store), store, gpu_memory))
     if decide:
         from reports import advice
 
