@@ -9,10 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
+from harness.files import fits
 from harness.text import line, plural
 from reports import commands
 from reports.table_report import TableReport
 
+_RECORD: dict[Any, Any] = {
+    "command": str,
+    "commits?": [str],
+    "keys?": [str],
+    "devices?": [str],
+    "packages?": {...: [str]},
+    "data?": {...: str},
+    ...: object,
+}
 _OPEN, _CLOSE = "<!-- reproduce: ", " -->"
 
 
@@ -96,10 +106,10 @@ def read(path: Path) -> dict[str, Any]:
     start = text.rfind(_OPEN)
     end = text.find(_CLOSE, start)
     try:
-        record = json.loads(text[start + len(_OPEN) : end]) if start >= 0 and end >= 0 else None
-    except ValueError:
+        record: Any = json.loads(text[start + len(_OPEN) : end]) if start >= 0 and end >= 0 else None
+    except (ValueError, RecursionError):
         record = None
-    if not isinstance(record, dict) or not isinstance(record.get("command"), str):
+    if not fits(record, _RECORD):
         raise UserError(
             f"{path}: says nothing of how it was made. A report is the .md file that `run` or `report` writes,"
             " or what `report --format latex` prints; write it again with python -m harness report TABLE"
@@ -137,7 +147,7 @@ def _installs(packages: Mapping[str, Any], installed: Mapping[str, str]) -> Iter
     for name, versions in packages.items():
         if len(versions) > 1:
             yield f"# {line(name)}: measured with {', '.join(map(line, versions))}"
-        elif installed.get(name) != versions[0]:
+        elif versions and installed.get(name) != versions[0]:
             other.append(f"{line(name)}=={line(versions[0])}")
     if other:
         yield "python -m pip install " + " ".join(map(shlex.quote, other))

@@ -20,11 +20,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 
-from harness.files import read_json
 from harness.jobs.job import Job
 from harness.plan.planner import Plan, PlannedCell
 from harness.store.changes import chain_differences, planned_chain, stored_chain
-from harness.store.interruption import Interruption, interruption
+from harness.store.interruption import Interruption, interruption, read_progress
 from harness.store.lock import busy
 from harness.store.store import Failure, Result, Store
 from harness.store.unchecked import UNCHECKED, unchecked_result
@@ -146,7 +145,7 @@ def _running(planned: PlannedCell, missing: Sequence[Job], reader: ResultReader)
     for job in (j for m in missing for j in reader.unfinished(m)):
         folder = reader.store.folder(job)
         if busy(folder):
-            progress = read_json(folder / "progress.json")
+            progress = read_progress(folder)
             return f"{job.kind} {_step(progress)}" if progress is not None else f"{job.kind} starts"
     return None
 

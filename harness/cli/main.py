@@ -75,7 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if arguments is None and _COMPLETE in os.environ:
             return _complete(os.environ[_COMPLETE])
         with GROUP.make_context(PROGRAM, words) as context:
-            return int(GROUP.invoke(context))
+            try:
+                return int(GROUP.invoke(context))
+            finally:
+                _print_damaged()
     except click.exceptions.Exit as end:  # --help, --version
         return int(end.exit_code)
     except click.ClickException as error:
@@ -89,6 +92,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return int(Exit.INTERRUPTED)
+
+
+def _print_damaged() -> None:
+    """Says which records of the results folder were left out, since they could not be read."""
+    from harness.files import DAMAGED
+
+    entries = [f"{path}: {why}" for path, why in sorted(DAMAGED.items())]
+    DAMAGED.clear()
+    if entries:
+        count = "1 record of the results is" if len(entries) == 1 else f"{len(entries)} records of the results are"
+        more = [f"and {len(entries) - 5} more"] if len(entries) > 5 else []
+        _print_error("\n  ".join([f"warning: {count} left out", *entries[:5], *more]))
 
 
 def _print_error(message: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from harness.data import catalogue
 from harness.data.layout import Dataset, Layout, Pair, Root
 from harness.errors import DataError, MissingError
-from harness.files import write_text
+from harness.files import read_json, write_text
 from harness.jobs.kinds import SCENES, Data, load
 
 
@@ -268,10 +268,11 @@ def manifest_path(root: Root, cache: Path) -> Path:
 
 def read_manifest(path: Path) -> Manifest:
     """A manifest as it was written; an unreadable one counts as empty (its digests are then made again)."""
+    record = read_json(path, {"files": {...: [(int, str)]}, ...: object}, cache=True)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))["files"]
-        return Manifest({name: (int(size), int(time), str(sha)) for name, (size, time, sha) in record.items()})
-    except (ValueError, KeyError, TypeError, AttributeError):
+        entries = record["files"].items() if record is not None else ()
+        return Manifest({name: (int(size), int(time), str(sha)) for name, (size, time, sha) in entries})
+    except ValueError:
         return Manifest({})
 
 

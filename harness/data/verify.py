@@ -19,7 +19,7 @@ from harness.data.files import locate, manifest, manifest_path, read_manifest, s
 from harness.data.integrity import damage, problems_of_all
 from harness.data.layout import Pair, Root
 from harness.errors import DataError
-from harness.files import write_text
+from harness.files import read_json, write_text
 from harness.jobs.kinds import Data
 
 _MAX_LINES = 50
@@ -180,12 +180,7 @@ def ensure_sound(
     root.dataset.check_task()
     complete, missing = scan(root, split)
     record = _record(root, split, cache)
-    sound: dict[str, list[int]] = {}
-    if record.is_file():
-        try:
-            sound = dict(json.loads(record.read_text(encoding="utf-8")))
-        except (ValueError, TypeError):
-            sound = {}
+    sound: dict[str, list[int]] = read_json(record, {...: [int]}, cache=True) or {}
     rank_pairs = complete[part[0] :: part[1]]
     unread_pairs = [pair for pair in rank_pairs if sound.get(pair.id) != _signature(pair)]
     new: dict[str, list[int]] = {}

@@ -31,7 +31,9 @@ class Job:
     def data_digests(self) -> dict[str, str]:
         """{dataset: digest of its files}, of the data that the key was made of; a key may hold that digest alone."""
         data = self.parts.get("data") or {}
-        return {name: str(facts["files"] if isinstance(facts, Mapping) else facts) for name, facts in data.items()}
+        return {
+            name: str(facts.get("files", "") if isinstance(facts, Mapping) else facts) for name, facts in data.items()
+        }
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "config": dict(self.config), "parts": dict(self.parts), "needs": list(self.needs)}

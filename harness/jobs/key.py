@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness import ROOT
 from harness.errors import OutputError, UserError
-from harness.files import read_json, write_text
+from harness.files import is_shallow, read_json, write_text
 from harness.jobs import outside
 from harness.jobs.silent import SILENT
 from harness.spec import flatten
@@ -177,6 +177,9 @@ class _Source(NamedTuple):
     packages: list[str]
 
 
+_CACHE = {"version": str, "digest": str, "modules": is_shallow}
+
+
 class Code:
     """The project's source files: digests and import closures, remembered in `cache` by the files' content."""
 
@@ -186,9 +189,9 @@ class Code:
         self._cache_changed = False
         self._version = _sha256(Path(__file__).read_bytes())  # what another version of this file found does not count
         self._sources: dict[str, _Source | None] = {}
-        cached = (read_json(self._cache) if self._cache is not None else None) or {}
-        modules = cached.get("modules") if cached.get("version") == self._version else None
-        self._cached_sources: dict[str, Any] = modules if isinstance(modules, dict) else {}
+        cached = (read_json(self._cache, _CACHE, cache=True) if self._cache is not None else None) or {}
+        sound = cached and (cached["version"], cached["digest"]) == (self._version, digest(cached["modules"]))
+        self._cached_sources: dict[str, Any] = cached["modules"] if sound else {}
 
     def closure(self, modules: Iterable[str], files: Mapping[str, Path] | None = None) -> dict[str, str]:
         """{module: digest} of everything reachable by import from `modules` that may move a number.
@@ -232,7 +235,8 @@ class Code:
         """Writes the cache for the next command."""
         if self._cache is None or not self._cache_changed:
             return
-        record = {"version": self._version, "modules": self._cached_sources}
+        modules = self._cached_sources
+        record = {"version": self._version, "digest": digest(modules), "modules": modules}
         with contextlib.suppress(OutputError):  # only a cache: a read-only results folder must still be able to plan
             write_text(self._cache, json.dumps(record), durable=False)
 

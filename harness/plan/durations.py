@@ -84,8 +84,9 @@ def _likenesses(job: Job) -> Iterator[str]:
     """What similar jobs share, the most similar first: all of the configuration; all but the recipe and backbone; all but the
     method's options besides; all but the method, too."""
     config = job.config
-    model, data = config["model"], config.get("data") or {}
+    model, data = config.get("model") or {}, config.get("data") or {}
+    name, options = model.get("name"), model.get("options")
     yield job.identity
     where = [config.get("profile"), config.get("convention"), config.get("input"), data]
-    for traits in ([*where, model["name"], model["options"]], [*where, model["name"]], where):
+    for traits in ([*where, name, options], [*where, name], where):
         yield json.dumps(traits, sort_keys=True)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from harness.errors import Exit
-from harness.files import read_json
 from harness.jobs.context import Progress
 from harness.jobs.job import Job
 from harness.plan.planner import Plan
 from harness.scheduler.transport import SKIPPED, Event, Transport
+from harness.store.interruption import read_progress
 from harness.store.store import Failure, Store
 
 
@@ -126,8 +126,8 @@ def _note(event: Event, outcome: Outcome, running_jobs: dict[str, Job]) -> None:
 
 
 def _progress(store: Store, job: Job) -> Progress | None:
-    record = read_json(store.folder(job) / "progress.json")
-    if record is None:
+    record = read_progress(store.folder(job))
+    if record is None or not {"done", "total"} <= record.keys():
         return None
-    record.pop("time", None)
-    return Progress(**record)
+    fields = {name: record[name] for name in ("done", "total", "rate", "text", "left") if name in record}
+    return Progress(**fields)

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.files import output_errors, write_text
+from harness.files import is_number, output_errors, read_jsonl, write_text
 
 FILE = "curve.jsonl"
+_LINE = {"iteration": int, "loss?": is_number, ...: object}
 _ADVICE = "the training can be resumed: make room, then run the same command again"
 
 
@@ -22,19 +23,7 @@ def losses(folder: Path) -> list[dict[str, Any]]:
 def read(folder: Path) -> list[dict[str, Any]]:
     """The lines of the curve in `folder`, oldest first; none where there is no curve. Invalid lines are skipped: a
     last one that was cut short, or one damaged by the disk."""
-    try:
-        lines = (Path(folder) / FILE).read_bytes().split(b"\n")
-    except OSError:
-        return []
-    records = []
-    for line in lines[:-1]:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and isinstance(record.get("iteration"), int):
-            records.append(record)
-    return records
+    return read_jsonl(Path(folder) / FILE, _LINE)
 
 
 class Curve:

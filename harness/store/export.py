@@ -70,7 +70,7 @@ def write(measurements: pd.DataFrame, file: Path, file_format: str) -> None:
     """Writes a frame as `csv` or `parquet`; OutputError where the file cannot be written, which leaves the old one."""
     with atomic_file(file, advice="make room or choose another file with --out") as output:
         if file_format == "parquet":
-            measurements.to_parquet(output, index=False)
+            measurements.to_parquet(output, index=False, write_page_checksum=True)
         else:
             as_csv(measurements, output)
 
@@ -82,16 +82,15 @@ def as_csv(measurements: pd.DataFrame, output: IO) -> None:
 
 
 def _stored_frame(path: Path) -> pd.DataFrame:
-    """The frame stored by the last call; empty where there is none or it has other columns."""
+    """The frame stored by the last call; empty where there is none, or it has other columns or is damaged."""
     import pandas as pd
 
+    empty = pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
     try:
-        stored = pd.read_parquet(path)
-        if list(stored.columns) == list(COLUMNS):
-            return stored
-    except (OSError, ValueError):
-        pass  # derived data: computed again from the JSON files
-    return pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
+        stored = pd.read_parquet(path, page_checksum_verification=True)
+    except Exception:  # whatever a damaged file makes of its reader: derived data, made again from the JSON files
+        return empty
+    return stored if stored.dtypes.equals(empty.dtypes) else empty
 
 
 def _rows(results: Iterable[Result], root: Path) -> Iterator[dict[str, Any]]:
@@ -103,12 +102,12 @@ def _rows(results: Iterable[Result], root: Path) -> Iterator[dict[str, Any]]:
             "key": result.job.key,
             "identity": result.job.identity,
             "kind": result.job.kind,
-            "method": config["model"]["name"],
+            "method": (config.get("model") or {}).get("name", ""),
             "dataset": (config.get("data") or {}).get("name", ""),
             "profile": config.get("profile", ""),
             "seed": config.get("seed", -1),
-            "device": result.environment.get("device", ""),
-            "commit": result.environment.get("commit", ""),
+            "device": result.environment.get("device") or "",
+            "commit": result.environment.get("commit") or "",
             "started": result.started,
             "seconds": result.seconds,
         }

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.files import read_json
+from harness.files import fits, is_finite, read_json
 from harness.jobs.job import Job
 from harness.store.lock import busy
 from harness.text import duration
@@ -24,6 +24,18 @@ READING = "reading every file once"
 """The progress of a training that checks its data first: its numbers are files."""
 
 _UNITS = {"train": "iterations", "evaluate": "images", "latency": "passes"}
+
+
+_PROGRESS: dict[Any, Any] = {
+    **dict.fromkeys(("done?", "total?", "rate?", "time?"), is_finite),
+    **{"text?": str, "left?": (is_finite, None), ...: object},
+}
+
+
+def read_progress(folder: Path) -> dict[str, Any] | None:
+    """What the job in a folder last said of its progress; None where it has said nothing that can be read."""
+    progress: dict[str, Any] | None = read_json(folder / "progress.json")
+    return progress if fits(progress, _PROGRESS) else None
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import datetime
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.files import append_jsonl, read_json
+from harness.files import append_jsonl, is_finite, read_jsonl
 from harness.stats.control_charts import Chart, Limits, last_drop
 from harness.store.changes import chain_differences
-from harness.store.store import Result
+from harness.store.store import Result, read_result
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,17 @@ class NightRecord:
     alarm: bool = False  # part of a drop: recorded, but excluded from the expected value
 
 
+def is_date(value: Any) -> bool:
+    """A shape: a day, YYYY-MM-DD."""
+    try:
+        return len(value) == 10 and bool(datetime.date.fromisoformat(value))
+    except (TypeError, ValueError):
+        return False
+
+
+_NIGHT = {"date": is_date, "cell": str, "value": is_finite, "commit": str, "folder": str, "alarm?": bool}
+
+
 class History:
     """`nightly/history.jsonl` in the results folder: a line per measurement, only ever appended."""
 
@@ -35,16 +47,8 @@ class History:
     def nights(self) -> dict[str, list[NightRecord]]:
         """{cell: its nights, oldest first}. Invalid lines are skipped."""
         by_cell: dict[str, list[NightRecord]] = {}
-        try:
-            lines = self.file.read_text(encoding="utf-8").splitlines()
-        except OSError:
-            return {}
-        for line in lines:
-            try:
-                night = NightRecord(**json.loads(line))
-            except (ValueError, TypeError):  # half a line, from a night that was cut off
-                continue
-            by_cell.setdefault(night.cell, []).append(night)
+        for record in read_jsonl(self.file, _NIGHT):
+            by_cell.setdefault(record["cell"], []).append(NightRecord(**record))
         return {cell: sorted(nights, key=lambda night: str(night.date)) for cell, nights in by_cell.items()}
 
     def add(self, nights: Sequence[NightRecord]) -> None:
@@ -90,23 +94,20 @@ def _differences(good: Path, bad: Path) -> list[str]:
     before, after = _chain(good), _chain(bad)
     if not before or before.keys() != after.keys():
         return ["(a result has been deleted since, so that the keys cannot be compared)"]
-    changes = chain_differences(
-        *({kind: record["job"]["parts"] for kind, record in c.items()} for c in (before, after))
-    )
+    changes = chain_differences(*({kind: result.job.parts for kind, result in c.items()} for c in (before, after)))
     unique_lines = dict.fromkeys(line for _, lines in changes for line in lines)
     lines = [line for line in unique_lines if not line.startswith("config  seed:")]
     surroundings = (
-        line
-        for kind in before
-        for line in _environment_differences(before[kind]["environment"], after[kind]["environment"])
+        line for kind in before for line in _environment_differences(before[kind].environment, after[kind].environment)
     )
     return [*lines, *dict.fromkeys(surroundings)] or ["nothing that a key covers: look at the machine"]
 
 
 def _environment_differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """What differs between where two jobs ran."""
-    for name in sorted({*was["packages"], *now["packages"]}):
-        versions = was["packages"].get(name), now["packages"].get(name)
+    packages_before, packages_now = was.get("packages") or {}, now.get("packages") or {}
+    for name in sorted({*packages_before, *packages_now}):
+        versions = packages_before.get(name), packages_now.get(name)
         if versions[0] != versions[1]:
             yield f"package {name}: {versions[0] or 'absent'} → {versions[1] or 'absent'}"
     for fact in ("device", "python", "host"):
@@ -114,19 +115,20 @@ def _environment_differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> 
             yield f"{fact:<8}{was.get(fact, 'unknown')} → {now.get(fact, 'unknown')}"
 
 
-def _chain(folder: Path) -> dict[str, dict[str, Any]]:
-    """{kind: record} of the result in a folder and of the results that it needed; empty where one of them is gone."""
-    record = read_json(folder / "result.json")
-    if record is None:
+def _chain(folder: Path) -> dict[str, Result]:
+    """{kind: result} of the result in a folder and of the results that it needed; empty where one of them is gone."""
+    result = read_result(folder)
+    if result is None:
         return {}
-    records = {record["job"]["kind"]: record}
-    for key in record["job"]["needs"]:
-        places = folder.parents[2].glob(f"*/*/{key[:20]}/result.json")
-        needed_record = next((r for place in places if (r := read_json(place)) is not None), None)
-        if needed_record is None:
+    results = {result.job.kind: result}
+    jobs = Path(os.path.abspath(folder)).parent.parent.parent
+    for key in result.job.needs:
+        places = jobs.glob(f"*/*/{key[:20]}/result.json")
+        needed = next((r for place in places if (r := read_result(place.parent)) is not None), None)
+        if needed is None:
             return {}
-        records[needed_record["job"]["kind"]] = needed_record
-    return records
+        results[needed.job.kind] = needed
+    return results
 
 
 def night(date: str, cell: str, result: Result, value: float, *, root: Path, alarm: bool) -> NightRecord:

@@ -16,10 +16,72 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.files import create_json, output_errors, read_json, temporary_path, write_json
+from harness.files import (
+    DAMAGED,
+    create_json,
+    fits,
+    is_number,
+    is_shallow,
+    is_time,
+    is_word,
+    output_errors,
+    put_aside,
+    read_json,
+    remove_abandoned_files,
+    temporary_path,
+    write_json,
+)
 from harness.jobs.job import Job, Measurement
 
 SCHEMA = 1
+_TEXT = (str, None)
+_TEXTS = ({...: str}, None)
+_FILES = {"files": object, ...: object}
+
+
+def _are_measurements(value: Any) -> bool:
+    """Written out, since a store holds millions of them."""
+    return isinstance(value, list) and all(
+        type(m) is dict
+        and type(m.get("name")) is str
+        and (type(m.get("value")) is float or is_number(m.get("value")))
+        and type(m.get("unit", "")) is str
+        and type(m.get("convention", "")) is str
+        and len(m) == 2 + ("unit" in m) + ("convention" in m)
+        for m in value
+    )
+
+
+_MODEL = {"name?": str, "options?": dict, ...: object}
+_JOB = {
+    "kind": is_word,
+    "config": {
+        "model?": _MODEL,
+        "data?": ({"name?": str, ...: object}, None),
+        "profile?": str,
+        "seed?": int,
+        ...: object,
+    },
+    "key": is_word,
+    "identity": is_word,
+    "parts": {"needs?": _TEXTS, "code?": _TEXTS, "data?": ({...: (str, None, _FILES)}, None), ...: object},
+    "needs": [is_word],
+}
+_ENVIRONMENT: dict[Any, Any] = {
+    "packages?": _TEXTS,
+    **{f"{name}?": _TEXT for name in ("commit", "device", "driver", "host", "python", "system")},
+    ...: object,
+}
+_RESULT = {
+    "schema": int,
+    "job": _JOB,
+    "measurements": _are_measurements,
+    "environment": _ENVIRONMENT,
+    "started": is_time,
+    "seconds": is_time,
+    ...: object,
+}
+_FAILURE = {"cause": str, "message": str, "exit?": int, "time?": is_time, "log?": str}
 
 
 @dataclass(frozen=True)
@@ -74,7 +136,7 @@ class Store:
         self.reports = root / "reports"
 
     def prepare(self) -> None:
-        """Creates the folder; OutputError where it cannot be written."""
+        """Creates the folder and removes what killed writers left in it; OutputError where it cannot be written."""
         probe = temporary_path(self.root / "probe")
         with output_errors(self.root):
             try:
@@ -83,6 +145,8 @@ class Store:
             finally:
                 with contextlib.suppress(OSError):
                     probe.unlink(missing_ok=True)
+        for folder in (self.root, self.cache, *self.cache.glob("*/"), self.reports, self.root / "nightly"):
+            remove_abandoned_files(folder)
 
     def folder(self, job: Job) -> Path:
         """The job's own folder (which need not exist)."""
@@ -94,11 +158,8 @@ class Store:
 
     def failure(self, job: Job) -> Failure | None:
         """Why the job's last attempt failed, if it did and has not finished since."""
-        record = read_json(self.folder(job) / "failure.json")
-        try:
-            return Failure(**record) if record is not None else None
-        except TypeError:  # not a record of ours
-            return None
+        record = read_json(self.folder(job) / "failure.json", _FAILURE)
+        return Failure(**record) if record is not None else None
 
     def stale(self, job: Job) -> Result | None:
         """The newest result of the same configuration under another key: other code, data or weights."""
@@ -126,6 +187,8 @@ class Store:
         folder = self.folder(job)
         took = time.time() - started if seconds is None else seconds
         result = Result(job, tuple(measurements), environment, started, took, folder)
+        if self.result_in(folder) is None:
+            put_aside(folder / "result.json")  # damaged, or of another version: not ours to destroy
         write_json(folder / "result.json", result.to_json())
         (folder / "failure.json").unlink(missing_ok=True)
         return result
@@ -153,6 +216,7 @@ class Store:
         standing = self.failure(job)
         if standing is not None and standing != earlier:
             return standing
+        remove_abandoned_files(self.folder(job))
         (self.folder(job) / "progress.json").unlink(missing_ok=True)
         if standing is not None:  # else one that is written at this moment would go
             (self.folder(job) / "failure.json").unlink(missing_ok=True)
@@ -177,13 +241,21 @@ class Store:
 
     def result_in(self, folder: Path) -> Result | None:
         """The result in a job's folder; None where there is none, or none that can be read."""
-        record = read_json(folder / "result.json")
-        if record is None or record.get("schema") != SCHEMA:
-            return None
-        try:
+        return read_result(folder)
+
+
+def read_result(folder: Path) -> Result | None:
+    """The result in a job's folder; None where there is none, or none that this version can read."""
+    path = folder / "result.json"
+    record = read_json(path)
+    if record is None:
+        return None
+    if record.get("schema") == SCHEMA and fits(record, _RESULT):
+        job = record["job"]
+        if is_shallow(job["config"]) and is_shallow(job["parts"]) and is_shallow(record["environment"]):
             return Result.from_json(record, folder)
-        except (KeyError, TypeError, AttributeError):  # damaged by hand or by the disk: measured again
-            return None
+    DAMAGED[path] = "damaged, or of another version"
+    return None
 
 
 def _folders(path: str | Path) -> list[os.DirEntry[str]]:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.files import read_json, write_text
+from harness.files import write_text
 from harness.stats.control_charts import ENOUGH, UNLIKELY, Chart
 from harness.stats.small_samples import t_quantile
 from harness.store.nights import NightRecord
+from harness.store.store import read_result
 from harness.text import markdown
 from reports.figures import style
 
@@ -54,11 +55,9 @@ def points(nights: Sequence[NightRecord], since: str = "") -> list[Point]:
 def profile(nights: Sequence[NightRecord], root: Path) -> str | None:
     """The profile that a cell's nights were measured under, as the newest result left in `root` says; None without any."""
     for night in reversed(nights):
-        record = read_json(root / str(night.folder) / "result.json")
-        try:
-            return str(record["job"]["config"]["profile"]) if record is not None else None
-        except (KeyError, TypeError):
-            continue
+        result = read_result(root / night.folder)
+        if result is not None:
+            return str(result.job.config.get("profile", ""))
     return None
 
 

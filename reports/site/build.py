@@ -11,10 +11,10 @@ from typing import Any
 
 from harness import environment
 from harness.errors import UserError
-from harness.files import atomic_folder, read_json
+from harness.files import atomic_folder
 from harness.plan.planner import Plan
 from harness.store.nights import History
-from harness.store.store import SCHEMA, Store
+from harness.store.store import Store, read_result
 from harness.text import line, sentence
 from reports import spreads
 from reports.audit.corpus import Finding
@@ -184,16 +184,15 @@ def _other_jobs(plan: Plan, store: Store) -> Iterator[dict[str, Any]]:
     for folder in store.results_outside(
         plan.jobs.values()
     ):  # results under another key of a planned job are in their cell's history
-        record = read_json(folder / "result.json")
-        readable = record is not None and record.get("schema") == SCHEMA
+        result = read_result(folder)
+        readable = result is not None
         kind = folder.parent.parent.name
-        description = _describe(record) if readable and record is not None else ("unreadable by this version", "", "")
+        description = _describe(result.job.config) if result is not None else ("unreadable by this version", "", "")
         group = groups.setdefault((kind, *description), {"jobs": 0, "measurements": 0, "started": 0.0, "folder": ""})
         group["jobs"] += 1
-        if readable and record is not None:
-            group["measurements"] += len(record.get("measurements") or ())
-            start_time = record.get("started")
-            group["started"] = max(group["started"], start_time if isinstance(start_time, int | float) else 0.0)
+        if result is not None:
+            group["measurements"] += len(result.measurements)
+            group["started"] = max(group["started"], result.started)
         group["folder"] = group["folder"] or line(str(folder.relative_to(store.root)))
         group["readable"] = readable
     for (kind, method, dataset, profile), group in sorted(groups.items()):
@@ -201,13 +200,12 @@ def _other_jobs(plan: Plan, store: Store) -> Iterator[dict[str, Any]]:
         yield {"kind": kind, "method": method, "dataset": dataset, "profile": profile, "newest": newest, **group}
 
 
-def _describe(record: Mapping[str, Any]) -> tuple[str, str, str]:
-    """(method, dataset, profile) of a stored result, '' where it does not say."""
+def _describe(config: Mapping[str, Any]) -> tuple[str, str, str]:
+    """(method, dataset, profile) of a stored configuration, '' where it does not say."""
 
     def of(value: Any, key: str) -> Any:
         return value.get(key, "") if isinstance(value, Mapping) else ""
 
-    config = of(record.get("job"), "config")
     return tuple(views.short(str(text), 60) for text in (  # type: ignore[return-value]
         of(of(config, "model"), "name"), of(of(config, "data"), "name"), of(config, "profile")
     ))  # fmt: skip

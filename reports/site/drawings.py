@@ -93,7 +93,7 @@ def confusion(file: Path) -> tuple[str, str] | None:
 
     try:
         counts = np.load(file, allow_pickle=False)
-    except (OSError, ValueError):
+    except Exception:  # whatever a damaged file makes of its reader
         return None
     if counts.ndim != 2 or counts.dtype.kind not in "iuf" or not counts.size:
         return None

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
-import json
 import os
 import time
 import uuid
@@ -23,9 +22,24 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.files import append_jsonl, output_errors, read_json, write_json
+from harness.files import (
+    append_jsonl,
+    is_finite,
+    is_word,
+    output_errors,
+    read_json,
+    read_jsonl,
+    write_json,
+)
 from harness.scheduler.slurm.causes import Silence
 from harness.store.store import Store
+
+_ARRAY = {"keys": [is_word], "tried": [{...: int}], "id": (is_word, None)}
+_NOTE = {"exit?": int, "cause?": str, "requeued?": bool, ...: object}
+_OUTCOME = {
+    **{"array": int, "index": int, "key": is_word, "task": str, "cause": str, "detail": str, "node": str},
+    **{"again": bool, "time": is_finite},
+}
 
 
 @dataclass
@@ -53,7 +67,7 @@ class Array:
 
     @classmethod
     def read(cls, file: Path) -> Array | None:
-        record = read_json(file)
+        record = read_json(file, _ARRAY) if file.stem.isdecimal() else None
         if record is None:
             return None
         return cls(file.parent.parent, int(file.stem), record["keys"], record["tried"], record["id"])
@@ -138,7 +152,7 @@ class Ledger:
         return [folder for folder in folders if not (folder / "closed").exists()]
 
     def arrays(self, folder: Path) -> list[Array]:
-        files = sorted((folder / "arrays").glob("*.json"), key=lambda f: int(f.stem))
+        files = sorted((f for f in (folder / "arrays").glob("*.json") if f.stem.isdecimal()), key=lambda f: int(f.stem))
         return [array for file in files if (array := Array.read(file)) is not None]
 
     def open_attempts(self) -> dict[str, Attempt]:
@@ -189,16 +203,11 @@ class Ledger:
         self._notes.pop(folder, None)
 
     def note(self, folder: Path, prefix: str, restart: int, kind: str) -> dict[str, Any]:
-        return read_json(folder / "notes" / f"{prefix}.{restart}.{kind}") or {}
+        return read_json(folder / "notes" / f"{prefix}.{restart}.{kind}", _NOTE) or {}
 
     def outcomes(self, folder: Path) -> list[dict[str, Any]]:
         """How attempts ended that left no result."""
-        entries = []
-        with contextlib.suppress(OSError):
-            for line in (folder / "outcomes.jsonl").read_text(encoding="utf-8").splitlines():
-                with contextlib.suppress(ValueError):
-                    entries.append(json.loads(line))
-        return entries
+        return read_jsonl(folder / "outcomes.jsonl", _OUTCOME)
 
     def waits(self, last: int = 20) -> list[float]:
         """Seconds that jobs of the last submissions waited for their first start, by the clock of the shared folder."""

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import Exit, UserError
-from harness.files import read_json
 from harness.jobs.job import Job
 from harness.jobs.kinds import KINDS
 from harness.plan.durations import durations
@@ -22,6 +21,7 @@ from harness.scheduler.slurm.ledger import Array, Attempt, Ledger
 from harness.scheduler.slurm.sbatch import ArrayBatch, Shape
 from harness.scheduler.transport import SKIPPED, Event
 from harness.scheduler.worker import Request
+from harness.store.interruption import read_progress
 from harness.store.store import Failure, Store
 from harness.text import duration, plural
 
@@ -331,7 +331,7 @@ class Slurm:
         minutes = attempt.silence.look(self._clock(), task_state, heartbeat) / 60
         if minutes < self._cluster.stalled_after or self._is_settled(attempt):
             return
-        said = read_json(self._results.folder(job) / "progress.json") or {}
+        said = read_progress(self._results.folder(job)) or {}
         last = f"its last: {said.get('done')}/{said.get('total')}" if said else "it never said how far it was"
         where = f"{task_state.state.lower()} on {task_state.node}" if task_state.node else task_state.state.lower()
         detail = f"no progress for {duration(60 * minutes)} ({last}), although Slurm says: {where}"
