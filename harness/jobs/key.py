@@ -190,7 +190,7 @@ class Code:
         self._version = _sha256(Path(__file__).read_bytes())  # what another version of this file found does not count
         self._sources: dict[str, _Source | None] = {}
         cached = (read_json(self._cache, _CACHE, cache=True) if self._cache is not None else None) or {}
-        sound = cached and (cached["version"], cached["digest"]) == (self._version, digest(cached["modules"]))
+        sound = cached and (cached["version"], cached["digest"]) == (self._version, _checksum(cached["modules"]))
         self._cached_sources: dict[str, Any] = cached["modules"] if sound else {}
 
     def closure(self, modules: Iterable[str], files: Mapping[str, Path] | None = None) -> dict[str, str]:
@@ -236,7 +236,7 @@ class Code:
         if self._cache is None or not self._cache_changed:
             return
         modules = self._cached_sources
-        record = {"version": self._version, "digest": digest(modules), "modules": modules}
+        record = {"version": self._version, "digest": _checksum(modules), "modules": modules}
         with contextlib.suppress(OutputError):  # only a cache: a read-only results folder must still be able to plan
             write_text(self._cache, json.dumps(record), durable=False)
 
@@ -261,6 +261,10 @@ class Code:
         self._cached_sources[module] = [by, *source]
         self._cache_changed = True
         return source
+
+
+def _checksum(record: Any) -> str:
+    return _sha256(json.dumps(record, sort_keys=True).encode())
 
 
 def _sha256(content: bytes) -> str:

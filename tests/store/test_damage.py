@@ -20,18 +20,18 @@ import yaml
 
 from harness.cli.main import main
 from harness.errors import Exit
-from harness.files import append_jsonl, write_json
+from harness.files import DAMAGED, append_jsonl, fits, is_finite, read_json, read_jsonl, write_json
 from harness.plan.request import PlanRequest, plan_of
 from harness.scheduler.slurm.ledger import Array, Attempt, Ledger
 from harness.stats.control_charts import Limits
 from harness.store import features
 from harness.store.nights import History, charts, locate
-from harness.store.store import Failure
+from harness.store.store import Failure, Store
 from harness.table import paths
 from tests.support.damages import damage
 from tests.support.report_bench import RECIPE, TABLE, ReportBench
 
-FIRST, _, LAST = os.environ.get("HARNESS_DAMAGES", "0:36").partition(":")
+FIRST, _, LAST = os.environ.get("HARNESS_DAMAGES", "0:39").partition(":")
 CACHES = ("code.json", "measurements.parquet")
 TABLE_FILE = "pspnet_table5.yaml"
 
@@ -190,3 +190,93 @@ def test_no_damaged_file_ends_in_a_traceback_or_costs_another(bench: ReportBench
         except (Exception, SystemExit, RecursionError) as error:
             raise AssertionError(f"damage {number} of {files[number % len(files)]}") from error
     print(f"damages {FIRST} to {LAST} of {len(files)} files")
+
+
+# ------------------------------------------------------------------------------------------------------- one by one
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe{\0}\0", b'{"a":' * 100_000, b'{"a": "\\ud800"}', b"9" * 5000],
+)
+def test_what_is_no_record_counts_as_absent_and_is_remembered(tmp_path: Path, content: bytes):
+    (tmp_path / "a.json").write_bytes(content)
+    DAMAGED.clear()
+    assert read_json(tmp_path / "a.json", cache=True) is None
+    assert not DAMAGED
+    assert read_json(tmp_path / "a.json") is None
+    assert [*DAMAGED] == [tmp_path / "a.json"]
+    DAMAGED.clear()
+    assert read_json(tmp_path / "absent.json") is None
+    assert read_json(tmp_path / "a\0b.json") is None
+    assert [*DAMAGED] == [tmp_path / "a\0b.json"]
+    DAMAGED.clear()
+
+
+def test_damaged_lines_are_counted_and_a_cut_last_one_is_not(tmp_path: Path):
+    DAMAGED.clear()
+    (tmp_path / "a.jsonl").write_bytes(b'{"n": 1}\n\xe9\n{"n": "x"}\n[]\n\n{"n": 2}\n{"n"')
+    assert read_jsonl(tmp_path / "a.jsonl", {"n": int}) == [{"n": 1}, {"n": 2}]
+    assert DAMAGED.pop(tmp_path / "a.jsonl") == "3 of 5 lines damaged"
+
+
+@pytest.mark.parametrize(
+    ("value", "shape", "fit"),
+    [
+        ({"a": 1}, {"a": int}, True),
+        ({"a": True}, {"a": int}, False),
+        ({"a": 1, "b": 2}, {"a": int}, False),
+        ({"a": 1, "b": 2}, {"a": int, ...: object}, True),
+        ({"a": 1, "b": "x"}, {"a": int, ...: int}, False),
+        ({}, {"a?": int}, True),
+        ({}, {"a": int}, False),
+        ({"a": None}, {"a": (int, None)}, True),
+        ([1, 2], [int], True),
+        ([1, "x"], [int], False),
+        (1e400, is_finite, False),
+        (10**400, is_finite, False),
+    ],
+)
+def test_a_shape_says_what_fits(value: object, shape: object, fit: bool):
+    assert fits(value, shape) is fit
+
+
+def test_what_was_left_out_is_said_and_counted(bench: ReportBench):
+    for column in ("params", "flops"):
+        for job in bench.jobs("ppm", "params") + bench.jobs("ocr", column):
+            (bench.store.folder(job) / "result.json").parent.mkdir(parents=True, exist_ok=True)
+            (bench.store.folder(job) / "result.json").write_bytes(b"{}")
+    code, out, err = _run(["status", TABLE_FILE, "--device", "cpu"])
+    assert code == Exit.FAILED
+    assert "unreadable" in out
+    assert "warning: 2 records of the results are left out" in err
+    assert err.count("result.json: damaged, or of another version") == 2
+
+
+def test_a_damaged_result_is_kept_beside_the_one_that_replaces_it(bench: ReportBench):
+    (job,) = bench.jobs("ppm", "params")
+    file = bench.store.folder(job) / "result.json"
+    file.write_bytes(b'{"schema": 99}')
+    bench.measure("ppm", "params", 23.07)
+    assert bench.store.result(job) is not None
+    assert file.with_name("result.json.damaged").read_bytes() == b'{"schema": 99}'
+
+
+def test_temporary_files_of_killed_writers_are_swept_and_those_of_living_ones_stay(tmp_path: Path):
+    store, host = Store(tmp_path / "results"), os.uname().nodename
+    store.cache.mkdir(parents=True)
+    gone = 2**22 + 1  # above what Linux gives a process
+    for folder in (store.root, store.cache):
+        for name in (
+            f".a.json.{host}.{gone}.0.tmp",
+            f".b.json.{host}.{os.getpid()}.0.tmp",
+            ".c.json.elsewhere.7.0.tmp",
+        ):
+            (folder / name).touch()
+        (folder / f".site.{host}.{gone}.1.tmp").mkdir()
+        (folder / ".d.json.elsewhere.7.0.tmp").touch()
+        os.utime(folder / ".d.json.elsewhere.7.0.tmp", (0, 0))
+    store.prepare()
+    for folder in (store.root, store.cache):
+        left = sorted(path.name for path in folder.glob(".*"))
+        assert left == [f".b.json.{host}.{os.getpid()}.0.tmp", ".c.json.elsewhere.7.0.tmp"]
