@@ -16,7 +16,7 @@ import pytest
 from harness import ROOT
 from harness.jobs.kinds import Data
 from harness.recipes.profile import Synthetic
-from tests.support.checkout import PATIENCE, Checkout
+from tests.support.checkout import PATIENCE, Commands
 
 MISBEHAVING = ROOT / "tests/support/misbehaving_methods.py"
 TABLE = "tables/idrnet_table2.yaml"
@@ -44,6 +44,11 @@ tiny:
 
 
 @pytest.fixture
+def checkout(tmp_path: Path) -> Commands:
+    return Commands(ROOT, tmp_path / "results")
+
+
+@pytest.fixture
 def tiny(tmp_path: Path) -> Callable[..., Path]:
     """A table of two cells on CamVid."""
 
@@ -68,7 +73,7 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_absent_data_is_exit_3_with_what_to_do(checkout: Checkout, tiny, tmp_path: Path):
+def test_absent_data_is_exit_3_with_what_to_do(checkout: Commands, tiny, tmp_path: Path):
     said = checkout("run", tiny(), "--columns", "miou", "--data", tmp_path / "nowhere", code=3)
     assert f"looked at {tmp_path / 'nowhere' / 'camvid'}" in said
     assert "images/train/" in said
@@ -79,13 +84,13 @@ def test_absent_data_is_exit_3_with_what_to_do(checkout: Checkout, tiny, tmp_pat
 
 
 @pytest.mark.parametrize("results", ["/dev/null/results", "tiny.yaml", "tiny.yaml/deeper"])
-def test_results_that_cannot_be_written_are_exit_4(checkout: Checkout, tiny, tmp_path: Path, results: str):
+def test_results_that_cannot_be_written_are_exit_4(checkout: Commands, tiny, tmp_path: Path, results: str):
     said = checkout("run", tiny(), "--columns", "params", "--results", tmp_path / results, code=4)
     assert "cannot be written" in said
     assert "--results DIR or HARNESS_RESULTS" in said
 
 
-def test_a_results_folder_that_is_spoilt_inside_is_exit_4(checkout: Checkout, tiny):
+def test_a_results_folder_that_is_spoilt_inside_is_exit_4(checkout: Commands, tiny):
     checkout.results.mkdir()
     (checkout.results / "jobs").write_text("")
     assert "cannot be written" in checkout("run", tiny(), "--columns", "params", code=4)
@@ -109,7 +114,7 @@ def wrong_label(data: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("spoil", [corrupt_image, wrong_label])
 def test_a_bad_file_is_named_and_costs_only_what_needs_it(
-    checkout: Checkout, tiny, data: Path, spoil: Callable[[Path], Path]
+    checkout: Commands, tiny, data: Path, spoil: Callable[[Path], Path]
 ):
     good = {p: p.read_bytes() for p in data.rglob("*") if p.is_file()}
     bad = spoil(data)
@@ -124,7 +129,7 @@ def test_a_bad_file_is_named_and_costs_only_what_needs_it(
 
 
 @pytest.mark.slow
-def test_a_truncated_checkpoint_is_said_and_can_be_mended_as_told(checkout: Checkout, tiny, data: Path):
+def test_a_truncated_checkpoint_is_said_and_can_be_mended_as_told(checkout: Commands, tiny, data: Path):
     command = ("run", tiny(), "--data", data, "--columns", "miou", "--no-figures")
     checkout(*command)
     (tested,), (weights,) = checkout.json("evaluate"), checkout.results.rglob("final-*.pt")
@@ -161,11 +166,11 @@ def test_a_truncated_checkpoint_is_said_and_can_be_mended_as_told(checkout: Chec
         ([], "COMMAND"),
     ],
 )
-def test_bad_arguments_are_exit_2(checkout: Checkout, arguments: list[str], message: str):
+def test_bad_arguments_are_exit_2(checkout: Commands, arguments: list[str], message: str):
     assert message in checkout(*arguments, code=2)
 
 
-def test_folders_come_from_the_environment_unless_an_option_names_them(checkout: Checkout, tmp_path: Path):
+def test_folders_come_from_the_environment_unless_an_option_names_them(checkout: Commands, tmp_path: Path):
     environ = {"HARNESS_DATA": str(tmp_path / "ours")}
     assert f"looked at {tmp_path / 'ours' / 'camvid'}" in checkout("data", "verify", "camvid", code=3, environ=environ)
     option = ("--data", tmp_path / "mine")
@@ -174,7 +179,7 @@ def test_folders_come_from_the_environment_unless_an_option_names_them(checkout:
     )
 
 
-def test_all_errors_of_all_tables_at_once(checkout: Checkout, tiny, tmp_path: Path):
+def test_all_errors_of_all_tables_at_once(checkout: Commands, tiny, tmp_path: Path):
     one, two = tiny(name="one"), tiny(name="two")
     one.write_text(one.read_text().replace("name: fcn", "name: fnc"))
     two.write_text(two.read_text().replace("resnet18", "resnet18, deep: 1"))
@@ -188,7 +193,7 @@ def test_all_errors_of_all_tables_at_once(checkout: Checkout, tiny, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_nothing_to_measure_is_exit_5(checkout: Checkout, tiny):
+def test_nothing_to_measure_is_exit_5(checkout: Commands, tiny):
     path = tiny()
     assert checkout("report", path, "--format", "csv", code=5).startswith("table,row,column,measured,published")
     path.write_text(re.sub(r"method: .*", "cited: somewhere}", path.read_text()))
@@ -200,7 +205,7 @@ def test_nothing_to_measure_is_exit_5(checkout: Checkout, tiny):
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(checkout: Checkout, tiny, data: Path):
+def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(checkout: Commands, tiny, data: Path):
     command = ("run", tiny(iterations=80), "--data", data, "--columns", "miou", "--no-figures", "--jobs", "2")
     process = checkout.start(*command, start_new_session=True)
     for _ in waiting(process):
@@ -255,7 +260,7 @@ def counts(path: Path, **rows: str) -> Path:
 
 
 @pytest.mark.slow
-def test_what_failed_is_repeated_only_when_asked(checkout: Checkout, tmp_path: Path):
+def test_what_failed_is_repeated_only_when_asked(checkout: Commands, tmp_path: Path):
     table = counts(tmp_path / "c.yaml", flaky=f"flaky options: {{marks: '{tmp_path}'}}", good="good ")
     attempts = tmp_path / "attempts"
     assert "1 of 2 cells measured" in checkout("run", table, "--no-figures", code=1)
@@ -269,7 +274,7 @@ def test_what_failed_is_repeated_only_when_asked(checkout: Checkout, tmp_path: P
 
 
 @pytest.mark.slow
-def test_two_runs_at_once_share_the_work(checkout: Checkout, tmp_path: Path):
+def test_two_runs_at_once_share_the_work(checkout: Commands, tmp_path: Path):
     """Every job is run by one of the two and shown by both."""
     (tmp_path / "marks").mkdir()
     options = "options: {{marks: '{marks}', name: j{i}, seconds: 0.3}}"
@@ -291,7 +296,7 @@ def test_two_runs_at_once_share_the_work(checkout: Checkout, tmp_path: Path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("streams", ["stdout", "both"])
-def test_a_reader_that_leaves_costs_no_measurement(checkout: Checkout, tmp_path: Path, streams: str):
+def test_a_reader_that_leaves_costs_no_measurement(checkout: Commands, tmp_path: Path, streams: str):
     """`run … | head -1`: the run goes on to its end and says by its exit code how it went."""
     table = counts(tmp_path / "c.yaml", well="good ", bad="raises ")
     stderr = subprocess.STDOUT if streams == "both" else subprocess.PIPE
@@ -304,7 +309,7 @@ def test_a_reader_that_leaves_costs_no_measurement(checkout: Checkout, tmp_path:
     assert len(checkout.json("complexity")) == 1
 
 
-def test_a_listing_whose_reader_has_seen_enough_ends_well(checkout: Checkout):
+def test_a_listing_whose_reader_has_seen_enough_ends_well(checkout: Commands):
     process = checkout.start("list")
     assert process.stdout.readline()
     process.stdout.close()
