@@ -38,3 +38,10 @@ def write_reports(plan: Plan, store: Store, *, figures: bool, show_tables: bool)
         if show_tables:
             sys.stdout.write("\n" + printable(terminal.render(report)))
         print(f"report: {write.write(report, store.reports, figures=figures)}")
+
+
+def load_reports() -> None:
+    """Imports what writes reports, before a run of hours: what is edited in it meanwhile does not reach the run's end."""
+    from harness.scheduler.slurm import remote  # noqa: F401
+    from reports import table_report, write  # noqa: F401
+    from reports.formats import terminal  # noqa: F401

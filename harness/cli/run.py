@@ -8,7 +8,7 @@ import click
 
 from harness.cli import options
 from harness.cli.group import command as register
-from harness.cli.output import print_lines, write_reports
+from harness.cli.output import load_reports, print_lines, write_reports
 from harness.errors import Exit, MissingError, UserError
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def command(
         raise UserError(text)
     if detach and isinstance(transport, Slurm):
         return cluster.detach(transport, todo.run, plan.jobs)
+    load_reports()
     with progress.Console(plan, store, todo) as listener:
         outcome = run.run(plan, store, transport, listener, retry_failed=retry_failed)
     print_lines(["", *progress.closing(plan, store, outcome)])

@@ -59,13 +59,16 @@ def measured(checkout: Checkout, table: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_a_run_goes_on_with_the_code_it_was_planned_with(checkout: Checkout, table: Path, tmp_path: Path):
-    """Edited in mid-run: the file of a method that runs, its helper that is not imported yet, a module whose job waits."""
+    """Edited in mid-run: the file of a method that runs, its helper that is not imported yet, a module whose job waits, and
+    what writes the report at the end."""
     pooling = checkout.root / "methods/contexts/ppm.py"
     edits = {
         tmp_path / "mine.py": ("CHANNELS + 0", "CHANNELS + 1"),
         tmp_path / "widths.py": ("8", "16"),
         pooling: ("1, 2, 3, 6", "1, 2"),
     }
+    reports = checkout.root / "reports/table_report.py"
+    edits[reports] = ("from __future__ import annotations", "raise SystemError('half-way through an edit')")
     originals = {path: path.read_text() for path in edits}
     process = checkout.start("run", table, "--jobs", "1", "--no-figures")
     try:
@@ -80,6 +83,7 @@ def test_a_run_goes_on_with_the_code_it_was_planned_with(checkout: Checkout, tab
         (tmp_path / "go").touch()
         out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, out + err
+        reports.write_text(originals[reports])
         stale = checkout("status", table, code=None)
         why = checkout("why", f"{table}/pooling/params", code=None)
     finally:
