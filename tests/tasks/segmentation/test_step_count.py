@@ -1,5 +1,7 @@
 """One step of every published model, counted on `meta`: no host wait, every parameter learns, memory as it should be."""
 
+import contextlib
+
 import pytest
 import torch
 from torch import nn
@@ -85,7 +87,8 @@ def test_what_waits_is_seen():
         assert counter.waits == []
         torch.ones(4).to("meta")
         x.copy_(torch.ones(4))
-        x[x > 0]
+        with contextlib.suppress(NotImplementedError):  # its size is unknown on `meta`
+            x[x > 0]
         (x > 0).nonzero()
         with pytest.raises(RuntimeError):
             x.sum().item()
