@@ -168,6 +168,7 @@ def _exercise(number: int, bench: ReportBench, files: list[Path], before: dict[s
         ledger.waits()
         assert {p: d for p, d in _digests(bench.store.root).items() if p in others} == others
     finally:
+        DAMAGED.clear()  # what was read here without a command is not the next one's to say
         file.write_bytes(content)
         (bench.store.root / "measurements.parquet").unlink(missing_ok=True)
 
