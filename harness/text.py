@@ -7,7 +7,7 @@ import re
 import unicodedata
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Context, Decimal
 
-_SPECIAL = re.compile(r"[\\`*\[\]<>&#|~$@]|(?<!\w)_|_(?!\w)|:(?=//|\w+:)|(?<=www)\.", re.IGNORECASE)
+_SPECIAL = re.compile(r"[\\`*\[\]<>&#|~$@]|(?<![^\W_])_|_(?![^\W_])|:(?=//|\w+:)|(?<=www)\.", re.IGNORECASE)
 # what would start a list, a rule or a heading
 _BLOCK = re.compile(r"^(?:[-+](?=\s|$)|[-=](?=[-=\s]*$)|\d+[.)](?=\s|$))")
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠'")  # what begins a formula, and the mark against it

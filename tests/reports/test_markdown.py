@@ -6,7 +6,7 @@ import math
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -56,6 +56,9 @@ def test_hostile_text_renders_as_itself_everywhere(label: str) -> None:
         assert rendered(inline[at]) == plain, document
 
 
+@example("__0__")
+@example("methods/__init__.py")
+@example("a__b_c_")
 @given(st.text(max_size=60))
 def test_any_text_renders_as_itself(label: str) -> None:
     expected = text.line(label)
