@@ -6,7 +6,8 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,14 @@ def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HARNESS_DEVICE", "cpu")  # of what is compared bit for bit; tests of GPUs name theirs
     monkeypatch.setenv("HF_HUB_CACHE", os.devnull)  # no weights are downloaded, or found where others were
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_another_test() -> Iterator[None]:
+    """A recipe's `deterministic` holds for its process; in a test's process for that test alone."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].use_deterministic_algorithms(False)
 
 
 @pytest.fixture
