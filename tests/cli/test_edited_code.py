@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.training.checkpoint import load_weights
 from tests.support.checkout import PATIENCE, Checkout
 
 TABLE = """\
@@ -101,3 +102,63 @@ def test_a_run_goes_on_with_the_code_it_was_planned_with(checkout: Checkout, tab
         result.unlink()
     assert "2 of 2 cells measured" in checkout("run", table, "--no-figures")
     assert measured(checkout, table) == before, "what was measured during the edits is what the unedited code gives"
+
+
+TRAINED = """\
+paper: ours
+title: One training
+metric: miou
+defaults: {backbone: resnet18, recipe: idrnet/ade20k}
+columns: {miou: {}}
+rows: {own: {method: {name: 'FOLDER/held.py:held', marks: 'FOLDER'}}}
+"""
+HELD = """
+import time
+from pathlib import Path
+from methods.contexts.ppm import PyramidPooling
+from methods.registry import register
+from methods.segmentor import EncoderDecoder
+
+class Held(EncoderDecoder):
+    def losses(self, images, targets):
+        Path(self.marks, "started").touch()
+        while not Path(self.marks, "go").exists():
+            time.sleep(0.02)
+        return super().losses(images, targets)
+
+@register("held")
+def held(backbone, num_classes, *, marks):
+    model = Held(backbone, PyramidPooling(backbone.channels, channels=16), num_classes)
+    model.marks = marks
+    return model
+"""
+
+
+@pytest.mark.slow
+def test_a_training_and_its_test_are_of_the_unedited_code(checkout: Checkout, tmp_path: Path):
+    """Pyramid pooling loses half its levels while a row on it trains: training, checkpoint and test have all of them."""
+    table = tmp_path / "trained.yaml"
+    table.write_text(TRAINED.replace("FOLDER", str(tmp_path)))
+    (tmp_path / "held.py").write_text(HELD)
+    pooling = checkout.root / "methods/contexts/ppm.py"
+    text = pooling.read_text()
+    process = checkout.start("run", table, "--profile", "smoke", "--no-figures")
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not (tmp_path / "started").exists():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert "1, 2, 3, 6" in text
+        pooling.write_text(text.replace("1, 2, 3, 6", "1, 2"))
+        (tmp_path / "go").touch()
+        out, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, out + err
+        stale = checkout("status", table, "--profile", "smoke", code=None)
+    finally:
+        pooling.write_text(text)
+    assert "stale: measured before a change: code methods/contexts/ppm.py changed" in stale
+    assert "1 measured" in checkout("status", table, "--profile", "smoke")
+    (trained,) = checkout.json("train")
+    widths = {tuple(w.shape[:2]) for name, w in load_weights(trained.parent).items() if name.startswith("context.")}
+    assert (16, 512 + 4 * 16) in widths, "the layer that joins the levels reads four of them"
