@@ -27,7 +27,6 @@ _FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NUMBERS = itertools.count()
 _TEMPORARY = re.compile(r"\.([0-9]{1,9})\.[0-9]+\.tmp\Z")  # the end of a temporary name: process, number
 _DAY = 86_400.0
-_HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")  # of JSON's escapes; two of them may be one character
 _WORD = re.compile(r"[\w.+-]{1,200}")
 
 
@@ -92,7 +91,7 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True, advice: str
 
 def write_text(path: Path, text: str, *, durable: bool = True, advice: str = "") -> None:
     """Replaces a file by this text, UTF-8 with its line ends as they are; OutputError as in `write_bytes`."""
-    write_bytes(path, text.encode(), durable=durable, advice=advice)
+    write_bytes(path, text.encode("utf-8", "backslashreplace"), durable=durable, advice=advice)
 
 
 def write_json(path: Path, record: Any, *, durable: bool = True) -> None:
@@ -182,8 +181,6 @@ def _record(content: bytes, shape: Any) -> Any:
         record = json.loads(text)
         if not fits(record, shape):
             raise ValueError("not a record of this kind")
-        if _HALF_CHARACTER.search(text):
-            json.dumps(record, ensure_ascii=False).encode()  # what cannot be written must not be read
     except RecursionError:
         raise ValueError("nested without end") from None
     return record

@@ -75,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if arguments is None and _COMPLETE in os.environ:
             return _complete(os.environ[_COMPLETE])
         with GROUP.make_context(PROGRAM, words) as context:
+            _forget_damaged()
             try:
                 return int(GROUP.invoke(context))
             finally:
@@ -92,6 +93,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return int(Exit.INTERRUPTED)
+
+
+def _forget_damaged() -> None:
+    """What this process read before the command is none of it."""
+    if "harness.files" in sys.modules:
+        sys.modules["harness.files"].DAMAGED.clear()
 
 
 def _print_damaged() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import importlib
 import multiprocessing
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -43,13 +44,24 @@ def attempts(store: Store, made: Job) -> int:
     return (store.folder(made) / "log.txt").read_text().count("Traceback (most recent call last)")
 
 
+@contextlib.contextmanager
+def locked(store: Store, jobs: Sequence[Job]) -> Iterator[None]:
+    """Nobody runs one of these jobs meanwhile."""
+    with contextlib.ExitStack() as locks:
+        for each in jobs:
+            store.folder(each).mkdir(parents=True, exist_ok=True)
+            fcntl.flock(locks.enter_context((store.folder(each) / "lock").open("w")), fcntl.LOCK_EX)
+        yield
+
+
 def test_four_front_ends_say_the_first_cause(store: Store):
     """Each starts with the same jobs, one at a time: whoever comes second waits for the first, and takes its word."""
     jobs = [job("raises", name=str(i)) for i in range(4)] + [job("killed")]
     transports = [local(store, slots=1) for _ in range(4)]
     try:
-        for transport in transports:
-            transport.start(jobs, {j.key: j for j in jobs})
+        with locked(store, jobs):  # a front end that starts when one has failed is asked to repeat it
+            for transport in transports:
+                transport.start(jobs, {j.key: j for j in jobs})
         said = follow(transports)
     finally:
         for transport in transports:

@@ -198,7 +198,7 @@ def test_no_damaged_file_ends_in_a_traceback_or_costs_another(bench: ReportBench
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe{\0}\0", b'{"a":' * 100_000, b'{"a": "\\ud800"}', b"9" * 5000],
+    [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe{\0}\0", b'{"a":' * 100_000, b"9" * 5000],
 )
 def test_what_is_no_record_counts_as_absent_and_is_remembered(tmp_path: Path, content: bytes):
     (tmp_path / "a.json").write_bytes(content)
