@@ -93,8 +93,9 @@ def test_a_repeated_job_says_its_new_cause_and_only_once(store: Store):
     store.fail(bad, Failure("killed", "an hour ago"))
     transports = [local(store) for _ in range(2)]
     try:
-        for transport in transports:
-            transport.start([bad], {bad.key: bad})
+        with locked(store, [bad]):  # both are asked to repeat the cause of old
+            for transport in transports:
+                transport.start([bad], {bad.key: bad})
         said = follow(transports)
     finally:
         for transport in transports:
