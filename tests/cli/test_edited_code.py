@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from pathlib import Path
 
@@ -58,6 +59,15 @@ def measured(checkout: Checkout, table: Path) -> list[str]:
     return [",".join(line.split(",")[1:4]) for line in lines[1:]]
 
 
+def wait_for(mark: Path, process: subprocess.Popen) -> None:
+    """Until there is this file, which a job of the command makes."""
+    deadline = time.monotonic() + PATIENCE
+    while not mark.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 @pytest.mark.slow
 def test_a_run_goes_on_with_the_code_it_was_planned_with(checkout: Checkout, table: Path, tmp_path: Path):
     """Edited in mid-run: the file of a method that runs, its helper that is not imported yet, a module whose job waits, and
@@ -73,11 +83,7 @@ def test_a_run_goes_on_with_the_code_it_was_planned_with(checkout: Checkout, tab
     originals = {path: path.read_text() for path in edits}
     process = checkout.start("run", table, "--jobs", "1", "--no-figures")
     try:
-        deadline = time.monotonic() + PATIENCE
-        while not (tmp_path / "started").exists():
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for(tmp_path / "started", process)
         for path, (old, new) in edits.items():
             assert old in originals[path]
             path.write_text(originals[path].replace(old, new))
@@ -144,11 +150,7 @@ def test_a_training_and_its_test_are_of_the_unedited_code(checkout: Checkout, tm
     text = pooling.read_text()
     process = checkout.start("run", table, "--profile", "smoke", "--no-figures")
     try:
-        deadline = time.monotonic() + PATIENCE
-        while not (tmp_path / "started").exists():
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for(tmp_path / "started", process)
         assert "1, 2, 3, 6" in text
         pooling.write_text(text.replace("1, 2, 3, 6", "1, 2"))
         (tmp_path / "go").touch()
