@@ -44,7 +44,8 @@ from tests.tasks.segmentation.test_train import config
 def test_several_processes_equal_one_with_the_whole_batch(
     tmp_path, method, dtype, lr, batch_norm, processes, accumulate
 ):
-    """Steps of batch 8, shared by the processes, each in `accumulate` parts: the same weights and losses to 1e-6.
+    """Steps of batch 8, shared by the processes, each in `accumulate` parts: the same weights and losses up to rounding,
+    1e-6 in float64 and, since processors round otherwise, 1e-5 in float32.
 
     Normalisation over the batch enlarges what the order of sums changes: in float32 at a rate of 0.01 to 1e-5 within 20
     steps of FCN. IDRNet takes the most likely class of every pixel and draws classes by them; there rounding tips one of
@@ -64,14 +65,15 @@ def test_several_processes_equal_one_with_the_whole_batch(
     one, several = tmp_path / "one", tmp_path / "several"
     train_on(1, jobs[0], dtype, one, tmp_path / "cache")
     train_on(processes, jobs[1], dtype, several, tmp_path / "cache")
+    near = {"float32": 1e-5, "float64": 1e-6}[dtype]
     for a, b in zip(curve.read(one), curve.read(several)):
         assert a["iteration"] == b["iteration"]
         assert a["lr"] == b["lr"]
-        assert a["terms"] == pytest.approx(b["terms"], abs=1e-6)
+        assert a["terms"] == pytest.approx(b["terms"], abs=near)
     assert len(curve.read(several)) == steps
     weights = checkpoint.load_weights(several)
     for name, weight in checkpoint.load_weights(one).items():
-        torch.testing.assert_close(weights[name], weight, rtol=1e-6, atol=1e-6, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(weights[name], weight, rtol=near, atol=near, msg=lambda m, name=name: f"{name}: {m}")
 
 
 @pytest.mark.slow
