@@ -26,22 +26,24 @@ def lines(plan: Plan, jobs: Sequence[Job], store: Store, gib: float) -> list[str
     Fewer processes compute the same numbers with fewer collectives: one normalises over the batch by itself.
     """
     cache_file = store.cache / "memory.json"
-    cache: dict[str, Any] = read_json(cache_file) or {}
-    labels, found = names(plan), []
-    for job in jobs:
-        if job.kind == "train":
-            count, need = fewest_gpus(job, gib, cache)
-            found.append((labels.get(job.key, job.key[:8]), count, need))
+    cache: dict[str, Any] = read_json(cache_file, cache=True) or {}
+    labels, found, unknown = names(plan), [], []
+    for job in (job for job in jobs if job.kind == "train"):
+        label = labels.get(job.key, job.key[:8])
+        try:
+            found.append((label, *fewest_gpus(job, gib, cache)))
+        except UserError as error:
+            unknown.append(f"  {label}: {error}")
     with contextlib.suppress(OutputError):  # only a cache
         write_json(cache_file, cache, durable=False)
     if not found:
-        return []
+        return ["memory: no training could be counted", *unknown] if unknown else []
     single = sum(count == 1 for _, count, _ in found)
     head = (
         f"memory: {single} of {plural(len(found), 'training')} fit one GPU of {gib:g} GiB with the whole batch, the cheapest "
         "shape (counted in float32; half precision takes less)"
     )
-    return [head, *(f"  {label}: {_shape(count, need)}" for label, count, need in found)]
+    return [head, *(f"  {label}: {_shape(count, need)}" for label, count, need in found), *unknown]
 
 
 def _shape(count: int | None, need: float) -> str:
@@ -53,7 +55,8 @@ def _shape(count: int | None, need: float) -> str:
 def fewest_gpus(job: Job, gib: float, cache: dict[str, Any]) -> tuple[int | None, float]:
     """(the smallest number of GPUs among which the batch divides and on which its part fits, GiB on each of them)
 
-    (None, GiB) where not even one image per GPU fits. `cache`: {digest: GiB} of earlier counts, added to.
+    (None, GiB) where not even one image per GPU fits. `cache`: {digest: GiB} of earlier counts, added to. UserError where
+    a step cannot be counted: the method reads values, which nothing has that is not computed.
     """
     recipe = TrainConfig.model_validate(job.config).recipe
     largest = recipe.batch_size // recipe.accumulate
@@ -77,7 +80,7 @@ def _gib(job: Job, images: int, *, several: bool, cache: dict[str, Any]) -> floa
         whole = config.recipe.model_copy(update={"accumulate": 1})
         try:
             step = count_step(config.model_copy(update={"recipe": whole}), images)
-        except NotImplementedError as error:
-            raise UserError(f"the memory of {config.model.name} cannot be counted: {error}") from None
+        except RuntimeError as error:  # torch's own, also NotImplementedError, where a value is read on `meta`
+            raise UserError(f"not counted, since the method reads values while it trains ({error})") from None
         cache[name] = (step.peak_bytes + several * 4 * step.parameters) / 2**30
     return float(cache[name])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,7 +78,9 @@ def read(file: Path) -> dict[str, Any]:
 def explained_import() -> Iterator[None]:
     """Around an import of the library: MissingError with what to install, where it is not there."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of operators that are not compiled, whether or not a model needs them
+            yield
     except ModuleNotFoundError as error:
         raise MissingError(f"{error.name} is not installed: {INSTALL}") from error
 

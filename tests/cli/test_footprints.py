@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from harness.cli import footprints
 from harness.store.store import Store
@@ -58,3 +59,22 @@ def test_lines_say_how_many_fit_one(counted, tmp_path: Path):
     assert lines == ["  fcn / ade20k · train: 18.0 GiB on one GPU", "  fcn / lip · train: 19.0 GiB on each of 2 GPUs"]
     assert (tmp_path / "cache" / "memory.json").exists()
     assert footprints.lines(plan, [], store, 24) == []
+
+
+def test_what_cannot_be_counted_is_said_beside_the_others(counted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    known = step_count.count_step
+
+    def count(config, images):
+        if config.data.name == "lip":
+            torch.ones(1, device="meta").item()
+        return known(config, images)
+
+    monkeypatch.setattr(step_count, "count_step", count)
+    plan = planned(TABLE2, profile="paper", rows=["fcn"], columns=["ade20k", "lip"])
+    store = Store(tmp_path)
+    head, one, other = footprints.lines(plan, plan.jobs_to_run(store), store, 24)
+    assert head.startswith("memory: 1 of 1 training ")
+    assert one == "  fcn / ade20k · train: 18.0 GiB on one GPU"
+    assert other.startswith(
+        "  fcn / lip · train: not counted, since the method reads values while it trains (Tensor.item()"
+    )
