@@ -300,7 +300,7 @@ class Planner:
         key, same = digest({"kind": kind, **parts}), identity(kind, config, (job.identity for job in needs))
         job = Job(kind, config.model_dump(mode="json"), key, same, parts, tuple(j.key for j in needs))
         if reasons:
-            plan.blocked[job.key] = "; and ".join(reasons)
+            plan.blocked[job.key] = "; and ".join(reason.rstrip(".") for reason in reasons)
         return plan.jobs.setdefault(job.key, job)
 
 

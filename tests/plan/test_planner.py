@@ -377,3 +377,9 @@ def test_a_test_normalises_as_its_training_does():
         plan = planned(table("  r: {label: R, method: {name: fcn}}", f"a: {{recipe: {recipe}}}"))
         train, test = plan.jobs.values()
         assert train.config["recipe"]["normalisation"] == test.config["normalisation"] == expected
+
+
+def test_two_reasons_are_one_sentence(tmp_path: Path):
+    plan = planned(TABLE2, profile="paper", rows=["fcn"], columns=["ade20k"], data_dir=tmp_path)
+    reason = next(reason for reason in plan.blocked.values() if "; and the pretrained weights" in reason)
+    assert ".;" not in reason
