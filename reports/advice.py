@@ -10,7 +10,8 @@ from harness.plan.durations import work
 from harness.stats.sequential import LOOKS
 from harness.text import duration, line, plural
 from reports import commands, verdict
-from reports.table_report import CellReport, TableReport
+from reports.cell_report import CellReport
+from reports.table_report import TableReport
 
 
 @dataclass(frozen=True)

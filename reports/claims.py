@@ -22,7 +22,8 @@ from harness.stats.small_samples import deviation, mean, t_quantile
 from harness.table.metrics import equivalence_margin
 from harness.table.schema import Claim
 from harness.text import number, plural
-from reports.table_report import CellReport, TableReport
+from reports.cell_report import CellReport
+from reports.table_report import TableReport
 from reports.verdict import ALPHA
 
 HOLDS = "holds"

@@ -16,7 +16,7 @@ from harness.text import plural
 
 
 class ReportedCell(Protocol):
-    """What is asked of a cell's report (reports.table_report.CellReport)."""
+    """What is asked of a cell's report (reports.cell_report.CellReport)."""
 
     @property
     def measured(self) -> bool: ...

@@ -9,8 +9,9 @@ from typing import Any
 from harness.jobs.tasks import SEGMENTATION
 from harness.stats.small_samples import mean
 from reports import claims
+from reports.cell_report import CellReport
 from reports.figures import style
-from reports.table_report import CellReport, TableReport
+from reports.table_report import TableReport
 
 _CLASSES = 24  # bars of a panel: all classes, or the largest differences of both signs
 _PANELS = 6

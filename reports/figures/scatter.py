@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.stats.small_samples import t_quantile
+from reports.cell_report import CellReport
 from reports.figures import style
-from reports.table_report import CellReport, TableReport
+from reports.table_report import TableReport
 from reports.verdict import ALPHA
 
 _FEWEST = 3  # points of a panel: fewer are read off the table faster

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.jobs.tasks import SEGMENTATION
+from reports.cell_report import CellReport
 from reports.figures import curves, deletions, features, per_class, scatter, style
-from reports.table_report import CellReport, TableReport
+from reports.table_report import TableReport
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import io
 
 from harness.text import spreadsheet_cell
 from reports import completeness
-from reports.table_report import CellReport, TableReport
+from reports.cell_report import CellReport
+from reports.table_report import TableReport
 
 HEADER = (
     "table",

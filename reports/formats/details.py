@@ -15,7 +15,8 @@ from harness.plan.durations import work
 from harness.recipes.segmentation import Recipe
 from harness.store.store import Result
 from harness.text import line, markdown, number, plural, signed
-from reports.table_report import CellReport, TableReport
+from reports.cell_report import CellReport
+from reports.table_report import TableReport
 
 _IDENTITY = ("commit", "dirty", "python", "packages", "device", "driver", "processes", "threads", "system")
 _ROUNDINGS = {"round": "rounded", "truncate": "truncated"}

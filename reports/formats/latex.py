@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from harness.text import line, sentence, shorten
 from reports import reproduce, row_headers, verdict
+from reports.cell_report import CellReport
 from reports.formats.templates import latex_templates
 from reports.status import CellStatus
-from reports.table_report import CellReport, TableReport
+from reports.table_report import TableReport
 
 LABEL = 120  # characters of a label; a longer one is cut
 

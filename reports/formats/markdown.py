@@ -12,11 +12,12 @@ from urllib.parse import quote
 from harness.table.schema import Table
 from harness.text import duration, format_decimals, markdown, number, plural, shorten, signed
 from reports import advice, claims, commands, reproduce, row_headers, verdict
+from reports.cell_report import CellReport
 from reports.formats import details
 from reports.formats.templates import markdown_templates
 from reports.meanings import MEANINGS
 from reports.status import CellStatus
-from reports.table_report import CellReport, TableReport
+from reports.table_report import TableReport
 
 LABEL = 120  # characters of a label shown in the table; the whole of it stands under "Rows"
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from harness.text import duration, line, plural, shorten
 from reports import advice, claims, reproduce, row_headers, verdict
+from reports.cell_report import CellReport
 from reports.status import CellStatus
-from reports.table_report import CellReport, TableReport
+from reports.table_report import TableReport
 
 if TYPE_CHECKING:
     from rich.table import Table

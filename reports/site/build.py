@@ -20,7 +20,8 @@ from reports import spreads
 from reports.audit.corpus import Finding
 from reports.audit.findings import RULES
 from reports.meanings import MEANINGS
-from reports.site import views
+from reports.site import cell_view, lists, names, table_view
+from reports.site.outcomes import OUTCOMES, brief, tone
 from reports.table_report import build as build_report
 from reports.table_report import headline_of
 
@@ -72,7 +73,7 @@ class _Site:
         self.findings, self.figures, self.queue_states = findings, figures, queue_states
         loader = jinja2.FileSystemLoader(_FOLDER / "templates")
         self.templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-        self.templates.filters |= {"tone": views.tone, "brief": views.brief, "sentence": sentence}
+        self.templates.filters |= {"tone": tone, "brief": brief, "sentence": sentence}
         self.other_jobs = list(_other_jobs(plan, store))
         self.nights = History(store.root).nights()
         commit, dirty = environment.commit()
@@ -92,21 +93,21 @@ class _Site:
             about = [finding for finding in self.findings if table.id in finding.tables]
             table_findings = sum(len(finding.tables) <= 2 for finding in about)  # the others are about whole papers
             about.sort(key=lambda finding: len(finding.tables) > 2)
-            summaries.append(views.summary(report, table_findings))
+            summaries.append(lists.summary(report, table_findings))
             self.page(
-                f"tables/{views.table_page(report)}",
+                f"tables/{names.table_page(report)}",
                 "table.html",
-                views.table_name(report),
-                views.table(report, about, list(self._figures(report))),
+                names.table_name(report),
+                table_view.table(report, about, list(self._figures(report))),
             )
             for cell in report:
-                cells.append(views.list_entry(report, cell))
+                cells.append(lists.list_entry(report, cell))
                 self._cell(report, cell)
         summaries.sort(key=_order)
         self._index(summaries, headline_of(words))
-        outcomes = [o for o in views.OUTCOMES if any(c["outcome"] == o for c in cells)]
-        names = [s["id"] for s in summaries]
-        self.page("cells.html", "cells.html", "Cells", {"cells": cells, "tables": names, "outcomes": outcomes})
+        outcomes = [o for o in OUTCOMES if any(c["outcome"] == o for c in cells)]
+        ids = [s["id"] for s in summaries]
+        self.page("cells.html", "cells.html", "Cells", {"cells": cells, "tables": ids, "outcomes": outcomes})
         rules = {rule: about for rule, about in RULES.items() if any(f.rule == rule for f in self.findings)}
         safe = [Finding(f.rule, line(f.where), line(f.message), f.tables) for f in self.findings]
         self.page("audit.html", "audit.html", "Audit", {"findings": safe, "rules": rules})
@@ -114,8 +115,8 @@ class _Site:
             self.page("other.html", "other.html", "Other jobs", _other_page(self.other_jobs))
 
     def _cell(self, report: Any, cell: Any) -> None:
-        view = {**views.cell(report, cell, self.store), "nights": self._nights(report, cell)}
-        self.page(views.cell_page(report, cell), "cell.html", f"{view['row']}, {view['column']}", view)
+        view = {**cell_view.cell(report, cell, self.store), "nights": self._nights(report, cell)}
+        self.page(names.cell_page(report, cell), "cell.html", f"{view['row']}, {view['column']}", view)
 
     def _nights(self, report: Any, cell: Any) -> Mapping[str, str] | None:
         """The figure of the cell's nightly history under this profile."""
@@ -127,7 +128,7 @@ class _Site:
         drawing = night_history.draw(f"{report.table.id}/{cell.row}/{cell.column}", nights)
         if drawing is None or night_history.profile(nights, self.store.root) != report.profile.name:
             return None
-        name = Path(views.cell_page(report, cell)).stem + ".svg"
+        name = Path(names.cell_page(report, cell)).stem + ".svg"
         (self.folder / "figures" / "nights").mkdir(parents=True, exist_ok=True)
         (self.folder / "figures" / "nights" / name).write_text(drawing[0], encoding="utf-8")
         return {"href": f"../figures/nights/{name}", "alternative": drawing[1]}
@@ -137,7 +138,7 @@ class _Site:
             return
         from reports.figures.table import draw  # loads matplotlib
 
-        stem = views.table_page(report).removesuffix(".html")
+        stem = names.table_page(report).removesuffix(".html")
         for figure in draw(report):
             file = self.folder / "figures" / stem / figure.name
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +152,7 @@ class _Site:
         profile = self.plan.profile
         context = {
             "tables": summaries,
-            "outcomes": [o for o in views.OUTCOMES if o in totals],
+            "outcomes": [o for o in OUTCOMES if o in totals],
             "headline": headline,
             "totals": dict(totals.most_common()),
             "total": sum(totals.values()),
@@ -196,7 +197,7 @@ def _other_jobs(plan: Plan, store: Store) -> Iterator[dict[str, Any]]:
         group["folder"] = group["folder"] or line(str(folder.relative_to(store.root)))
         group["readable"] = readable
     for (kind, method, dataset, profile), group in sorted(groups.items()):
-        newest = views.when(group["started"]) if group["started"] else ""
+        newest = names.when(group["started"]) if group["started"] else ""
         yield {"kind": kind, "method": method, "dataset": dataset, "profile": profile, "newest": newest, **group}
 
 
@@ -206,7 +207,7 @@ def _describe(config: Mapping[str, Any]) -> tuple[str, str, str]:
     def of(value: Any, key: str) -> Any:
         return value.get(key, "") if isinstance(value, Mapping) else ""
 
-    return tuple(views.short(str(text), 60) for text in (  # type: ignore[return-value]
+    return tuple(names.short(str(text), 60) for text in (  # type: ignore[return-value]
         of(of(config, "model"), "name"), of(of(config, "data"), "name"), of(config, "profile")
     ))  # fmt: skip
 

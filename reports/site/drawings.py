@@ -10,8 +10,8 @@ from html import escape
 from pathlib import Path
 
 from harness.text import format_decimals, number
+from reports.cell_report import CellReport
 from reports.figures.curves import Band
-from reports.table_report import CellReport
 
 _WIDE, _HIGH = 640, 220
 _MOST_PIXELS = 600  # side of a drawn confusion matrix

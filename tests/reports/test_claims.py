@@ -13,10 +13,11 @@ from harness.errors import Problems
 from harness.recipes.profile import Profile, Synthetic
 from harness.table.schema import Table
 from reports import claims
+from reports.cell_report import CellReport
 from reports.formats import markdown, terminal
 from reports.site import views
 from reports.status import CellStatus
-from reports.table_report import CellReport, TableReport
+from reports.table_report import TableReport
 from reports.verdict import ALPHA
 from tests.support.report_bench import PAPER, TABLE, Make
 

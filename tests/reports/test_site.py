@@ -20,7 +20,7 @@ from harness.jobs.job import Measurement
 from harness.recipes.profile import Profile, Synthetic
 from harness.store.store import Failure
 from reports.audit.corpus import Finding
-from reports.site import drawings, views
+from reports.site import drawings, names
 from reports.site.build import build
 from tests.support.report_bench import ENVIRONMENT, TABLE, Make, ReportBench
 
@@ -83,7 +83,7 @@ def pages(folder: Path) -> Iterator[tuple[Path, Page]]:
 
 
 def cell(folder: Path, row: str, column: str) -> Page:
-    return Page(folder / "cells" / views.file_name("pspnet_table5", row, column))
+    return Page(folder / "cells" / names.file_name("pspnet_table5", row, column))
 
 
 def test_every_cell_has_a_page_and_every_link_leads_somewhere(make: Make) -> None:
@@ -157,7 +157,7 @@ def test_history_shows_what_changed_and_marks_moves(make: Make) -> None:
     assert "History" in page.text
     assert "−2.6" in page.text
     assert "methods/layers.py" in page.text
-    text = (bench.store.reports / "site" / "cells" / views.file_name("pspnet_table5", "ppm", "score")).read_text()
+    text = (bench.store.reports / "site" / "cells" / names.file_name("pspnet_table5", "ppm", "score")).read_text()
     assert text.count('class="alarm"') == 1
 
 
@@ -193,9 +193,9 @@ def test_file_names_are_plain_and_never_the_same() -> None:
         ("x" * 300, "b"),
         ("x" * 301, "b"),
     ]
-    names = [views.file_name(*key) for key in keys]
-    assert len({name.lower() for name in names}) == len(keys)
-    assert all(re.fullmatch(r"[A-Za-z0-9_.-]{1,200}\.html", name) and not name.startswith(".") for name in names)
+    found = [names.file_name(*key) for key in keys]
+    assert len({name.lower() for name in found}) == len(keys)
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]{1,200}\.html", name) and not name.startswith(".") for name in found)
 
 
 def test_an_empty_store_makes_a_whole_site(make: Make) -> None:
