@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from harness.cli import options
 from harness.cli.group import command as register
-from harness.cli.listing import LISTS, list_lines
+from harness.cli.listing import LISTS, list_lines, tables
 from harness.cli.output import print_lines
-from harness.errors import Exit
+from harness.errors import Exit, UserError
 
 
 @register("list", "methods", notes=f"WHAT is one of {', '.join(LISTS)}; without it all are listed.")
 @click.argument("what", metavar="[WHAT]", required=False, type=options.Choice([*LISTS]))
-def command(what: str | None) -> Exit:
-    print_lines(list_lines(what))
+@click.option("--json", "as_json", is_flag=True, help="tables with their rows counted: runnable, cited, awaiting")
+def command(what: str | None, as_json: bool) -> Exit:
+    if as_json and what != "tables":
+        raise UserError("--json counts the rows of tables: write `list tables --json`")
+    if as_json:
+        print(json.dumps([*tables()], ensure_ascii=False, indent=1))
+    else:
+        print_lines(list_lines(what))
     return Exit.OK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -27,11 +28,20 @@ budget = click.option("--budget", type=options.Hours(), metavar="HOURS", help="r
 @click.option("--detach", is_flag=True, help="with --on: submit, and return at once")
 @jobs
 @budget
+@click.option("--summary", type=options.PathType(), metavar="FILE", help="write rows by outcome to FILE, as JSON")
 @options.no_figures
 def command(
-    request: PlanRequest, retry_failed: bool, detach: bool, jobs: int | None, budget: float | None, no_figures: bool
+    request: PlanRequest,
+    retry_failed: bool,
+    detach: bool,
+    jobs: int | None,
+    budget: float | None,
+    summary: Path | None,
+    no_figures: bool,
 ) -> Exit:
     from harness.cli import cluster, progress
+    from harness.cli.row_summary import run_summary
+    from harness.files import write_json
     from harness.plan.cost import unasked_cpu
     from harness.plan.durations import estimate
     from harness.plan.request import plan_of
@@ -40,6 +50,8 @@ def command(
 
     if detach and request.cluster is None:
         raise UserError("--detach leaves jobs with Slurm: say which cluster with --on")
+    if detach and summary is not None:
+        raise UserError("--summary counts rows that have run, and --detach waits for none")
     plan, store = plan_of(request)
     store.prepare()
     todo = run.queue(plan, store, retry_failed=retry_failed)
@@ -58,5 +70,7 @@ def command(
     with progress.Console(plan, store, todo) as listener:
         outcome = run.run(plan, store, transport, listener, retry_failed=retry_failed)
     print_lines(["", *progress.closing(plan, store, outcome)])
+    if summary is not None:
+        write_json(summary, run_summary(plan, store))
     write_reports(plan, store, figures=not no_figures, show_tables=True)
     return outcome.exit(plan, store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import subprocess
@@ -25,7 +26,7 @@ PART = ("--profile", "smoke", "--rows", "fcn", "--rows", "fcn_i*", "--columns", 
 def smoked(copied: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, str]:
     """Two cells of IDRNet's Table 2 under the smoke profile, and what the run said."""
     checkout = Checkout(copied, tmp_path_factory.mktemp("smoke") / "results")
-    return checkout, checkout("run", TABLE, *PART, "--no-figures")
+    return checkout, checkout("run", TABLE, *PART, "--no-figures", "--summary", checkout.results / "rows.json")
 
 
 # ------------------------------------------------------------------------------------------------------- one real run
@@ -41,6 +42,8 @@ def test_a_run_plans_measures_and_reports(smoked: tuple[Checkout, str]):
     assert report.is_relative_to(checkout.results)
     assert "75.16" in report.read_text()
     assert (len(checkout.json("train")), len(checkout.json("evaluate"))) == (2, 2)
+    rows = json.loads((checkout.results / "rows.json").read_text())["rows"]
+    assert (rows["runnable"], rows["measured"], rows["failing"], rows["unfinished"]) == (2, 2, 0, 0)
 
 
 def test_a_second_run_measures_nothing_again(smoked: tuple[Checkout, str]):
