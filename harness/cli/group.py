@@ -30,6 +30,7 @@ COMMANDS = {
     "nightly": "measure what the nightly file says, and report what has become worse and since when",
     "why": "explain why a cell is or is not measured",
     "list": "list what there is",
+    "new": "write a commented table, recipe, method, … to start from",
     "schema": "write JSON Schemas and the key reference of the YAML files",
     "data": "prepare, verify, show and synthesize datasets",
     "recipe": "print the recipe of a configuration of mmsegmentation",
