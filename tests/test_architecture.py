@@ -23,13 +23,13 @@ FLOORS = (  # a room uses only what lies on lower floors, and itself
     ("jobs",),
     ("data", "methods", "store"),
     ("training", "table"),
-    ("tasks", "plan", "reports.audit"),
+    ("tasks", "plan", "reports.audit", "bundles"),
     ("scheduler", "reports"),
     ("nightly",),
     ("cli",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-LIGHT_ROOMS = ("cli", "table", "recipes", "plan", "jobs", "store", "scheduler", "nightly", "stats")
+LIGHT_ROOMS = ("cli", "bundles", "table", "recipes", "plan", "jobs", "store", "scheduler", "nightly", "stats")
 HEAVY_MODULES = {  # in a light room, and only imported by what computes
     "harness.scheduler.preload": "loads everything that computes, once, before jobs are forked",
     "harness.store.features": "arrays: numpy",

@@ -1,4 +1,4 @@
-"""`export`: all measurements as one table, for pandas and spreadsheets."""
+"""`export`: results that travel, as a bundle; or all measurements as one table, for pandas and spreadsheets."""
 
 from __future__ import annotations
 
@@ -10,20 +10,52 @@ import click
 from harness.cli import options
 from harness.cli.group import command as register
 from harness.errors import Exit, UserError
+from harness.text import plural
 
 _FORMATS = ("csv", "parquet")
 
 
 @register(
     "export",
-    "--format parquet --out measurements.parquet",
-    notes="One row per measurement, whatever its table, profile and code; in Python: harness.results(). Without --out\n"
-    "CSV is printed. Exit code 5: nothing is measured.",
+    "camvid.zip",
+    notes="BUNDLE is a new .zip archive of measurements, confusion matrices, curves, manifests of the data and\n"
+    "environments; `import` reads it elsewhere. Without BUNDLE: one row per measurement, whatever its table, profile and\n"
+    "code, as --format csv (printed, or to --out FILE) or --format parquet --out FILE; in Python: harness.results().\n"
+    "Exit code 5: nothing is measured.",
 )
-@click.option("--format", "file_format", type=options.Choice(_FORMATS), default="csv", help="of the file (csv)")
-@click.option("--out", type=options.PathType(), metavar="FILE", help="where to; needed for parquet")
+@click.argument("bundle", metavar="[BUNDLE]", required=False, type=options.PathType())
+@click.option("--weights", is_flag=True, help="weights of trained models in the bundle, too")
+@click.option("--format", "file_format", type=options.Choice(_FORMATS), help="a table instead of a bundle (csv)")
+@click.option("--out", type=options.PathType(), metavar="FILE", help="where the table goes; needed for parquet")
 @options.results
-def command(file_format: str, out: Path | None, results: Path) -> Exit:
+def command(bundle: Path | None, weights: bool, file_format: str | None, out: Path | None, results: Path) -> Exit:
+    if bundle is not None:
+        if file_format is not None or out is not None:
+            raise UserError("a bundle has its own format: leave --format and --out away, or leave BUNDLE away")
+        return _export_bundle(bundle, weights, results)
+    if weights:
+        raise UserError(
+            "--weights goes with a bundle: say which file, as in python -m harness export results.zip --weights"
+        )
+    return _export_table(file_format or "csv", out, results)
+
+
+def _export_bundle(bundle: Path, weights: bool, results: Path) -> Exit:
+    from harness.bundles.write import write
+    from harness.store.store import Store
+
+    written = write(Store(results), bundle, with_weights=weights)
+    parts = [f"{plural(written.jobs, 'job')} with {plural(written.measurements, 'measurement')}"]
+    parts += [f"{plural(written.failed, 'failed job')}"] if written.failed else []
+    parts += [
+        f"weights of {plural(written.weights, 'training')}" if written.weights else "no weights (--weights adds them)"
+    ]
+    parts += [f"{plural(written.damaged, 'damaged record')} left out"] if written.damaged else []
+    print(f"written: {bundle} ({bundle.stat().st_size / 2**20:.1f} MiB: {', '.join(parts)})")
+    return Exit.OK if written.jobs else Exit.NOTHING
+
+
+def _export_table(file_format: str, out: Path | None, results: Path) -> Exit:
     from harness.store.export import as_csv, frame, write
     from harness.store.store import Store
 

@@ -6,6 +6,7 @@ A command is one file, `harness/cli/NAME.py`, whose attribute `command` is a `cl
 from __future__ import annotations
 
 import importlib
+import keyword
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,7 +22,10 @@ COMMANDS = {
     "status": "show how every cell stands",
     "cancel": "cancel what was submitted to Slurm",
     "report": "report what is measured",
-    "export": "write all measurements as one table, for pandas and spreadsheets",
+    "export": "write results as a bundle that travels, or all measurements as one table",
+    "import": "take the results of bundles into the results folder",
+    "merge": "take the results of other results folders into this one",
+    "compare": "compare two results folders, bundles or commits, cell by cell",
     "panels": "draw images beside their truth and what rows predict",
     "features": "draw how trained rows tell classes apart: class tokens, and features of pixels under UMAP",
     "audit": "check what papers print: tables against themselves, the text and each other",
@@ -70,7 +74,7 @@ class Group(_ExampleHelp, click.Group):
 
 
 class LazyGroup(Group):
-    """A group that knows its commands by name and imports `harness.cli.NAME` when NAME is called."""
+    """A group that knows its commands by name and imports `harness.cli.NAME` (`NAME_` for a word of Python) when it is called."""
 
     def __init__(self, *, summaries: Mapping[str, str], **settings: Any) -> None:
         super().__init__(**settings)
@@ -82,7 +86,8 @@ class LazyGroup(Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.summaries:
             return None
-        return importlib.import_module(f"harness.cli.{cmd_name}").command
+        module = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        return importlib.import_module(f"harness.cli.{module}").command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.errors import UserError, nearest
+from harness.errors import Problems, UserError, nearest
 
 if TYPE_CHECKING:
     from harness.plan.request import PlanRequest
@@ -112,12 +112,13 @@ def _keys(axis: str) -> Callable[[click.Context], list[str]]:
     """The `rows` or `columns` of the tables that stand on the command line before."""
 
     def names(ctx: click.Context) -> list[str]:
+        from harness.table.paths import table_file
         from harness.yamlfile import read
 
         keys: dict[str, None] = {}
         # while an option still lacks its value, what stands before it is not yet sorted into parameters
         for path in ctx.params.get("tables") or ctx.args:
-            data = read(path).data
+            data = read(table_file(path)).data
             axis_keys = data.get(axis) if isinstance(data, dict) else None
             keys |= dict.fromkeys(map(str, axis_keys if isinstance(axis_keys, dict) else ()))
         return [*keys]
@@ -129,7 +130,7 @@ def _profiles(ctx: click.Context) -> list[str]:
     from harness.table import paths
 
     tables = ctx.params.get("tables") or ctx.args
-    return [*paths.files("profiles", Path(tables[0]).parent if tables else None)]
+    return [*paths.files("profiles", paths.table_file(tables[0]).parent if tables else None)]
 
 
 def _cluster_files(ctx: click.Context) -> list[str]:
@@ -164,11 +165,32 @@ def _datasets(ctx: click.Context) -> Iterable[str]:
 
 # ----------------------------------------------------------------------------------------------- arguments and options
 
+
+def table_files(names: Iterable[str]) -> tuple[str, ...]:
+    """The files of tables that are named by path or by bare name (`camvid`); Problems with all that are neither."""
+    from harness.table.paths import table_file
+
+    files, problems = [], []
+    for name in names:
+        try:
+            files.append(str(table_file(name)))
+        except Problems as error:
+            problems += error.problems
+    if problems:
+        raise Problems(problems)
+    return tuple(files)
+
+
+def _as_files(ctx: click.Context, param: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    return names if ctx.resilient_parsing else table_files(names)
+
+
+_complete_tables = _complete_from(_table_paths, files=True)
 _tables = click.argument(
-    "tables", metavar="TABLE...", nargs=-1, required=True, shell_complete=_complete_from(_table_paths, files=True)
+    "tables", metavar="TABLE...", nargs=-1, required=True, callback=_as_files, shell_complete=_complete_tables
 )
 optional_tables = click.argument(
-    "tables", metavar="[TABLE...]", nargs=-1, shell_complete=_complete_from(_table_paths, files=True)
+    "tables", metavar="[TABLE...]", nargs=-1, callback=_as_files, shell_complete=_complete_tables
 )
 _rows = click.option(
     "--rows",
@@ -296,10 +318,7 @@ def cell_of(name: str) -> tuple[Path, str, str]:
     if len(parts) != 3:
         raise UserError(f"'{name}' is not a cell; write TABLE/ROW/COLUMN, e.g. idrnet_table2/fcn_idrnet/ade20k")
     stem, row, column = parts
-    known = {file.stem: file for file in paths.table_files()}
-    file = Path(stem) if stem.endswith(".yaml") else known.get(stem)
-    if file is None:
-        raise UserError(f"unknown table '{stem}'.{nearest(stem, known)}")
+    file = paths.table_file(stem)
     table = load(file)
     for axis, key, names in (("row", row, table.rows), ("column", column, table.columns)):
         if key not in names:

@@ -65,6 +65,7 @@ def command(
     if request.cluster is None and (text := unasked_cpu(todo.run, request.asked_device, request.resolve_device())):
         raise UserError(text)
     if detach and isinstance(transport, Slurm):
+        run.reopen_without_weights(todo.run, store)
         return cluster.detach(transport, todo.run, plan.jobs)
     load_reports()
     with progress.Console(plan, store, todo) as listener:

@@ -30,6 +30,7 @@ from harness.plan.keys import KeyParts
 from harness.recipes.profile import Profile
 from harness.recipes.segmentation import Recipe, TestProtocol
 from harness.spec import Spec
+from harness.store import weights
 from harness.store.store import Store
 from harness.table.cell import Cell
 from harness.table.metrics import Metric
@@ -96,14 +97,18 @@ class Plan:
         return [cell for cell in self.cells if cell.state == "run"]
 
     def jobs_to_run(self, store: Store) -> list[Job]:
-        """Jobs without a result that a cell to measure shows, and the jobs that those need; dependencies first."""
+        """Jobs without a result that a cell to measure shows, and the jobs that those need; dependencies first.
+
+        A training whose weights were left out is run again where a test needs them.
+        """
         missing: dict[str, Job] = {}
 
-        def visit(job: Job) -> None:
-            if job.key in missing or store.result(job) is not None:
+        def visit(job: Job, *, needed: bool = False) -> None:
+            has_result = job.key in missing or store.result(job) is not None
+            if has_result and not (needed and job.key not in missing and weights.left_out(store.folder(job))):
                 return
             for key in job.needs:
-                visit(self.jobs[key])
+                visit(self.jobs[key], needed=True)
             missing[job.key] = job
 
         for cell in self.cells_to_measure():

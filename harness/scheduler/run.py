@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from harness.jobs.context import Progress
 from harness.jobs.job import Job
 from harness.plan.planner import Plan
 from harness.scheduler.transport import SKIPPED, Event, Transport
+from harness.store import weights
 from harness.store.interruption import read_progress
 from harness.store.store import Failure, Store
 
@@ -87,6 +88,7 @@ def run(plan: Plan, store: Store, transport: Transport, listener: Listener, *, r
     todo = queue(plan, store, retry_failed=retry_failed)
     outcome = Outcome(blocked=todo.blocked, failed=dict(todo.failed))
     running_jobs: dict[str, Job] = {}
+    reopen_without_weights(todo.run, store)
     try:
         transport.start(todo.run, plan.jobs)
         while transport.active():
@@ -106,6 +108,13 @@ def run(plan: Plan, store: Store, transport: Transport, listener: Listener, *, r
         transport.close()
     outcome.seconds = time.monotonic() - start_time
     return outcome
+
+
+def reopen_without_weights(jobs: Iterable[Job], store: Store) -> None:
+    """Lets pending trainings that are measured, but whose weights were left out, run again."""
+    for job in jobs:
+        if store.result(job) is not None and weights.left_out(store.folder(job)):
+            weights.reopen(store.folder(job))
 
 
 def _note(event: Event, outcome: Outcome, running_jobs: dict[str, Job]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from harness import ROOT
+from harness.errors import Problem, Problems, nearest
 
 
 def files(shelf: str, near: Path | None = None) -> dict[str, Path]:
@@ -19,3 +21,23 @@ def files(shelf: str, near: Path | None = None) -> dict[str, Path]:
 def table_files() -> list[Path]:
     """The checkout's tables."""
     return sorted((ROOT / "tables").glob("*.yaml"))
+
+
+def table_file(name: str | os.PathLike[str]) -> Path:
+    """The file of a table that is named by its path or by its bare name (`camvid`): one here, or one of the checkout's.
+
+    Problems where there is neither, with the nearest name.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    known = {file.stem: file for file in table_files()}
+    if len(path.parts) == 1:
+        here = [Path(f"{path.name}.yaml"), Path("tables") / path.name, Path("tables") / f"{path.name}.yaml"]
+        for file in (*here, known.get(path.name.removesuffix(".yaml"))):
+            if file is not None and file.is_file():
+                return file
+    if path.exists():  # a folder, or a pipe: what is wrong with it is said where it is read
+        return path
+    tail = nearest(path.name.removesuffix(".yaml"), known, label="tables are")
+    raise Problems([Problem(str(name), 0, "", f"there is no such file.{tail}")])

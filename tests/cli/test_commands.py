@@ -62,7 +62,7 @@ def test_status_and_plan_and_report_agree(smoked: tuple[Checkout, str]):
     plan = checkout("plan", TABLE, "--profile", "smoke")
     assert "4 already measured, 60 to run" in plan
     assert re.search(r"estimated time: \d.* on \d+ slots?, from stored durations", plan)
-    assert "4 to run" in checkout("plan", TABLE, *PART, "--repetitions", "2")
+    assert "4 to run" in checkout("plan", "idrnet_table2", *PART, "--repetitions", "2")  # by its bare name
     assert "4 to run" in checkout("plan", TABLE, *PART, "--seeds", "2")  # the same by its other name
     rows = {
         (r["row"], r["column"]): r

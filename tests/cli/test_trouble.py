@@ -146,6 +146,8 @@ def test_a_truncated_checkpoint_is_said_and_can_be_mended_as_told(checkout: Comm
     ("arguments", "message"),
     [
         (["run", "absent.yaml"], "absent.yaml: there is no such file"),
+        (["run", "camvit"], "camvit: there is no such file. Did you mean 'camvid'?"),
+        (["run", "absent", "idrnet_tabel2.yaml"], "Did you mean 'idrnet_table2'?"),
         (["run", "tables"], "cannot be read"),
         (["plan", TABLE, "--rows", "fnc"], "Did you mean 'fcn'?"),
         (["plan", TABLE, "--profile", "smok"], "Did you mean 'smoke'?"),
