@@ -27,7 +27,8 @@ def transport(request: PlanRequest, store: Store, slots: int | None) -> Local | 
     if target is None:
         from harness.scheduler.local import Local  # its server of jobs, which `plan` does not need
 
-        return Local(store, data_dir=request.data, device=request.resolve_device(), slots=slots)
+        device, each = request.resolve_device(), request.processes
+        return Local(store, data_dir=request.data, device=device, slots=slots, gpus_per_job=each)
     target.check()
     return Slurm(store, target.cluster, data_dir=request.data, controller=target.controller)
 
@@ -39,8 +40,7 @@ def cost(
     target, device = _target(request), request.resolve_device()
     if target is None and device.kind == "cpu" and budget is None:
         return []
-    processes = 1 if target is None else target.cluster.processes
-    total = costs.cost(plan, jobs, store, device=device.card, gpus_per_job=processes, slots=slots)
+    total = costs.cost(plan, jobs, store, device=device.card, gpus_per_job=request.processes, slots=slots)
     costs.check_budget(total, budget)
     return costs.lines(total, () if target is None else Ledger(store).waits())
 

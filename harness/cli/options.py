@@ -250,6 +250,12 @@ cluster = click.option(
     help="a Slurm cluster: its file, e.g. slurm/clusters/local.yaml",
     shell_complete=_complete_from(_cluster_files, files=True),
 )
+gpus_per_job = click.option(
+    "--gpus-per-job",
+    type=PositiveInt(),
+    metavar="N",
+    help="GPUs of each training and test on this machine (1); with --device cpu processes",
+)
 no_figures = click.option("--no-figures", is_flag=True, help="write without figures")
 dataset = click.argument("name", metavar="DATASET", shell_complete=_complete_from(_datasets))
 cell = click.argument("cell", metavar="TABLE/ROW/COLUMN", shell_complete=_complete_cell)
@@ -271,8 +277,8 @@ folders_and_device = _stack(_data, results, _device)
 
 
 def plan_request(function: Function) -> Function:
-    """Decorator: adds what selects a plan (tables, rows, columns, profile, repetitions, folders, device; the cluster where
-    the command has `cluster`), and calls the command with these as one `request`."""
+    """Decorator: adds what selects a plan (tables, rows, columns, profile, repetitions, folders, device; the cluster and
+    the GPUs of a job where the command has `cluster` and `gpus_per_job`), and calls the command with these as one `request`."""
 
     @_stack(_tables, _rows, _columns, profile_and_repetitions, folders_and_device)
     @functools.wraps(function)
@@ -286,12 +292,13 @@ def plan_request(function: Function) -> Function:
         results: Path,
         device: str,
         cluster: str | None = None,
+        gpus_per_job: int | None = None,
         **others: Any,
     ) -> Any:
         from harness.plan.request import PlanRequest
 
         target = cluster_target(cluster)
-        request = PlanRequest(tables, rows, columns, profile, repetitions, data, results, device, target)
+        request = PlanRequest(tables, rows, columns, profile, repetitions, data, results, device, target, gpus_per_job)
         return function(request, **others)
 
     return call

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @register("plan", "tables/idrnet_table2.yaml --repetitions 3")
 @options.plan_request
 @options.cluster
+@options.gpus_per_job
 @jobs
 @budget
 @click.option("--decide", is_flag=True, help="list the repetitions that would decide cells, cheapest first")
@@ -35,12 +36,14 @@ def command(
     from harness.plan.cost import unasked_cpu
     from harness.plan.durations import estimate
     from harness.plan.request import plan_of
+    from harness.plan.shares import warnings
     from harness.scheduler.run import queue
 
+    slots = request.slots(jobs)
     plan, store = plan_of(request)
     todo = queue(plan, store)
-    slots = jobs or request.resolve_device().slots
     print_lines(progress.plan_lines(plan, todo, estimate(todo.run, store), slots))
+    print_lines(warnings(todo.run, request.processes))
     if request.cluster is None and (text := unasked_cpu(todo.run, request.asked_device, request.resolve_device())):
         print_lines([f"run will ask: {text}"])
     print_lines(cluster.cost(request, plan, todo.run, store, slots, budget))

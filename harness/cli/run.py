@@ -24,6 +24,7 @@ budget = click.option("--budget", type=options.Hours(), metavar="HOURS", help="r
 @register("run", "tables/idrnet_table5.yaml --rows '*net' --columns flops")
 @options.plan_request
 @options.cluster
+@options.gpus_per_job
 @click.option("--retry-failed", is_flag=True, help="repeat jobs that failed before")
 @click.option("--detach", is_flag=True, help="with --on: submit, and return at once")
 @jobs
@@ -45,6 +46,7 @@ def command(
     from harness.plan.cost import unasked_cpu
     from harness.plan.durations import estimate
     from harness.plan.request import plan_of
+    from harness.plan.shares import warnings
     from harness.scheduler import run
     from harness.scheduler.slurm.transport import Slurm
 
@@ -52,11 +54,13 @@ def command(
         raise UserError("--detach leaves jobs with Slurm: say which cluster with --on")
     if detach and summary is not None:
         raise UserError("--summary counts rows that have run, and --detach waits for none")
+    slots = request.slots(jobs)
     plan, store = plan_of(request)
     store.prepare()
     todo = run.queue(plan, store, retry_failed=retry_failed)
-    transport = cluster.transport(request, store, jobs)
+    transport = cluster.transport(request, store, slots)
     print_lines(progress.plan_lines(plan, todo, estimate(todo.run, store), transport.slots))
+    print_lines(warnings(todo.run, request.processes))
     print_lines(cluster.cost(request, plan, todo.run, store, transport.slots, budget))
     if not plan.cells_to_measure():
         return Exit.NOTHING

@@ -13,10 +13,12 @@ from harness.environment import Device
 from harness.errors import UserError
 from harness.plan.equivalence import equivalence
 from harness.plan.planner import Plan, Planner, Selection
+from harness.plan.shares import block_uneven
 from harness.recipes.profile import Profile
 from harness.store.store import Store
 from harness.table import recipes
 from harness.table.load import load_all
+from harness.text import plural
 
 
 def local_device(prefer: str, *, otherwise: str = "auto") -> Device:
@@ -42,6 +44,11 @@ class Target(Protocol):
         """The device of its nodes; UserError where they lack the preferred one."""
         ...
 
+    @property
+    def processes(self) -> int:
+        """Of a training, each with a GPU where there are any."""
+        ...
+
     def block(self, plan: Plan) -> None:
         """Marks the jobs of the plan that it cannot run."""
         ...
@@ -53,7 +60,8 @@ class PlanRequest:
 
     `tables`: table files; `rows`, `columns`: globs, of which a name must match one, and empty means all;
     `repetitions`: how often each training is repeated, each time with another seed; `data`: the folder of the datasets;
-    `results`: the folder of the store; `device`: `auto`, `cpu` or `cuda`; `cluster`: None is this machine.
+    `results`: the folder of the store; `device`: `auto`, `cpu` or `cuda`; `cluster`: None is this machine; `gpus_per_job`: of
+    a training or test on this machine, None is one.
     """
 
     tables: tuple[str, ...]
@@ -65,6 +73,36 @@ class PlanRequest:
     results: Path = Path("results")
     device: str = "auto"
     cluster: Target | None = None
+    gpus_per_job: int | None = None
+
+    @property
+    def processes(self) -> int:
+        """Of each training and test."""
+        return self.cluster.processes if self.cluster is not None else self.gpus_per_job or 1
+
+    def slots(self, jobs: int | None) -> int:
+        """How many jobs run at once, of which the user may have said `jobs`.
+
+        UserError where the GPUs do not suffice, or where --gpus-per-job is not for here.
+        """
+        device, each = self.resolve_device(), self.gpus_per_job
+        if each is None:
+            return jobs or device.slots
+        if self.cluster is not None:
+            raise UserError("--gpus-per-job is for this machine; on a cluster the key 'gpus' of its file says how many")
+        if device.kind == "cuda":
+            if each > 1 and each * (jobs or 1) > device.slots:
+                many = f"{plural(jobs or 1, 'job')} at once with {plural(each, 'GPU')} each"
+                raise UserError(
+                    f"--gpus-per-job {each}: {many}, but a process may use {plural(device.slots, 'GPU')} of this machine "
+                    "(CUDA_VISIBLE_DEVICES may hide some); ask for fewer, or use a cluster: --on CLUSTER"
+                )
+        elif each > 1 and self.asked_device == "auto":
+            raise UserError(
+                f"--gpus-per-job {each}: this machine has no NVIDIA GPU that a process may use (python -m harness doctor); "
+                "--device cpu shares each training among so many processes on its CPUs"
+            )
+        return jobs or max(1, device.slots // each)
 
     def resolve_device(self) -> Device:
         """The device of this machine or of the cluster's nodes; UserError where the one asked for is not there."""
@@ -98,4 +136,5 @@ def plan_of(request: PlanRequest) -> tuple[Plan, Store]:
     plan = planner.plan(tables, Selection(request.rows, request.columns))
     if request.cluster is not None:
         request.cluster.block(plan)
+    block_uneven(plan, request.processes)
     return plan, store

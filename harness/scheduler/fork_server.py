@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.jobs.kinds import load
-from harness.scheduler.worker import execute
+from harness.scheduler.worker import execute, run_other_rank, write_output_to
 from harness.store.store import Failure
 
 GRACE = 30.0  # seconds a job may take to save and stop before it is killed
@@ -296,6 +296,16 @@ RUN_JOB = f"{__name__}:run_job"
 def run_job(folder: str, earlier: dict[str, Any] | None) -> int:
     """Runs the job in `folder`; `earlier`: the failure that it is to repeat, see `execute`."""
     return execute(Path(folder), earlier=Failure(**earlier) if earlier is not None else None)
+
+
+RUN_RANK = f"{__name__}:run_rank"
+"""What the further processes of a job on several call."""
+
+
+def run_rank(folder: str) -> int:
+    """Takes part in the job in `folder`; its output goes to the job's log, too."""
+    write_output_to(Path(folder) / "log.txt")
+    return run_other_rank(Path(folder))
 
 
 def _die_with(parent: int) -> None:

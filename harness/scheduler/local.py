@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +20,7 @@ from harness.jobs.context import RANK_VARIABLES
 from harness.jobs.job import Job
 from harness.jobs.kinds import KINDS
 from harness.scheduler import code_snapshot, fork_server
-from harness.scheduler.fork_server import GRACE, RUN_JOB, ForkServer, deferred_interrupts
+from harness.scheduler.fork_server import GRACE, RUN_JOB, RUN_RANK, ForkServer, deferred_interrupts
 from harness.scheduler.gpu_check import ensure_usable
 from harness.scheduler.transport import SKIPPED, Event, State
 from harness.scheduler.waiting import WaitingJobs
@@ -29,23 +30,50 @@ from harness.store.store import Failure, Store
 
 @dataclass
 class _RunningJob:
+    """`first`, `processes`: numbers by which the server knows the job's rank 0, and those that have not ended."""
+
     job: Job
     server: ForkServer
-    number: int  # by which the server knows it
+    first: int
+    processes: list[int]
     slots: list[int]
+    code: int | None = None
+
+    def exit_code(self) -> int | None:
+        """When all of its processes have ended: rank 0's exit code, or that of the rank that failed first.
+
+        The others are then killed: they would wait for the one that is gone, and what rank 0 stores is whole when it ends.
+        """
+        for number in self.processes[:]:
+            code = self.server.exit_code(number)
+            if code is None:
+                continue
+            self.processes.remove(number)
+            if number == self.first or code not in (Exit.OK, Exit.RESUMABLE):
+                self.code = code if self.code is None else self.code
+                for other in self.processes:
+                    self.server.signal(other, signal.SIGKILL)
+        return None if self.processes else self.code
 
 
 class Local:
-    """Runs up to `slots` jobs at once (default: one per GPU, or per CPU); an exclusive job runs alone.
+    """Runs up to `slots` jobs at once (default: as many as there are GPUs, or CPUs, for); an exclusive job runs alone.
 
-    The CPUs are divided between the slots as threads; on GPUs each job sees only its own.
+    A training or a test has `gpus_per_job` processes, each with a GPU of its own where there are any, joined by NCCL or gloo.
+    The CPUs are divided between all processes as threads; on GPUs each sees only its own.
     """
 
     def __init__(
-        self, store: Store, *, data_dir: Path | None, device: environment.Device, slots: int | None = None
+        self,
+        store: Store,
+        *,
+        data_dir: Path | None,
+        device: environment.Device,
+        slots: int | None = None,
+        gpus_per_job: int = 1,
     ) -> None:
         self._store, self._data_dir, self._device = store, data_dir, device
-        self.slots = slots or device.slots
+        self.slots, self._gpus_per_job = slots or max(1, device.slots // gpus_per_job), gpus_per_job
         self._free = list(range(self.slots))
         self._waiting_jobs = WaitingJobs()
         self._running_jobs: list[_RunningJob] = []
@@ -77,7 +105,7 @@ class Local:
         if not self._events and self._running_jobs:
             self._wait(timeout)
         for running_job in list(self._running_jobs):
-            code = running_job.server.exit_code(running_job.number)
+            code = running_job.exit_code()
             if code is not None:
                 self._finish(running_job, code)
         if self._deadline is not None and time.monotonic() > self._deadline:
@@ -97,9 +125,9 @@ class Local:
         self._signal(signal.SIGKILL)
         deadline = time.monotonic() + GRACE
         while self._running_jobs:
-            server, number = self._running_jobs[0].server, self._running_jobs[0].number
+            running_job = self._running_jobs[0]
             self._wait(deadline - time.monotonic())
-            if server.exit_code(number) is not None or server.is_idle or time.monotonic() > deadline:
+            if running_job.exit_code() is not None or running_job.server.is_idle or time.monotonic() > deadline:
                 del self._running_jobs[0]
         for lock in self._locks:
             os.close(lock)
@@ -124,14 +152,15 @@ class Local:
 
     def _wait(self, timeout: float) -> None:
         server = self._running_jobs[0].server  # the only one, unless it was lost a moment ago
-        server.wait([r.number for r in self._running_jobs if r.server is server], timeout)
+        server.wait([n for r in self._running_jobs if r.server is server for n in r.processes], timeout)
 
     def _signal(self, number: signal.Signals) -> None:
         for running_job in self._running_jobs:
-            if running_job.server.is_ready:
-                running_job.server.signal(running_job.number, number)
-            else:  # it has started nothing yet
+            if not running_job.server.is_ready:  # it has started nothing yet
                 running_job.server.kill()
+                continue
+            for process in running_job.processes:
+                running_job.server.signal(process, number)
 
     def _fill(self) -> None:
         """Starts what can start: ordinary jobs while a slot is free, an exclusive one when nothing else is left to."""
@@ -158,24 +187,37 @@ class Local:
             return
         self._free = [s for s in self._free if s not in slots]
         folder = self._store.folder(job)
-        threads = max(1, environment.cpus() * len(slots) // self.slots)
+        ranks = self._gpus_per_job if KINDS[job.kind].trains else 1
+        threads = max(1, environment.cpus() * len(slots) // (self.slots * ranks))
         dependencies = [self._jobs[key] for key in job.needs]
         needs = {n.kind: str(self._store.folder(n)) for n in dependencies}
         data_dir = str(self._data_dir) if self._data_dir else None
         request = Request(job, str(self._store.root), data_dir, self._device.kind, threads, needs)
         request.write(folder)
-        # what started the front end may have set the variables of ranks; they are not this job's
-        environ = {name: value for name, value in os.environ.items() if name not in RANK_VARIABLES}
-        environ |= {"CUDA_VISIBLE_DEVICES": self._gpu(slots[0])} if self._device.kind == "cuda" else {}
+        environs = self._environs(slots[0], ranks)
         server, earlier = self._server(), self._earlier[job.key]
-        number = server.start(RUN_JOB, [str(folder), asdict(earlier) if earlier is not None else None], environ)
-        self._running_jobs.append(_RunningJob(job, server, number, slots))
+        first = server.start(RUN_JOB, [str(folder), asdict(earlier) if earlier is not None else None], environs[0])
+        others = [server.start(RUN_RANK, [str(folder)], environ) for environ in environs[1:]]
+        self._running_jobs.append(_RunningJob(job, server, first, [first, *others], slots))
         self._events.append(Event(job, "started"))
 
-    def _gpu(self, slot: int) -> str:
+    def _environs(self, slot: int, ranks: int) -> list[dict[str, str]]:
+        """The environment of each process of a job in this slot: its GPU, and torchrun's variables where it has company."""
+        # what started the front end may have set the variables of ranks; they are not this job's
+        common = {name: value for name, value in os.environ.items() if name not in RANK_VARIABLES}
+        if ranks > 1:
+            common |= {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+        environs = []
+        for rank in range(ranks):
+            company = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if ranks > 1 else {}
+            gpu = {"CUDA_VISIBLE_DEVICES": self._gpu(slot, rank)} if self._device.kind == "cuda" else {}
+            environs.append(common | company | gpu)
+        return environs
+
+    def _gpu(self, slot: int, rank: int) -> str:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         devices = visible.split(",") if visible else [str(i) for i in range(self._device.slots)]
-        return devices[slot % len(devices)].strip()
+        return devices[(slot * self._gpus_per_job + rank) % len(devices)].strip()
 
     def _finish(self, running_job: _RunningJob, code: int) -> None:
         self._running_jobs.remove(running_job)
@@ -201,3 +243,10 @@ class Local:
             cause, message = "killed", f"killed by {signal.Signals(-code).name}{hint}"
         failure = Failure(cause, message, int(kind), time.time(), str(self._store.folder(job) / "log.txt"))
         return self._store.fail(job, failure, instead_of=self._earlier[job.key])
+
+
+def _free_port() -> int:
+    """A port of this machine that nothing listens on: where the processes of a job meet."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

@@ -103,9 +103,7 @@ def execute(
     """
     request = Request.read(folder)
     os.environ.update(environ or {})
-    log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for stream in (1, 2):
-        os.dup2(log, stream)
+    write_output_to(folder / "log.txt")
     stopping: list[int] = [] if signals is None else signals
     _collect_stop_signals(stopping)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the front end, which asks jobs to stop
@@ -148,6 +146,7 @@ def run_other_rank(folder: Path) -> int:
         return Exit.OK
     process = os.getpid()
     try:
+        _use_threads(request.threads)
         context = request.context(folder, stopping)
         if os.environ.get("LOCAL_RANK") == "0":  # the first on another node, which has a copy of the data of its own
             _check_declaration(request, context)
@@ -159,6 +158,13 @@ def run_other_rank(folder: Path) -> int:
         _end_copy(process, error)
         return report_failure(request, folder, error)
     return Exit.OK
+
+
+def write_output_to(log: Path) -> None:
+    """Appends what this process prints, and what libraries print below Python, to a file."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (1, 2):
+        os.dup2(file, stream)
 
 
 def _collect_stop_signals(stopping: list[int]) -> None:
@@ -232,11 +238,7 @@ def _acquire(lock: TextIO, stopping: list[int]) -> None:
 
 
 def _run(request: Request, folder: Path, store: Store, stopping: list[int]) -> None:
-    import cv2
-    import torch
-
-    torch.set_num_threads(request.threads)
-    cv2.setNumThreads(request.threads)
+    _use_threads(request.threads)
     start_time, clock, last = time.time(), time.monotonic(), [0.0]
 
     def progress(step: Progress) -> None:
@@ -252,6 +254,14 @@ def _run(request: Request, folder: Path, store: Store, stopping: list[int]) -> N
     _end_copy(process)
     where, took = environment.describe(request.device, request.threads), time.monotonic() - clock
     store.finish(request.job, measurements, where, start_time, took)
+
+
+def _use_threads(threads: int) -> None:
+    import cv2
+    import torch
+
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
 
 
 def _check_declaration(request: Request, context: Context) -> None:

@@ -12,18 +12,15 @@ from tests.support.gpu_cases import DEVICE, job
 pytestmark = pytest.mark.gpu
 
 
-def test_as_many_trainings_at_once_as_gpus(tmp_path, monkeypatch):
-    monkeypatch.setenv("SLURM_NTASKS", "8")
-    monkeypatch.setenv("SLURM_PROCID", "0")
-    store = Store(tmp_path)
+def run(folder, count, *, gpus_per_job=1):
+    """The environments of the results of so many trainings."""
+    store = Store(folder)
     store.prepare()
-    device = environment.device(DEVICE)
-    count = device.slots + 1
     jobs = []
     for seed in range(count):
         config = job(seed=seed, iterations=3).model_dump(mode="json")
         jobs.append(Job("train", config, digest(config), digest([config]), {"config": config, "code": {}}))
-    transport = Local(store, data_dir=None, device=device)
+    transport = Local(store, data_dir=None, device=environment.device(DEVICE), gpus_per_job=gpus_per_job)
     try:
         transport.start(jobs, {j.key: j for j in jobs})
         events = []
@@ -32,7 +29,18 @@ def test_as_many_trainings_at_once_as_gpus(tmp_path, monkeypatch):
     finally:
         transport.close()
     assert [event.state for event in events].count("done") == count, [e.failure for e in events if e.failure]
-    for record in jobs:
-        result = store.result(record)
-        assert result is not None
-        assert str(result.environment["device"]).startswith(DEVICE)
+    return [store.result(record).environment for record in jobs]
+
+
+def test_as_many_trainings_at_once_as_gpus(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "8")
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    for where in run(tmp_path, environment.device(DEVICE).slots + 1):
+        assert str(where["device"]).startswith(DEVICE)
+
+
+@pytest.mark.gpu2
+def test_two_gpus_for_each_training(tmp_path):
+    for where in run(tmp_path, 2, gpus_per_job=2):
+        assert str(where["device"]).startswith(DEVICE)
+        assert where["processes"] == 2

@@ -37,6 +37,8 @@ def test_a_request_is_never_written_to():
 
 def test_a_cluster_says_what_its_jobs_run_on_and_which_it_cannot_run(tmp_path: Path):
     class Cluster:
+        processes = 1
+
         def device(self, prefer: str) -> Device:
             assert prefer == "cuda"
             return Device("cuda", "H200", 8)
@@ -60,6 +62,37 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(monkeypatch: pytest.M
     assert dataclasses.replace(request, device="auto").resolve_device().kind == "cpu"
     monkeypatch.setattr("harness.environment.gpus", lambda: ("NVIDIA H200",))
     assert request.resolve_device().kind == "cuda"
+
+
+GPUS = ("NVIDIA H200",) * 8
+
+
+@pytest.mark.parametrize(
+    ("each", "jobs", "slots"), [(None, None, 8), (1, 16, 16), (2, None, 4), (8, None, 1), (3, 2, 2)]
+)
+def test_so_many_jobs_at_once_as_there_are_gpus_for(each, jobs, slots, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("harness.environment.gpus", lambda: GPUS)
+    request = PlanRequest((TABLE,), device="cuda", gpus_per_job=each)
+    assert (request.slots(jobs), request.processes) == (slots, each or 1)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "arguments", "message"),
+    [
+        (8, ["--gpus-per-job", "9"], "1 job at once with 9 GPUs each, but a process may use 8 GPUs of this machine"),
+        (8, ["--gpus-per-job", "4", "--jobs", "3"], "3 jobs at once with 4 GPUs each"),
+        (0, ["--gpus-per-job", "2"], "this machine has no NVIDIA GPU that a process may use"),
+        (8, ["--gpus-per-job", "2", "--on", str(ROOT / "slurm/clusters/local.yaml")], "the key 'gpus' of its file"),
+    ],
+)
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_more_gpus_per_job_than_there_are_is_an_error(
+    command, gpus, arguments, message, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
+):
+    monkeypatch.setattr("harness.environment.gpus", lambda: GPUS[:gpus])
+    monkeypatch.delenv("HARNESS_DEVICE")
+    assert main([command, TABLE, "--results", str(tmp_path), *arguments]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_what_is_wrong_with_any_of_the_tables_is_said_at_once(tmp_path: Path):

@@ -45,6 +45,11 @@ class ClusterTarget:
             )
         return environment.Device(self.cluster.on, self.cluster.processor or "", self.cluster.array.parallel)
 
+    @property
+    def processes(self) -> int:
+        """Of a training, each with a GPU where there are any."""
+        return self.cluster.processes
+
     def block(self, plan: Plan) -> None:
         """Blocks the jobs that cannot be measured there: latencies, unless the file names the device."""
         for job in plan.jobs.values():
