@@ -77,6 +77,11 @@ class CellReport:
         return self.cell.comparable
 
     @property
+    def published_text(self) -> str:
+        """The published value as the paper prints it; '' where it prints none."""
+        return self.published.printed if self.published is not None else ""
+
+    @property
     def compared_row(self) -> str:
         """The row whose published value this other module is compared with."""
         return self.cell.compared_row

@@ -8,20 +8,27 @@ from typing import Any
 
 from harness.text import line, number, signed
 from reports import claims, commands, row_headers
-from reports.audit.corpus import Finding
 from reports.cell_report import CellReport
+from reports.site.front import OURS, is_published, links, paper_of
 from reports.site.names import cell_page, short, table_name
+from reports.site.outcomes import bar, counts, folded, runnable
 from reports.table_report import TableReport
 
 
-def table(report: TableReport, findings: Sequence[Finding], figures: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    """A table's page."""
+def table(
+    report: TableReport,
+    findings: Sequence[Mapping[str, Any]],
+    figures: Sequence[Mapping[str, str]],
+    downloads: Sequence[tuple[str, str]],
+) -> dict[str, Any]:
+    """A table's page. `downloads`: (what, file beside the page)."""
     spec, source = report.table, report.table.published.source
     heads = row_headers.heads(spec)
-    places = [f"arXiv {source.arxiv}"] if source.arxiv else []
-    places += [source.venue] if source.venue else []
+    places = [source.venue] if source.venue else []
     places += [f"Table {source.table}"] if source.table is not None else []
+    places += [f"arXiv {source.arxiv}"] if source.arxiv and not links(source) else []
     of = "Published: " + " · ".join(places) if spec.published.values else "Ours: nothing is published to compare with"
+    own = [cell for cell in report if paper_of(report, cell) != OURS or not is_published(spec)]
     cells = list(report)
     return {
         "name": table_name(report),
@@ -30,9 +37,14 @@ def table(report: TableReport, findings: Sequence[Finding], figures: Sequence[Ma
         "about": line(spec.about),
         "comparable": report.comparable,
         "profile_about": line(report.profile.about),
-        "measured": sum(s.measured for s in cells),
-        "total": len(cells),
-        "counts": report.counts(),
+        "links": links(source) if is_published(spec) else [],
+        "downloads": downloads,
+        "measured": sum(cell.measured for cell in own),
+        "total": len(own),
+        "extra": len(cells) - len(own),
+        "counts": runnable(counts(own)),
+        "folded": folded(counts(own)),
+        "bar": bar(runnable(counts(own))),
         "warnings": [line(warning) for warning in report.warnings],
         "headline": report.headline,
         "sensitivity": report.sensitivity,
@@ -83,9 +95,20 @@ def _cell(report: TableReport, cell_report: CellReport) -> dict[str, Any]:
         "measured": cell_report.text + (f" · {ratio.measured:.2f} ×" if ratio and ratio.measured is not None else ""),
         "published": cell_report.published.printed if cell_report.published is not None else "",
         "ratio": f"{ratio.published:.2f} ×" if ratio is not None and ratio.published is not None else "",
+        "difference": _difference(report, cell_report),
         "spread": spread,
         "sort": repr(value) if math.isfinite(value) else "",
     }
+
+
+def _difference(report: TableReport, cell_report: CellReport) -> str:
+    """Measured minus published as the paper would print it; '' where that says nothing: other machines, equal digits."""
+    gap = cell_report.difference
+    if gap is None or not report.comparable or not cell_report.metric.portable or not math.isfinite(gap):
+        return ""
+    if cell_report.metric.exact and cell_report.text == cell_report.published_text:
+        return ""
+    return signed(gap, cell_report.decimals)
 
 
 def _claims(report: TableReport) -> Iterator[dict[str, Any]]:

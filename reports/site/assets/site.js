@@ -36,7 +36,8 @@ function controls(table) {
 
 function filter(table) {
   const tests = controls(table).filter((c) => c.value).map((c) => {
-    const wanted = c.value.toLowerCase(), column = c.dataset.column;
+    const wanted = c.value.toLowerCase(), column = c.dataset.column, attribute = c.dataset.attribute;
+    if (attribute !== undefined) return (row) => row.dataset[attribute].toLowerCase() === wanted;
     if (column !== undefined) return (row) => row.cells[column].textContent.trim().toLowerCase() === wanted;
     const words = wanted.split(/\s+/).filter(Boolean);
     return (row) => words.every((word) => row.textContent.toLowerCase().includes(word));
