@@ -11,6 +11,7 @@ from harness.errors import UserError
 from harness.jobs.kinds import Model
 from methods import registry
 from methods.backbones import build_backbone
+from methods.pretrained import own_file
 from methods.segmentor import GivenFeatures
 
 
@@ -24,7 +25,8 @@ def build_model(model: Model, *, feature_channels: Sequence[int] | None = None) 
     entry = registry.find(model.name, model.kind)
     options = _options(entry, model)
     if entry.own_backbone:
-        return entry.load()(model.num_classes, model.pretrained, **options)
+        weights = str(own_file(model.name, model.options)) if model.pretrained is True else model.pretrained
+        return entry.load()(model.num_classes, weights, **options)
     if model.backbone is not None:
         if model.kind == "context":
             raise UserError(f"context '{model.name}' is no segmentor; leave the backbone out (null)")

@@ -1,15 +1,19 @@
 """Pretrained weights of backbones, without torch: the file that lies in a folder, or in the cache that timm downloads to.
 
 Where a recipe says `pretrained: true`, HARNESS_WEIGHTS/BACKBONE.safetensors (.pth, .pt) comes first. BACKBONE is the name that
-a table uses (`resnet50`, `timm/convnext_tiny.fb_in1k`); the file holds timm's or torchvision's weights of that model. Else it
-is timm's, of the tag that the backbone's family names, from Hugging Face's cache.
+a table uses (`resnet50`, `timm/convnext_tiny.fb_in1k`); the file holds timm's or torchvision's weights of that model. Of a
+method that builds its backbone itself it is METHOD/CONFIGURATION, and the names are that library's. Else it is timm's, of the tag
+that the backbone's family names, from Hugging Face's cache.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from harness.errors import MissingError
 from methods.backbones import family_of
 
 VARIABLE = "HARNESS_WEIGHTS"
@@ -30,6 +34,20 @@ def offline(backbone: str) -> Path | None:
         return None
     places = (Path(folder).expanduser() / f"{backbone}{suffix}" for suffix in _SUFFIXES)
     return next((place for place in places if place.is_file()), None)
+
+
+def own_name(method: str, options: Mapping[str, Any]) -> str:
+    """The name of the weights of a method that builds its backbone itself: METHOD, and what its options name."""
+    return "/".join([method.rpartition(":")[2], *(value for value in options.values() if isinstance(value, str))])
+
+
+def own_file(method: str, options: Mapping[str, Any]) -> Path:
+    """The file of the weights folder for a method that builds its backbone itself; MissingError where there is none."""
+    name = own_name(method, options)
+    file = offline(name)
+    if file is None:
+        raise MissingError(f"the pretrained weights of the backbone of '{name}' are not here")
+    return file
 
 
 def timm_weights(backbone: str) -> str | None:

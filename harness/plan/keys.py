@@ -16,7 +16,7 @@ from harness.data.completeness import counts_of, too_small
 from harness.errors import MissingError
 from harness.jobs.job import Job
 from harness.jobs.key import Code, digest, package_versions
-from harness.jobs.kinds import KINDS, Data, Model
+from harness.jobs.kinds import KINDS, OWN_BACKBONE, Data, Model
 from harness.spec import Spec
 from methods import pretrained
 
@@ -59,11 +59,11 @@ class KeyParts:
                 parts["weights"] = {"checkpoint": self._file(Path(checkpoint))}
             elif model.pretrained and kind == "train":  # a test has the training's, and nothing else needs any
                 parts["weights"] = {"file": "absent"}
-                parts["weights"] = self._pretrained(str(model.backbone), model.pretrained)
+                parts["weights"] = self._pretrained(model)
         except MissingError as error:
-            reasons.append(
-                str(error) if checkpoint is not None else f"{error}. {pretrained.advice(str(model.backbone))}"
-            )
+            own = model.backbone == OWN_BACKBONE
+            name = pretrained.own_name(model.name, model.options) if own else str(model.backbone)
+            reasons.append(str(error) if checkpoint is not None else f"{error}. {pretrained.advice(name)}")
         if needs:
             parts["needs"] = {job.kind: job.key for job in needs}
         return parts, reasons
@@ -91,11 +91,14 @@ class KeyParts:
             self._dataset_parts[name] = used_of(data, data_dir=self.data_dir, cache=self.cache)
         return self._dataset_parts[name]
 
-    def _pretrained(self, backbone: str, source: bool | str) -> dict[str, str]:
+    def _pretrained(self, model: Model) -> dict[str, str]:
         """The digest of the file that a backbone's weights come from, with timm's name of them where they are timm's.
 
         Raises MissingError where there is no file: a key that did not cover the weights would change with their arrival.
         """
+        backbone, source = str(model.backbone), model.pretrained
+        if backbone == OWN_BACKBONE and source is True:
+            return {"file": self._file(pretrained.own_file(model.name, model.options))}
         file = pretrained.offline(backbone) if source is True else Path(str(source)).expanduser()
         if file is not None:
             return {"file": self._file(file)}

@@ -201,7 +201,8 @@ class Planner:
 
     def _unlike_its_weights(self, cell: Cell) -> str:
         """Why the row's weights cannot be tested under this profile; '' where they can, or where it names none."""
-        if cell.checkpoint is None or not cell.metric.trains or not self.profile.model.explicit_fields():
+        changes = self.profile.model.explicit_fields() or self.profile.options.get(cell.method or "")
+        if cell.checkpoint is None or not cell.metric.trains or not changes:
             return ""
         return f"profile {self.profile.name} builds another model than the one whose weights the row names"
 
@@ -278,7 +279,7 @@ class Planner:
             raise UserError(
                 f"{table.path}: row '{cell.row}' names a module but no method, and column '{cell.column}' needs one"
             )
-        options = _beyond_defaults(cell.method, cell.options)
+        options = _beyond_defaults(cell.method, {**cell.options, **self.profile.options.get(cell.method, {})})
         if not image:
             return Model(name=cell.method, options=options, num_classes=classes)
         defaults = table.defaults.model_dump(include={"backbone", "output_stride"}, exclude_none=True)

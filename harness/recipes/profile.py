@@ -41,7 +41,8 @@ class Gate(Spec):
 
 
 class Profile(Spec):
-    """The purpose of a run. `recipe` and `model` override fields (nested mappings merge); `synthetic` replaces datasets."""
+    """The purpose of a run. `recipe`, `model` and `options` override fields (nested mappings merge); `synthetic` replaces
+    datasets."""
 
     name: str  # its file's name
     about: str  # printed when a run begins
@@ -49,6 +50,7 @@ class Profile(Spec):
     claims_only: bool = False  # judge what the paper concludes, not its numbers
     recipe: dict[str, Any] = {}
     model: ModelChanges = ModelChanges()  # for every row
+    options: dict[str, dict[str, Any]] = {}  # {method: options} laid over those of every row of that method
     shorten: float | None = Field(None, gt=0, le=1)  # factor on the length of the training
     synthetic: Synthetic | None = None
     features_side: Positive | None = None  # complexity of modules: spatial size of the given feature maps

@@ -91,4 +91,26 @@ def profile(name: str, near: Path | None = None) -> Profile:
     if name not in profiles:
         raise UserError(f"unknown profile '{name}'.{nearest(name, profiles)}")
     document = read(profiles[name])
-    return validate(document, document.data, Profile)
+    found: Profile = validate(document, document.data, Profile)
+    problems = [document.problem(("options", *at), message) for at, message in _option_problems(found)]
+    if problems:
+        raise Problems(problems)
+    return found
+
+
+def _option_problems(profile: Profile) -> Iterator[tuple[tuple[str, ...], str]]:
+    """(path, message) of every method that does not exist, and of every option that it does not take."""
+    if not profile.options:
+        return
+    from methods import registry
+
+    for method, options in profile.options.items():
+        try:
+            entry = registry.find(method)
+        except UserError as error:
+            yield (method,), str(error)
+            continue
+        required = {name for name, default in (entry.options or {}).items() if default is ...} - options.keys()
+        for option, message in registry.check_options(replace(entry, check=""), options):
+            if option not in required:  # the row's to give
+                yield (method, option), message

@@ -2,7 +2,8 @@
 
 The configuration decides the network and its losses; optimiser, schedule, transforms and test protocol are the recipe's
 (`python -m harness recipe from-mmsegmentation CONFIG` prints what the configuration itself has). Weights are random, or a
-backbone's from a file in mmsegmentation's own names (`pretrained: FILE`): nothing is downloaded.
+backbone's from a file in mmsegmentation's own names (`pretrained: FILE`, or `true` and
+HARNESS_WEIGHTS/adapters/mmsegmentation/CONFIG.pth): nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -15,20 +16,39 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from harness.errors import MissingError, UserError
+from harness.errors import UserError
+from harness.spec import IGNORE, Positive
 from methods.adapters import mmsegmentation_configs as configs
 from methods.registry import register
 from methods.segmentor import Segmentor
 
+_ONE_SIZE = ("BEiT", "MAE")
+"""Backbones whose relative positions hold for images of one size: smaller ones are padded."""
+
 
 @register("adapters/mmsegmentation", own_backbone=True, check="methods.adapters.mmsegmentation_configs:check")
-def mmsegmentation(num_classes: int, pretrained: bool | str, *, config: str | Mapping) -> Segmentor:
-    """A model of mmsegmentation, backbone and heads, by the name of a configuration or as the configuration's `model`."""
+def mmsegmentation(
+    num_classes: int,
+    pretrained: bool | str,
+    *,
+    config: str | Mapping,
+    depth: Positive | None = None,
+    image_size: Positive | None = None,
+) -> Segmentor:
+    """A model of mmsegmentation, backbone and heads, by the name of a configuration or as the configuration's `model`.
+
+    `depth`: no more blocks than this in a stage of its backbone, for a check of the plumbing. `image_size`: side of the images
+    that a vision transformer's position parameters are made for, where it is not the configuration's.
+    """
     model = read_model(config)
     adapt(model, num_classes)
+    if depth is not None:
+        limit_depth(model["backbone"], depth)
+    if image_size is not None and "img_size" in model["backbone"]:
+        model["backbone"]["img_size"] = (image_size, image_size)
     segmentor = MMSegmentor(model)
     if pretrained:
-        segmentor.load_backbone(pretrained)
+        segmentor.load_backbone(str(pretrained))
     return segmentor
 
 
@@ -56,6 +76,26 @@ def adapt(model: dict[str, Any], num_classes: int) -> None:
             node["init_cfg"] = None
         if "pretrained" in node:
             node["pretrained"] = None
+
+
+def limit_depth(backbone: MutableMapping[str, Any], depth: int) -> None:
+    """Leaves `depth` blocks in every stage, in place; a backbone of one stage keeps `depth` before each of its outputs."""
+    for key in ("depths", "num_layers"):
+        layers = backbone.get(key)
+        if isinstance(layers, list | tuple):
+            backbone[key] = [min(count, depth) for count in layers]
+        elif isinstance(layers, int):
+            outputs = backbone.get("out_indices", -1)
+            count = len(outputs) if isinstance(outputs, list | tuple) else 1
+            backbone[key] = min(layers, count * depth)
+            if isinstance(outputs, list | tuple):
+                backbone["out_indices"] = tuple(backbone[key] * (i + 1) // count - 1 for i in range(count))
+    if str(backbone.get("type", "")).startswith("Res") and isinstance(backbone.get("depth"), int):
+        backbone["depth"] = min(backbone["depth"], 50)  # the least with the same channels
+    for stage in _mappings(backbone.get("extra")):  # HRNet's
+        if "num_blocks" in stage:
+            stage["num_blocks"] = tuple(min(count, depth) for count in stage["num_blocks"])
+            stage["num_modules"] = min(stage["num_modules"], depth)
 
 
 def _mappings(node: Any) -> Iterable[MutableMapping[str, Any]]:
@@ -89,6 +129,8 @@ class MMSegmentor(Segmentor):
             raise UserError(
                 f"mmsegmentation cannot build {plain.get('type')} of this configuration: {error}"
             ) from error
+        if any(p.is_meta for p in self.model.parameters()):
+            return  # counted without values, of which mmengine takes the mean
         logging.disable(logging.INFO)  # a line per tensor
         try:
             self.model.init_weights()
@@ -109,9 +151,12 @@ class MMSegmentor(Segmentor):
         self.model.auxiliary_head = head
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.model.encode_decode(images, [_meta(images)] * len(images))
+        height, width = images.shape[2:]
+        images = self._padded(images, 0.0)
+        return self.model.encode_decode(images, [_meta(images)] * len(images))[:, :, :height, :width]
 
     def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        images, targets = self._padded(images, 0.0), self._padded(targets, IGNORE)
         terms = self.model.loss(images, _samples(images, targets))
         losses = {}
         for name, term in terms.items():
@@ -119,14 +164,20 @@ class MMSegmentor(Segmentor):
                 losses[name] = sum(part.mean() for part in term) if isinstance(term, list) else term.mean()
         return losses
 
-    def load_backbone(self, file: bool | str) -> None:
+    def _padded(self, batch: Tensor, value: float) -> Tensor:
+        """A batch below and to the right as large as a backbone needs that takes one size alone (`_ONE_SIZE`)."""
+        if type(self.backbone).__name__ not in _ONE_SIZE:
+            return batch
+        height, width = self.backbone.img_size
+        below, right = (max(0, side - given) for side, given in zip((height, width), batch.shape[-2:]))
+        return nn.functional.pad(batch, (0, right, 0, below), value=value) if below or right else batch
+
+    def load_backbone(self, file: str) -> None:
         """Weights of the backbone from a file that has all of its names; UserError where they do not fit."""
         from methods.weights import read, to_fit
 
-        if file is True:
-            raise MissingError("mmsegmentation's backbones are given as a file: pretrained: FILE, with its own names")
-        weights = read(Path(str(file)).expanduser())
-        self.backbone.load_state_dict(to_fit(self.backbone, weights, str(file)))
+        weights = read(Path(file).expanduser())
+        self.backbone.load_state_dict(to_fit(self.backbone, weights, file))
 
 
 def _meta(images: Tensor) -> dict[str, Any]:

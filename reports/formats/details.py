@@ -252,6 +252,7 @@ def _profile_changes(report: TableReport) -> Iterator[dict[str, str]]:
     changes = {
         "recipe": profile.recipe,
         "model": profile.model.explicit_fields(),
+        "options of methods": profile.options,
         "length of the training": profile.shorten,
         "synthetic data": profile.synthetic.model_dump() if profile.synthetic is not None else None,
         "side of given feature maps": profile.features_side,
