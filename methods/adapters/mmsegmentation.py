@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from harness.errors import UserError
@@ -123,14 +124,16 @@ class MMSegmentor(Segmentor):
             from mmseg.models import build_segmentor
         plain = {key: value for key, value in model.items() if key != "data_preprocessor"}
         try:
-            with DefaultScope.overwrite_default_scope("mmseg"):
+            # its rates of stochastic depth are read from tensors, which need values where a model is only counted
+            with DefaultScope.overwrite_default_scope("mmseg"), torch.device("cpu"):
                 self.model: Any = build_segmentor(ConfigDict(plain))
         except (KeyError, ImportError, AttributeError, TypeError, AssertionError) as error:
             raise UserError(
                 f"mmsegmentation cannot build {plain.get('type')} of this configuration: {error}"
             ) from error
-        if any(p.is_meta for p in self.model.parameters()):
-            return  # counted without values, of which mmengine takes the mean
+        if torch.get_default_device().type == "meta":
+            self.model.to("meta")
+            return
         logging.disable(logging.INFO)  # a line per tensor
         try:
             self.model.init_weights()
