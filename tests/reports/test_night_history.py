@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from harness.stats.control_charts import ENOUGH, UNLIKELY, Chart
 from harness.store.nights import History, NightRecord, night
 from reports.figures import night_history
-from reports.site import views
+from reports.site import names
 from reports.site.build import build
 from tests.support.report_bench import Make
 
@@ -91,7 +91,7 @@ def test_a_cells_page_shows_its_nights_under_their_own_profile_only(make: Make) 
         for n in night_records(25, alarms=1, cell=cell)
     ]
     History(bench.store.root).add([*ours, night("2026-03-01", cell, result, 40.1, root=bench.store.root, alarm=False)])
-    page = "cells/" + views.file_name("pspnet_table5", "ppm", "score")
+    page = "cells/" + names.file_name("pspnet_table5", "ppm", "score")
     folder = build(bench.plan, bench.store, bench.store.reports / "site").parent
     text = (folder / page).read_text(encoding="utf-8")
     assert "<h2>Nights</h2>" in text
