@@ -5,6 +5,8 @@ Cells that rest on an incomplete dataset are not comparable with the paper, unle
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
@@ -13,6 +15,8 @@ from harness.jobs.job import Job
 from harness.store.unchecked import UNCHECKED
 from harness.table.schema import Table
 from harness.text import plural
+
+_UNCHECKED = re.compile(rf"[a-z ]+, {UNCHECKED}")
 
 
 class ReportedCell(Protocol):
@@ -43,9 +47,9 @@ def warnings(cells: Iterable[ReportedCell], table: Table) -> Iterator[str]:
     """Lines for a report on the data behind its numbers: what is not here to be checked, and what is missing."""
     measured = [cell for cell in cells if cell.measured]
     jobs = [job for cell in measured for job in cell.measured_jobs]
-    unchecked = sum(UNCHECKED in cell.reason for cell in measured)
-    if unchecked:
-        yield f"{UNCHECKED}: {unchecked} of {plural(len(measured), 'measured cell')}"
+    unchecked = Counter(found[0] for cell in measured if (found := _UNCHECKED.search(cell.reason)))
+    for reason, count in unchecked.items():
+        yield f"{reason}: {count} of {plural(len(measured), 'measured cell')}"
     missing = unaccepted(jobs, table)
     if missing:
         yield (

@@ -26,7 +26,7 @@ from harness.store.changes import chain_differences, planned_chain, stored_chain
 from harness.store.interruption import Interruption, interruption, read_progress
 from harness.store.lock import busy
 from harness.store.store import Failure, Result, Store
-from harness.store.unchecked import UNCHECKED, unchecked_result
+from harness.store.unchecked import unchecked_reason, unchecked_result
 
 
 class CellStatus(StrEnum):
@@ -64,16 +64,17 @@ class ResultReader:
         self._results: dict[str, Result | None] = {}
 
     def result(self, job: Job) -> Result | None:
-        """The job's result; where its data are not here, the newest one that differs from it in nothing else."""
+        """The job's result; where its data or weights are not here, the newest one that differs from it in nothing else."""
         if job.key not in self._results:
             result = self.store.result(job)
             self._results[job.key] = result or unchecked_result(job, self.plan.jobs, self.store)
         return self._results[job.key]
 
-    def is_unchecked(self, job: Job) -> bool:
-        """Whether the job's result was found without its data, so that nobody knows whether they have changed."""
+    def unchecked(self, job: Job) -> str:
+        """What the job's result was found without, its data or weights, so that nobody knows whether they changed; or ''."""
         result = self.result(job)
-        return result is not None and result.job.key != job.key
+        found = result is not None and result.job.key != job.key
+        return unchecked_reason(job, self.plan.jobs) if found else ""
 
     def trainings(self, job: Job) -> list[Result]:
         """Of the job itself and of those it needs, the trainings that have finished."""
@@ -115,7 +116,7 @@ def cell_status(planned: PlannedCell, reader: ResultReader) -> tuple[CellStatus,
     if planned.state in (CellStatus.CITED, CellStatus.AWAITS):
         return CellStatus(planned.state), planned.reason
     missing = [job for job in planned.jobs if not _has_value(job, planned, reader)]
-    unchecked = UNCHECKED if any(map(reader.is_unchecked, planned.jobs)) else ""
+    unchecked = next(filter(None, map(reader.unchecked, planned.jobs)), "")
     if not missing:
         return CellStatus.MEASURED, unchecked
     status, reason = _status_without_value(planned, missing, reader)

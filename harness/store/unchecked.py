@@ -11,7 +11,8 @@ from typing import Any
 from harness.jobs.job import Job
 from harness.store.store import Result, Store
 
-UNCHECKED = "data not here, key not checked"
+UNCHECKED = "key not checked"
+"""What every reason ends with."""
 _ABSENT = "absent"
 _READERS = "harness.data.annotations"  # which of them a job uses follows from the layout in which its data lie
 
@@ -23,12 +24,20 @@ def unchecked_result(job: Job, jobs: Mapping[str, Job], store: Store) -> Result 
     result was made with.
     """
     needed = [jobs[key] for key in job.needs]
-    if not any(map(_lacks_files, (job, *needed))):
+    if not unchecked_reason(job, jobs):
         return None
     for result in reversed(store.versions(job)):
         if _agrees(result.job.parts, job) and _needs_agree(result, needed, store):
             return result
     return None
+
+
+def unchecked_reason(job: Job, jobs: Mapping[str, Job]) -> str:
+    """What a planned job, or one that it needs, lacks here of the files in its key; '' where nothing."""
+    chain = [job, *(jobs[key] for key in job.needs)]
+    absent = {"data": any(map(_lacks_data, chain)), "weights": any(map(_lacks_weights, chain))}
+    names = " and ".join(name for name, lacks in absent.items() if lacks)
+    return f"{names} not here, {UNCHECKED}" if names else ""
 
 
 def _needs_agree(result: Result, needed: list[Job], store: Store) -> bool:
@@ -37,9 +46,9 @@ def _needs_agree(result: Result, needed: list[Job], store: Store) -> bool:
     return all(version is None or _agrees(version.job.parts, member) for member, version in versions)
 
 
-def _lacks_files(job: Job) -> bool:
+def _lacks_data(job: Job) -> bool:
     facts = (job.parts.get("data") or {}).values()
-    return any(_is_absent(fact.get("files")) for fact in facts if isinstance(fact, Mapping)) or _lacks_weights(job)
+    return any(_is_absent(fact.get("files")) for fact in facts if isinstance(fact, Mapping))
 
 
 def _lacks_weights(job: Job) -> bool:

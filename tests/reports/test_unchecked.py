@@ -16,14 +16,14 @@ from harness.cli.main import main
 from harness.data.synthetic import synthesize
 from harness.plan.planner import Plan
 from harness.recipes.profile import Profile, Synthetic
-from harness.store.unchecked import UNCHECKED
 from reports import verdict
 from reports.formats import csv as csv_format
 from reports.formats import latex, markdown, terminal
-from reports.site import views
+from reports.site import table_view
 from reports.status import CellStatus
 from tests.support.report_bench import Make, ReportBench
 
+UNCHECKED = "data not here, key not checked"
 REAL = Profile(name="paper", about="as published")
 SCENES = Synthetic(train_images=24, test_images=4, size=(32, 32))
 ACCEPTED = {"camvid": "scenes that stand in for it"}
@@ -79,7 +79,7 @@ def test_every_format_says_that_it_was_not_checked(elsewhere: ReportBench):
     rows = {(r["row"], r["column"]): r for r in csv.DictReader(io.StringIO(csv_format.render(report)))}
     assert rows["ppm", "score"]["measured"] == "42.63"
     assert UNCHECKED in rows["ppm", "score"]["warning"]
-    assert views.table(report, (), ())["warnings"][0] == warning
+    assert table_view.table(report, (), ())["warnings"][0] == warning
 
 
 def test_status_and_why_say_it_too(elsewhere: ReportBench):
@@ -140,14 +140,47 @@ def test_an_evaluation_whose_training_is_not_in_the_store_stands(measured: Repor
     assert elsewhere.report().cells["ppm", "score"].status == CellStatus.MEASURED
 
 
-def test_weights_that_are_not_here_are_not_checked_either(make: Make, tmp_path: Path, data: Path):
-    rows = {"ppm": {"method": "pspnet", "model": {"pretrained": str(tmp_path / "weights.pth")}}}
-    (tmp_path / "weights.pth").write_bytes(b"weights")
-    options = {"profile": REAL, "incomplete_data": ACCEPTED, "rows": rows, "published": {"values": {}}, "claims": []}
+@pytest.fixture
+def with_weights(make: Make, tmp_path: Path, data: Path):
+    """Makes the table whose row starts from a file, with the data or without them."""
+    file = tmp_path / "weights.pth"
+    file.write_bytes(b"weights")
+    rows = {"ppm": {"method": "pspnet", "model": {"pretrained": str(file)}}}
     columns = {"score": {"label": "mIoU", "metric": "miou", "recipe": "mini/scenes"}}
-    make(data_dir=data, columns=columns, **options).measure("ppm", "score", 42.63)
-    (tmp_path / "weights.pth").unlink()
-    cell = make(data_dir=data, columns=columns, **options).report().cells["ppm", "score"]
-    assert (cell.status, cell.reason) == (CellStatus.MEASURED, UNCHECKED)
-    (tmp_path / "weights.pth").write_bytes(b"other")
-    assert make(data_dir=data, columns=columns, **options).report().cells["ppm", "score"].status == CellStatus.STALE
+    options = {"profile": REAL, "incomplete_data": ACCEPTED, "rows": rows, "published": {"values": {}}, "claims": []}
+
+    def bench(data_dir: Path | None = data) -> ReportBench:
+        return make(data_dir=data_dir, columns=columns, **options)
+
+    return file, bench
+
+
+def test_weights_that_are_not_here_are_not_checked_either(with_weights, data: Path):
+    file, bench = with_weights
+    bench().measure("ppm", "score", 42.63)
+    assert bench(None).report().cells["ppm", "score"].reason == "data not here, key not checked"
+    file.unlink()
+    cell = bench().report().cells["ppm", "score"]
+    assert (cell.status, cell.reason) == (CellStatus.MEASURED, "weights not here, key not checked")
+    assert bench().report().warnings[0] == "weights not here, key not checked: 1 of 1 measured cell"
+    assert bench(None).report().cells["ppm", "score"].reason == "data and weights not here, key not checked"
+    file.write_bytes(b"other")
+    assert bench().report().cells["ppm", "score"].status == CellStatus.STALE
+
+
+def test_a_report_made_where_the_weights_are_gone_keeps_the_numbers(with_weights, data: Path, capsys):
+    file, bench = with_weights
+    measured = bench()
+    measured.measure("ppm", "score", 42.63)
+    places = [str(measured.folder / "pspnet_table5.yaml"), "--results", str(measured.store.root), "--data", str(data)]
+    assert main(["report", *places, "--no-figures"]) == 0
+    (report,) = measured.store.reports.glob("pspnet_table5*.md")
+    before = report.read_text()
+    file.unlink()
+    capsys.readouterr()
+    assert main(["run", *places, "--no-figures"]) == 3
+    assert "weights" in capsys.readouterr().out
+    assert report.read_text() == before, "a run that can measure nothing leaves the report as it was"
+    assert main(["report", *places, "--no-figures"]) == 0
+    assert "42.63" in report.read_text()
+    assert "Weights not here, key not checked" in report.read_text()
