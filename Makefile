@@ -16,10 +16,10 @@ setup: .venv/ready
 .venv/ready: pyproject.toml
 	@if command -v uv >/dev/null; then \
 	  test -x $(BIN)/python || uv venv --quiet --python $(PYTHON) .venv; \
-	  uv pip install --quiet --python $(BIN)/python -e '.[dev,mmseg,tensorboard,umap]'; \
+	  uv pip install --quiet --python $(BIN)/python -e '.[dev,mmseg,tensorboard,umap,scaffold]'; \
 	else \
 	  test -x $(BIN)/python || $(PYTHON) -m venv .venv; \
-	  $(BIN)/python -m pip install --quiet --no-cache-dir -e '.[dev,mmseg,tensorboard,umap]'; \
+	  $(BIN)/python -m pip install --quiet --no-cache-dir -e '.[dev,mmseg,tensorboard,umap,scaffold]'; \
 	fi
 	@touch $@
 

@@ -23,13 +23,25 @@ FLOORS = (  # a room uses only what lies on lower floors, and itself
     ("jobs",),
     ("data", "methods", "store"),
     ("training", "table"),
-    ("tasks", "plan", "reports.audit", "bundles"),
+    ("tasks", "plan", "reports.audit", "bundles", "scaffold"),
     ("scheduler", "reports"),
     ("nightly",),
     ("cli",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-LIGHT_ROOMS = ("cli", "bundles", "table", "recipes", "plan", "jobs", "store", "scheduler", "nightly", "stats")
+LIGHT_ROOMS = (
+    "cli",
+    "bundles",
+    "table",
+    "recipes",
+    "plan",
+    "jobs",
+    "store",
+    "scheduler",
+    "nightly",
+    "stats",
+    "scaffold",
+)
 HEAVY_MODULES = {  # in a light room, and only imported by what computes
     "harness.scheduler.preload": "loads everything that computes, once, before jobs are forked",
     "harness.store.features": "arrays: numpy",
@@ -303,7 +315,7 @@ def test_every_imported_package_is_declared():
     declared = {re.split(r"[<>=\[ ]", d)[0] for d in project["dependencies"]}
     renamed = {"opencv-python-headless": "cv2", "pyyaml": "yaml", "pillow": "PIL"}
     allowed = {renamed.get(d, d) for d in declared} | set(PACKAGES) | set(sys.stdlib_module_names)
-    optional = {"mmseg", "mmcv", "mmengine", "umap", "sklearn"}
+    optional = {"pylatexenc", "lxml", "mmseg", "mmcv", "mmengine", "umap", "sklearn"}
     found = {
         (path, module.partition(".")[0])
         for path, tree in sources(*PACKAGES).items()

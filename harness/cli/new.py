@@ -10,6 +10,8 @@ import click
 
 from harness.cli import options
 from harness.cli.group import action, command_group
+from harness.cli.new_table import PrintedTable
+from harness.cli.new_table import options as _printed_table
 from harness.errors import Exit, UserError
 from harness.files import output_errors
 
@@ -24,13 +26,29 @@ def command() -> None:
     pass
 
 
-@action(command, "table", "write a table file to start from", "my_table --recipe my_recipe/standard")
+@action(
+    command,
+    "table",
+    "write a table file to start from, or one with the numbers that a paper prints",
+    "my_table --recipe my_recipe/standard\n"
+    "  python -m harness new table --from paper.tex --label tab:ade20k --out t.yaml",
+)
 @_name
 @click.option("--recipe", metavar="PAPER/ENTRY", help="how its rows are trained and tested")
 @click.option("--method", metavar="METHOD", help="the method of its second row, e.g. my_method.py:my_method")
 @click.option("--backbone", metavar="BACKBONE", help="of all rows, e.g. my_backbone.py:my_backbone")
+@_printed_table
 @_out
-def table(name: str | None, recipe: str | None, method: str | None, backbone: str | None, out: Path | None) -> Exit:
+def table(
+    name: str | None,
+    recipe: str | None,
+    method: str | None,
+    backbone: str | None,
+    out: Path | None,
+    printed: PrintedTable | None,
+) -> Exit:
+    if printed is not None:
+        return printed.write(name, out)
     name = checked_name(name or "my_table")
     file = out or Path(f"{name}.yaml")
     row = re.sub(r"\W", "_", method.rpartition(":")[2]) if method else None
