@@ -12,14 +12,14 @@ INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/pyt
 
 setup: .venv/ready
 
-# uv where there is one (seconds), else pip (minutes). No run needs the extras mmseg, which parity tests compare with, and tensorboard.
+# uv where there is one (seconds), else pip (minutes). Runs need the extras mmseg and transformers for models of theirs alone.
 .venv/ready: pyproject.toml
 	@if command -v uv >/dev/null; then \
 	  test -x $(BIN)/python || uv venv --quiet --python $(PYTHON) .venv; \
-	  uv pip install --quiet --python $(BIN)/python -e '.[dev,mmseg,tensorboard,umap,scaffold]'; \
+	  uv pip install --quiet --python $(BIN)/python -e '.[dev,mmseg,tensorboard,umap,transformers,scaffold]'; \
 	else \
 	  test -x $(BIN)/python || $(PYTHON) -m venv .venv; \
-	  $(BIN)/python -m pip install --quiet --no-cache-dir -e '.[dev,mmseg,tensorboard,umap,scaffold]'; \
+	  $(BIN)/python -m pip install --quiet --no-cache-dir -e '.[dev,mmseg,tensorboard,umap,transformers,scaffold]'; \
 	fi
 	@touch $@
 

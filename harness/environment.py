@@ -15,7 +15,8 @@ from typing import Any
 from harness import ROOT
 
 DEVICE_VARIABLE = "HARNESS_DEVICE"
-_PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "fvcore", "onedl-mmsegmentation")
+_COMPUTE = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "fvcore")
+_PACKAGES = (*_COMPUTE, "onedl-mmsegmentation", "transformers")
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,9 @@ def doctor_lines(data_dir: Path | None, results: Path, prefer: str) -> tuple[lis
     for package in ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "fvcore"):
         add(package in versions, f"{package} {versions.get(package, 'is not installed: make setup')}")
         sound &= package in versions
-    mmseg = versions.get("onedl-mmsegmentation")
-    add(True if mmseg else None, f"mmsegmentation {mmseg or 'not installed (optional: pip install -e .[mmseg])'}")
+    for name, package, extra in (("mmsegmentation", "onedl-mmsegmentation", "mmseg"), ("transformers",) * 3):
+        version = versions.get(package)
+        add(True if version else None, f"{name} {version or f'not installed (optional: pip install -e .[{extra}])'}")
     try:
         import torch
 

@@ -23,7 +23,7 @@ TINY = 1e-8
 LEAST = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
 """What a processor without AVX would compute with; set before torch is loaded."""
 
-# a method that brings its own backbone is held by the toolbox that it comes from: tests/methods/test_mmsegmentation.py
+# a method that brings its own backbone is held by the library that it comes from: test_mmsegmentation.py, test_transformers.py
 METHODS = [name for name in registry.names("method") if not registry.find(name).own_backbone]
 
 

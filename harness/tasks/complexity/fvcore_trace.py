@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from fvcore.nn import FlopCountAnalysis
+from fvcore.nn.jit_handles import bmm_flop_jit
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -32,6 +33,11 @@ class _RecordableScalars(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def _biased_product(inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
+    """Of `baddbmm`, which masked nn.MultiheadAttention calls and fvcore does not know: the product, without the sum."""
+    return bmm_flop_jit(inputs[1:3], outputs)
+
+
 def count(module: nn.Module, inputs: Sequence[Any]) -> int:
     """Multiply-adds of `module(*inputs)` in eval mode, in which it leaves the module. Needs tensors with data.
 
@@ -43,6 +49,7 @@ def count(module: nn.Module, inputs: Sequence[Any]) -> int:
     try:
         with torch.no_grad(), attention_as_products(), _RecordableScalars():
             analysis = FlopCountAnalysis(module.eval(), tuple(inputs))
+            analysis.set_op_handle("aten::baddbmm", _biased_product)
             analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
             total = int(analysis.total())
             missed = [op for op in analysis.unsupported_ops() if any(word in op for word in _PRODUCTS)]
