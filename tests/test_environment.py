@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import torch
 from harness import ROOT, environment
 from harness.environment import Device
 from harness.errors import MissingError
+from harness.jobs.job import Job
 from harness.plan.request import PlanRequest
+from harness.scheduler.gpu_check import compute, ensure_usable
 from harness.scheduler.local import Local
 from harness.store.store import Store
 from tests.scheduler.test_local import job
@@ -63,3 +66,33 @@ def test_a_gpu_that_torch_cannot_use_is_said_once_before_the_first_job(tmp_path:
     assert "--device cpu" in str(error.value)
     assert not transport.active()
     assert not any(store.folder(j).exists() for j in jobs)
+
+
+class Server:
+    """Runs the process that looks at the GPU here, as if on one of this compute capability."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
+        ones = torch.ones
+        monkeypatch.setattr(torch, "ones", lambda *size, device: ones(*size))
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+
+    def start(self, function, arguments, environ) -> int:
+        return compute(*arguments)
+
+    def wait(self, numbers, timeout) -> None: ...
+
+    def exit_code(self, number) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("capability", [(7, 5), (8, 0), (10, 0)])
+@pytest.mark.parametrize("config", [{"recipe": {"precision": "bf16"}}, {"protocol": {"precision": "bf16"}}], ids=str)
+def test_bfloat16_is_refused_before_the_first_job_on_a_gpu_without_it(
+    config, capability, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    server, device = Server(monkeypatch, capability), Device("cuda", "NVIDIA TITAN RTX", 1)
+    others = [Job("train", {"recipe": {"precision": "fp16"}}, "a", "a", {}), job("good")]
+    ensure_usable(device, server, tmp_path, others)
+    expected = pytest.raises(MissingError, match=r"bf16 needs .* NVIDIA TITAN RTX has 7\.5\. Take a profile")
+    with expected if capability < (8, 0) else contextlib.nullcontext():
+        ensure_usable(device, server, tmp_path, [*others, Job("train", config, "b", "b", {})])

@@ -22,6 +22,7 @@ from harness.jobs.kinds import KINDS
 from harness.nightly.config import Nightly
 from harness.plan import cost as costs
 from harness.plan.planner import Plan, PlannedCell, Planner
+from harness.recipes.profile import Profile
 from harness.scheduler import run as runner
 from harness.scheduler.transport import Event, Transport
 from harness.stats.control_charts import Chart, alarms, suspects
@@ -47,13 +48,14 @@ class Check:
 
 @dataclass
 class Night:
-    """The checks of one night. `transport` makes what runs jobs for a store; `processes`: how many a training has."""
+    """The checks of one night. `device`: where a profile's jobs run; `transport` makes what runs them there for a store;
+    `processes`: how many a training has."""
 
     config: Nightly
     store: Store
     data_dir: Path | None
-    device: Device
-    transport: Callable[[Store], Transport]
+    device: Callable[[Profile], Device]
+    transport: Callable[[Store, Device], Transport]
     processes: int = 1
     today: datetime.date = field(default_factory=datetime.date.today)
 
@@ -174,7 +176,8 @@ class Night:
         selection, hours, unknown = [], 0.0, 0
         for cell in cells:
             jobs = list({k: plan.jobs[k] for j in cell.jobs for k in (*j.needs, j.key)}.values())
-            cost = costs.cost(plan, jobs, self.store, device=self.device.card, gpus_per_job=self.processes)
+            card = self.device(plan.profile).card
+            cost = costs.cost(plan, jobs, self.store, device=card, gpus_per_job=self.processes)
             if cost.unknown_jobs:
                 unknown += 1
                 if unknown > 1:
@@ -213,12 +216,9 @@ class Night:
 
     def _plan(self, tables: Sequence[str], profile: str, repetition: int) -> Plan:
         near = Path(tables[0]).parent if tables else None
+        found = recipes.profile(profile, near=near)
         planner = Planner(
-            recipes.profile(profile, near=near),
-            (repetition,),
-            data_dir=self.data_dir,
-            cache=self.store.cache,
-            device=self.device,
+            found, (repetition,), data_dir=self.data_dir, cache=self.store.cache, device=self.device(found)
         )
         return planner.plan(load_all(tables))
 
@@ -226,7 +226,8 @@ class Night:
         if not plan.cells:
             return
         try:
-            outcome = runner.run(plan, store, self.transport(store), NullListener(), retry_failed=True)
+            transport = self.transport(store, self.device(plan.profile))
+            outcome = runner.run(plan, store, transport, NullListener(), retry_failed=True)
         except UserError as error:  # the other checks still have a result to report
             check.failed.append(str(error))
             return

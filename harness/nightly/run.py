@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.environment import Device
 from harness.errors import Exit, OutputError
 from harness.files import write_text
 from harness.nightly.checks import Night
 from harness.nightly.config import check_date, load
 from harness.nightly.report import markdown, notify
 from harness.plan.request import local_device
+from harness.recipes.profile import Profile
 from harness.scheduler.local import Local
 from harness.scheduler.slurm.remote import ClusterTarget
 from harness.scheduler.slurm.transport import Slurm
@@ -29,14 +31,17 @@ def run(file: str | Path, date: str | None, *, data_dir: Path | None, results: P
     target = ClusterTarget.of(config.on) if config.on else None
     if target is not None:
         target.check()
-    node = target.device(device) if target else local_device(device)
 
-    def transport(of: Store) -> Transport:
+    def device_of(profile: Profile) -> Device:
+        return target.device(device) if target else local_device(device, otherwise=profile.device)
+
+    def transport(of: Store, node: Device) -> Transport:
         if target is None:
             return Local(of, data_dir=data_dir, device=node)
         return Slurm(of, target.cluster, data_dir=data_dir, controller=target.controller)
 
-    night = Night(config, store, data_dir, node, transport, target.cluster.processes if target else 1)
+    device_of(Profile(name="any", about=""))  # one that is asked for and not there is an error before anything runs
+    night = Night(config, store, data_dir, device_of, transport, target.processes if target else 1)
     if date:
         night.today = check_date(date)
     checks, verdict = night.run()

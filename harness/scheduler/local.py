@@ -91,7 +91,7 @@ class Local:
             self._take_code(jobs)
             server = self._server()
             if self._device.kind == "cuda":
-                ensure_usable(self._device, server, self._store.cache)
+                ensure_usable(self._device, server, self._store.cache, jobs)
         self._jobs.update(among)
         self._waiting_jobs.add(jobs, (r.job.key for r in self._running_jobs))
         self._earlier |= {job.key: self._store.failure(job) for job in jobs}

@@ -29,6 +29,7 @@ from harness.jobs.key import Code
 from harness.jobs.kinds import KINDS, Data
 from harness.scheduler import code_snapshot
 from harness.scheduler.machine_causes import machine_cause
+from harness.scheduler.number_formats import check_number_formats
 from harness.store.store import Failure, Store
 
 _LONGEST = 20_000  # letters of an error's message, which stands in files and on terminals; the log has all of it
@@ -238,7 +239,11 @@ def _acquire(lock: TextIO, stopping: list[int]) -> None:
 
 
 def _run(request: Request, folder: Path, store: Store, stopping: list[int]) -> None:
+    import torch
+
     _use_threads(request.threads)
+    if request.device == "cuda":  # of a node: on this machine it was asked before
+        check_number_formats([request.job], torch.cuda.get_device_capability(), torch.cuda.get_device_name())
     start_time, clock, last = time.time(), time.monotonic(), [0.0]
 
     def progress(step: Progress) -> None:

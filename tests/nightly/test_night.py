@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,8 @@ from harness.jobs.job import Job, Measurement
 from harness.nightly.checks import Check, Night
 from harness.nightly.config import Checkpoints, Nightly, Slice
 from harness.nightly.report import markdown
+from harness.nightly.run import run
+from harness.recipes.profile import Profile
 from harness.scheduler.transport import Event
 from harness.stats.control_charts import ENOUGH, Chart, Limits, alarms, last_drop, rejected_hypotheses, steps, suspects
 from harness.stats.small_samples import deviation, mean
@@ -145,6 +148,11 @@ class Instead:
     def close(self) -> None: ...
 
 
+def device_of(profile: Profile) -> Device:
+    """Of a machine with GPUs."""
+    return Device("cpu", "x", 2) if profile.device == "cpu" else Device("cuda", "y", 8)
+
+
 class Nights:
     """A suite of four cells, night after night."""
 
@@ -161,10 +169,10 @@ class Nights:
         return self.draw.gauss(self.level if job.config["model"]["name"] == "fcn" else 45.0, 0.2)
 
     def night(self) -> tuple[list[Check], Exit]:
-        def transport(store: Store) -> Instead:
+        def transport(store: Store, device: Device) -> Instead:
             return Instead(store, self.miou, {"torch": "2.15", "commit": self.commit})
 
-        work = Night(self.config, self.store, None, Device("cpu", "x", 2), transport, today=self.day)
+        work = Night(self.config, self.store, None, device_of, transport, today=self.day)
         self.day += datetime.timedelta(days=1)
         return work.run()
 
@@ -216,13 +224,30 @@ def test_the_same_night_again_says_the_same_and_adds_nothing(tmp_path: Path):
     assert History(tmp_path).nights() == before
 
 
+def test_jobs_run_where_their_profile_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Profile smoke is for a CPU, also on a machine with GPUs."""
+    monkeypatch.delenv("HARNESS_DEVICE")
+    monkeypatch.setattr("harness.environment.gpus", lambda: ("NVIDIA H200",))
+    devices = []
+
+    def local(store: Store, *, data_dir: Path | None, device: Device) -> Instead:
+        devices.append(device.kind)
+        raise UserError("enough")
+
+    monkeypatch.setattr("harness.nightly.run.Local", local)
+    file = tmp_path / "nightly.yaml"
+    file.write_text(yaml.safe_dump({"slice": {"tables": [str(ROOT / "tables/camvid.yaml")], "profile": "smoke"}}))
+    assert run(file, None, data_dir=None, results=tmp_path / "results", device="auto") == Exit.NOTHING
+    assert devices == ["cpu"]
+
+
 def test_a_layer_whose_jobs_are_refused_costs_the_others_nothing(tmp_path: Path):
     class Refusing(Instead):
         def start(self, jobs: Sequence[Job], among: Mapping[str, Job]) -> None:
             raise UserError("Slurm refused the jobs: no such account")
 
     nights = Nights(tmp_path)
-    work = Night(nights.config, nights.store, None, Device("cpu", "x", 2), lambda s: Refusing(s, None, {}))
+    work = Night(nights.config, nights.store, None, device_of, lambda s, _: Refusing(s, None, {}))
     layers, verdict = work.run()
     assert verdict == Exit.NOTHING
     assert [layer.failed for layer in layers] == [[], [], ["Slurm refused the jobs: no such account"]]
@@ -294,7 +319,7 @@ def test_kept_checkpoints_are_tested_again_and_compared(tmp_path: Path):
     tables = (str(ROOT / "tables/idrnet_table2.yaml"),)
     nights = Nights(tmp_path, slice=Slice(), checkpoints=Checkpoints(tables=tables, profile="smoke"))
     assert nights.night()[1] == Exit.NOTHING  # nothing is kept yet
-    work = Night(nights.config, nights.store, None, Device("cpu", "x", 2), lambda store: None)
+    work = Night(nights.config, nights.store, None, device_of, lambda *_: None)
     plan = work._plan(tables, "smoke", 0)
     trained = [cell for cell in plan.cells_to_measure() if cell.row == "fcn"]
     for cell in trained:
