@@ -23,6 +23,7 @@ def table_path(table: Table) -> str:
 def run_options(report: TableReport) -> str:
     """The options of the command that measures this report."""
     parts = [] if report.profile.name == "paper" else ["--profile", report.profile.name]
+    parts += [part for text in report.settings for part in ("--set", text)]
     parts += ["--seeds", str(len(report.repetitions))] if len(report.repetitions) > 1 else []
     if set(report.rows) != set(report.table.rows):
         parts += [part for row in report.rows for part in ("--rows", row)]

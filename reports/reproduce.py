@@ -20,6 +20,7 @@ _RECORD: dict[Any, Any] = {
     "keys?": [str],
     "devices?": [str],
     "packages?": {...: [str]},
+    "python?": [str],
     "data?": {...: str},
     ...: object,
 }
@@ -36,6 +37,7 @@ def record(report: TableReport) -> dict[str, Any]:
     return {
         "table": report.table.id,
         "profile": report.profile.name,
+        **({"settings": list(report.settings)} if report.settings else {}),
         "command": commands.run_command(report),
         "commits": sorted({str(e["commit"]) for e in environments if e.get("commit")}),
         "dirty": any(bool(e.get("dirty")) for e in environments),
@@ -131,6 +133,8 @@ def lines(record: Mapping[str, Any], installed: Mapping[str, str]) -> Iterator[s
         yield f"# measured from {len(commits)} commits, {', '.join(line(c)[:12] for c in commits)}; the last one named:"
     if commits:
         yield f"git checkout {shlex.quote(line(commits[-1]))}"
+    if record.get("python"):
+        yield f"# Python {', '.join(map(line, record['python']))}"
     yield from _installs(record.get("packages") or {}, installed)
     for name, digest in (record.get("data") or {}).items():
         kind = "synthetic, made anew" if record.get("synthetic") else "--data DIR or HARNESS_DATA names the folder"
@@ -142,12 +146,19 @@ def lines(record: Mapping[str, Any], installed: Mapping[str, str]) -> Iterator[s
 
 
 def _installs(packages: Mapping[str, Any], installed: Mapping[str, str]) -> Iterator[str]:
-    """The packages to install where versions differ from the recorded ones."""
-    other = []
+    """The recorded packages as one line that installs them, after what of it is otherwise here, and was mixed there.
+
+    What stands behind a `+` in a version names a build (`+cu130`), which package indexes do not have.
+    """
+    wanted, differing = [], []
     for name, versions in packages.items():
+        if not versions:
+            continue
         if len(versions) > 1:
-            yield f"# {line(name)}: measured with {', '.join(map(line, versions))}"
-        elif versions and installed.get(name) != versions[0]:
-            other.append(f"{line(name)}=={line(versions[0])}")
-    if other:
-        yield "python -m pip install " + " ".join(map(shlex.quote, other))
+            yield f"# {line(name)}: measured with {', '.join(map(line, versions))}; the last one is in the line below"
+        elif installed.get(name) != versions[0]:
+            differing.append(f"{line(name)} {line(installed.get(name) or 'is not installed')}")
+        wanted.append(f"{line(name)}=={line(versions[-1]).partition('+')[0]}")
+    if wanted:
+        yield f"# here: {', '.join(differing)}" if differing else "# these versions are installed here"
+        yield "python -m pip install " + " ".join(map(shlex.quote, wanted))

@@ -34,6 +34,7 @@ class TableReport:
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     recipes: Mapping[str, Recipe]
+    settings: tuple[str, ...] = ()  # what the command line set instead of a file
     other_jobs: int = 0  # finished jobs in the store that no cell of the plan is about
 
     @property
@@ -84,8 +85,14 @@ class TableReport:
 
     @property
     def warnings(self) -> list[str]:
-        """What every format says above the table: data that are not those of the paper."""
-        return list(completeness.warnings(self, self.table))
+        """What every format says above the table: settings and data that are not those of the paper."""
+        return [*self.deviations, *completeness.warnings(self, self.table)]
+
+    @property
+    def deviations(self) -> list[str]:
+        """What the command line set instead of the files, in a sentence; nothing where nothing was set."""
+        texts = ", ".join(self.settings)
+        return [f"set on the command line, instead of what the files say: {texts}"] if self.settings else []
 
     def results(self) -> dict[str, Result]:
         """Every result that the report rests on, trainings included, by job key."""
@@ -135,8 +142,9 @@ def build(
     order = sorted({c.row: table.rows[c.row].extra for c in planned_cells}.items(), key=lambda item: item[1])
     columns = dict.fromkeys(c for c in table.columns if any(c == p.column for p in planned_cells))
     rows = tuple(row for row, _ in order)
+    recipes = _recipes(table, planned_cells)
     return TableReport(
-        table, plan.profile, plan.repetitions, cells, rows, tuple(columns), _recipes(table, planned_cells)
+        table, plan.profile, plan.repetitions, cells, rows, tuple(columns), recipes, settings=plan.settings
     )
 
 

@@ -133,6 +133,13 @@ def _profiles(ctx: click.Context) -> list[str]:
     return [*paths.files("profiles", paths.table_file(tables[0]).parent if tables else None)]
 
 
+def _setting_names(ctx: click.Context) -> list[str]:
+    """The fields of a recipe, and the rows of the tables that stand before; `=` and the value are for a person."""
+    from harness.recipes.segmentation import Recipe
+
+    return [*(f"recipe.{name}=" for name in Recipe.model_fields), *(f"row.{row}." for row in _keys("rows")(ctx))]
+
+
 def _cluster_files(ctx: click.Context) -> list[str]:
     from harness import ROOT
 
@@ -272,6 +279,14 @@ def _stack(*decorators: Callable[[Function], Function]) -> Callable[[Function], 
     return decorate
 
 
+settings = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="recipe.iterations=100, row.fcn.channels=256: instead of what the files say; repeats",
+    shell_complete=_complete_from(_setting_names),
+)
 profile_and_repetitions = _stack(_profile, _repetitions)
 folders_and_device = _stack(_data, results, _device)
 
@@ -280,7 +295,7 @@ def plan_request(function: Function) -> Function:
     """Decorator: adds what selects a plan (tables, rows, columns, profile, repetitions, folders, device; the cluster and
     the GPUs of a job where the command has `cluster` and `gpus_per_job`), and calls the command with these as one `request`."""
 
-    @_stack(_tables, _rows, _columns, profile_and_repetitions, folders_and_device)
+    @_stack(_tables, _rows, _columns, profile_and_repetitions, settings, folders_and_device)
     @functools.wraps(function)
     def call(
         tables: tuple[str, ...],
@@ -288,6 +303,7 @@ def plan_request(function: Function) -> Function:
         columns: tuple[str, ...],
         profile: str,
         repetitions: int,
+        settings: tuple[str, ...],
         data: Path | None,
         results: Path,
         device: str,
@@ -298,7 +314,9 @@ def plan_request(function: Function) -> Function:
         from harness.plan.request import PlanRequest
 
         target = cluster_target(cluster)
-        request = PlanRequest(tables, rows, columns, profile, repetitions, data, results, device, target, gpus_per_job)
+        request = PlanRequest(
+            tables, rows, columns, profile, repetitions, data, results, device, target, gpus_per_job, settings
+        )
         return function(request, **others)
 
     return call

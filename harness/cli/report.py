@@ -10,7 +10,7 @@ import click
 from harness.cli import options
 from harness.cli.group import command as register
 from harness.cli.output import reports_of, write_reports
-from harness.errors import Exit
+from harness.errors import Exit, UserError
 from harness.text import printable
 
 if TYPE_CHECKING:
@@ -28,11 +28,14 @@ _FORMATS = ("markdown", "csv", "text", "latex")
     default="markdown",
     help="markdown writes files, the others print",
 )
+@click.option("--standalone", is_flag=True, help="of latex: a whole document, instead of what a paper takes by \\input")
 @options.no_figures
-def command(request: PlanRequest, format_name: str, no_figures: bool) -> Exit:
+def command(request: PlanRequest, format_name: str, standalone: bool, no_figures: bool) -> Exit:
     from harness.plan.request import plan_of
     from reports.status import ResultReader
 
+    if standalone and format_name != "latex":
+        raise UserError("--standalone goes with --format latex")
     plan, store = plan_of(request)
     if format_name == "markdown":
         write_reports(plan, store, figures=not no_figures, show_tables=False)
@@ -41,7 +44,7 @@ def command(request: PlanRequest, format_name: str, no_figures: bool) -> Exit:
 
         reports = reports_of(plan, store)
         if format_name == "latex":
-            sys.stdout.write(latex.document(reports))
+            sys.stdout.write(latex.document(reports) if standalone else latex.fragment(reports))
         elif format_name == "csv":
             sys.stdout.writelines(csv.render(report, header=i == 0) for i, report in enumerate(reports))
         else:

@@ -13,14 +13,29 @@ from harness.errors import Exit
 @register("why", "idrnet_table2/fcn_idrnet/ade20k --profile smoke")
 @options.cell
 @options.profile_and_repetitions
+@options.settings
 @options.folders_and_device
-def command(cell: str, profile: str, repetitions: int, data: Path | None, results: Path, device: str) -> Exit:
+def command(
+    cell: str,
+    profile: str,
+    repetitions: int,
+    settings: tuple[str, ...],
+    data: Path | None,
+    results: Path,
+    device: str,
+) -> Exit:
     from harness.cli.inspection import why_lines
     from harness.plan.request import plan_of
     from harness.scheduler.slurm import remote
 
     request = options.cell_request(
-        *options.cell_of(cell), profile=profile, repetitions=repetitions, data=data, results=results, device=device
+        *options.cell_of(cell),
+        profile=profile,
+        repetitions=repetitions,
+        settings=settings,
+        data=data,
+        results=results,
+        device=device,
     )
     plan, store = plan_of(request)
     print_lines(why_lines(plan, store, remote.queue_states(plan.jobs.values(), store)))

@@ -27,6 +27,7 @@ from harness.jobs.kinds import (
 )
 from harness.jobs.tasks import TASKS, Task
 from harness.plan.keys import KeyParts
+from harness.plan.settings import Settings
 from harness.recipes.profile import Profile
 from harness.recipes.segmentation import Recipe, TestProtocol
 from harness.spec import Spec
@@ -76,7 +77,7 @@ class PlannedCell:
 class Plan:
     """Cells in table order and their jobs by key, needed ones before those that need them.
 
-    `blocked` says why a job cannot run here: {key: reason}.
+    `blocked` says why a job cannot run here: {key: reason}. `settings`: what the command line sets instead of a file.
     """
 
     profile: Profile
@@ -84,6 +85,7 @@ class Plan:
     cells: list[PlannedCell] = field(default_factory=list)
     jobs: dict[str, Job] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
+    settings: tuple[str, ...] = ()
 
     @property
     def tables(self) -> list[Table]:
@@ -158,7 +160,8 @@ def repetition_seed(**axes: Any) -> int:
 
 @dataclass
 class Planner:
-    """Turns cells into jobs. `cache` remembers digests of code and data between commands; `code`: of another checkout."""
+    """Turns cells into jobs. `cache` remembers digests of code and data between commands; `code`: of another checkout;
+    `settings`: what is set instead of the files."""
 
     profile: Profile
     repetitions: tuple[int, ...] = (0,)
@@ -166,6 +169,7 @@ class Planner:
     cache: Path = Path("results/cache")
     device: environment.Device = field(default_factory=environment.device)
     code: Code | None = None
+    settings: Settings = field(default_factory=Settings)
 
     def __post_init__(self) -> None:
         self._code = self.code or Code(self.cache)
@@ -174,9 +178,9 @@ class Planner:
 
     def plan(self, tables: Iterable[Table], selection: Selection | None = None) -> Plan:
         """The plan for these tables; raises UserError when the selection matches nothing."""
-        tables, selection = list(tables), selection or Selection()
+        tables, selection = self.settings.tables(list(tables)), selection or Selection()
         selection.check(tables)
-        plan = Plan(self.profile, self.repetitions)
+        plan = Plan(self.settings.profile(self.profile), self.repetitions, settings=self.settings.texts)
         for table in tables:
             for cell in selection.cells(table):
                 plan.cells.append(self._plan_cell(plan, cell, requested=bool(selection.columns)))
@@ -239,7 +243,8 @@ class Planner:
         tests_itself = recipe.evaluate_every is not None
         training_test = self._recipe(cell, as_tested=False).test if tests_itself else TestProtocol()
         train_recipe = recipe.model_copy(update={"test": training_test, "source": "", "differs": {}})
-        config = TrainConfig(model=model, data=data, recipe=train_recipe, shorten=self.profile.shorten, **common)
+        shorten = None if self.settings.sets_length else self.profile.shorten
+        config = TrainConfig(model=model, data=data, recipe=train_recipe, shorten=shorten, **common)
         task = self._task(recipe)
         train = self._job(plan, kind_of(task.train), config)
         if cell.metric.kind == "train":
@@ -298,7 +303,7 @@ class Planner:
         if place not in self._recipes:
             recipe = find_recipe(name, near)
             recipe = recipe.model_copy(update={"test": recipe.with_test_changes(changes)}) if changes else recipe
-            self._recipes[place] = apply_profile(self.profile, recipe, name)
+            self._recipes[place] = self.settings.recipe(apply_profile(self.profile, recipe, name), name)
         return self._recipes[place]
 
     def _job(self, plan: Plan, kind: str, config: Spec, *, needs: tuple[Job, ...] = ()) -> Job:

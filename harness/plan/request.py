@@ -13,6 +13,7 @@ from harness.environment import Device
 from harness.errors import UserError
 from harness.plan.equivalence import equivalence
 from harness.plan.planner import Plan, Planner, Selection
+from harness.plan.settings import Settings
 from harness.plan.shares import block_uneven
 from harness.recipes.profile import Profile
 from harness.store.store import Store
@@ -61,7 +62,8 @@ class PlanRequest:
     `tables`: table files; `rows`, `columns`: globs, of which a name must match one, and empty means all;
     `repetitions`: how often each training is repeated, each time with another seed; `data`: the folder of the datasets;
     `results`: the folder of the store; `device`: `auto`, `cpu` or `cuda`; `cluster`: None is this machine; `gpus_per_job`: of
-    a training or test on this machine, None is one.
+    a training or test on this machine, None is one; `settings`:
+    what is set instead of the files, as `recipe.iterations=100` (harness.plan.settings).
     """
 
     tables: tuple[str, ...]
@@ -74,6 +76,7 @@ class PlanRequest:
     device: str = "auto"
     cluster: Target | None = None
     gpus_per_job: int | None = None
+    settings: tuple[str, ...] = ()
 
     @property
     def processes(self) -> int:
@@ -133,6 +136,7 @@ def plan_of(request: PlanRequest) -> tuple[Plan, Store]:
         shown = equivalence(profile, planner_of, store, device.kind)
         profile = profile.model_copy(update={"comparable": shown.passed, "about": f"{profile.about}; {shown.line()}"})
     planner = planner_of(profile, range(request.repetitions))
+    planner.settings = Settings.parse(request.settings)
     plan = planner.plan(tables, Selection(request.rows, request.columns))
     if request.cluster is not None:
         request.cluster.block(plan)

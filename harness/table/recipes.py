@@ -39,13 +39,14 @@ def recipe(name: str, near: Path | None = None) -> Recipe:
         raise UserError(f"unknown recipe '{name}'.{nearest(name, recipe_names(near))} (python -m harness list recipes)")
     document, data = _extended(document, entry)
     resolved_recipe: Recipe = validate(document, data, Recipe, (entry,))
-    problems = [document.problem((entry, key), message) for key, message in _dataset_problems(resolved_recipe)]
+    problems = [document.problem((entry, key), message) for key, message in dataset_problems(resolved_recipe)]
     if problems:
         raise Problems(problems)
     return resolved_recipe
 
 
-def _dataset_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
+def dataset_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """(field, message) of what does not fit the dataset that a recipe names."""
     try:
         dataset = catalogue.find(recipe.dataset)
         dataset.check_task()

@@ -88,6 +88,12 @@ _ACCENTS = {
 }  # fmt: skip
 
 
+def fragment(reports: Iterable[TableReport]) -> str:
+    """A `table` environment per report, for `\\input` in a paper; a comment says what packages it needs."""
+    head = r"% \usepackage{amssymb,booktabs,graphicx}; \usepackage[T1]{fontenc} for what is quoted" + "\n"
+    return head + "\n".join(render(report) for report in reports)
+
+
 def document(reports: Iterable[TableReport]) -> str:
     """A whole document with a table per report."""
     template = latex_templates(escape).get_template("document.tex.jinja")

@@ -15,9 +15,18 @@ TABLE = str(ROOT / "tables" / "ecenet_table1.yaml")
 def test_latex_of_a_table_is_printed_and_says_by_its_code_that_nothing_is_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["report", TABLE, "--format", "latex", "--results", str(tmp_path)]) == 5
+    arguments = ["report", TABLE, "--format", "latex", "--results", str(tmp_path)]
+    assert main([*arguments, "--standalone"]) == 5
+    document = capsys.readouterr().out
+    assert document.startswith("\\documentclass")
+    assert main(arguments) == 5
     made = capsys.readouterr().out
-    assert made.startswith("\\documentclass")
+    assert made.startswith("% \\usepackage{amssymb,booktabs,graphicx}")
+    assert not {"\\documentclass", "\\begin{document}"} & set(made.splitlines())
+    body = made.partition("\\begin{table}")[2].partition("\\end{table}")[0]
+    assert body in document  # the same table, without a document around it
+    assert main(["report", TABLE, "--format", "csv", "--standalone", "--results", str(tmp_path)]) == 2
+    assert "--standalone goes with --format latex" in capsys.readouterr().err
     assert "Method & Backbone & Crop Size & GFLOPs (G) & \\#param. (M)" in made
     assert r"\textgreater{}150" in made
 

@@ -26,7 +26,8 @@ def test_a_report_leads_back_to_its_commands(make: Make) -> None:
     told = list(reproduce.lines(reproduce.read(path), HERE))
     assert f"git checkout {ENVIRONMENT['commit']}" in told
     assert "python -m harness run pspnet_table5.yaml --seeds 2" in told
-    assert not [text for text in told if "pip install" in text]
+    assert told[told.index("python -m pip install torch==2.15.0") - 1] == "# these versions are installed here"
+    assert "# Python 3.11.7" in told
     assert any(text.startswith("# 4 jobs, on cuda: Test GPU") for text in told)
     assert any("data: camvid" in text for text in told)
     assert all(text.startswith(("#", "git ", "python ")) for text in told)
@@ -57,9 +58,13 @@ def test_other_versions_are_installed_and_mixed_ones_said(make: Make) -> None:
     bench = make()
     bench.measure("ppm", "params", 23.07)
     told = reproduce.record(bench.report())
-    assert "python -m pip install torch==2.15.0" in list(reproduce.lines(told, {"torch": "2.14.0"}))
-    told["packages"]["torch"] = ["2.14.0", "2.15.0"]
-    assert "# torch: measured with 2.14.0, 2.15.0" in list(reproduce.lines(told, HERE))
+    said = list(reproduce.lines(told, {"torch": "2.14.0"}))
+    assert said[said.index("python -m pip install torch==2.15.0") - 1] == "# here: torch 2.14.0"
+    told["packages"] = {"torch": ["2.14.0", "2.15.0+cu130"], "timm": ["1.0.31"]}
+    said = list(reproduce.lines(told, HERE))
+    assert "# torch: measured with 2.14.0, 2.15.0+cu130; the last one is in the line below" in said
+    assert "python -m pip install torch==2.15.0 timm==1.0.31" in said
+    assert "# here: timm is not installed" in said
 
 
 def test_several_commits_and_uncommitted_changes_are_said(make: Make) -> None:

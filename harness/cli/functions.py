@@ -1,0 +1,111 @@
+"""The commands `plan`, `run` and `report` as functions, for notebooks and scripts: `harness.plan`, `run` and `cells`."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import MissingError, UserError
+from harness.plan.request import PlanRequest, plan_of
+from harness.table.paths import table_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.plan.planner import Plan
+    from harness.scheduler.run import Outcome
+
+Names = str | Iterable[str]
+
+
+def request_of(
+    tables: Sequence[str | os.PathLike[str]],
+    *,
+    rows: Names = (),
+    columns: Names = (),
+    profile: str = "paper",
+    repetitions: int = 1,
+    settings: Mapping[str, Any] | None = None,
+    data: str | os.PathLike[str] | None = None,
+    results: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+) -> PlanRequest:
+    """What the command line would ask for with these arguments. UserError for a table that is not there."""
+    if not tables:
+        raise UserError("name at least one table, such as 'camvid' or 'tables/camvid.yaml'")
+    if isinstance(repetitions, bool) or not isinstance(repetitions, int) or repetitions < 1:
+        raise UserError(f"repetitions={repetitions!r} is not a whole number above 0")
+    return PlanRequest(
+        tuple(str(table_file(table)) for table in tables),
+        _names(rows),
+        _names(columns),
+        profile,
+        repetitions,
+        _folder(data, "HARNESS_DATA"),
+        results_folder(results),
+        device,
+        settings=tuple(f"{name}={_text(value)}" for name, value in (settings or {}).items()),
+    )
+
+
+def results_folder(results: str | os.PathLike[str] | None) -> Path:
+    """The results folder: the one that is named, else HARNESS_RESULTS, else `results`."""
+    return _folder(results, "HARNESS_RESULTS") or Path("results")
+
+
+def plan(request: PlanRequest) -> Plan:
+    """The plan of the request; raises what `plan_of` does."""
+    return plan_of(request)[0]
+
+
+def run(request: PlanRequest, *, jobs: int | None, retry_failed: bool, figures: bool) -> Outcome:
+    """Measures and writes reports, as the command does, with its progress printed. MissingError where nothing can run here."""
+    from harness.cli import cluster, progress
+    from harness.cli.output import write_reports
+    from harness.plan.cost import unasked_cpu
+    from harness.scheduler import run as scheduler
+
+    chosen, store = plan_of(request)
+    store.prepare()
+    todo = scheduler.queue(chosen, store, retry_failed=retry_failed)
+    if todo.blocked and not todo.run and len(todo.blocked) == len(chosen.jobs_to_run(store)):
+        raise MissingError("\n".join(dict.fromkeys(todo.blocked.values())))
+    if text := unasked_cpu(todo.run, request.asked_device, request.resolve_device()):
+        raise UserError(text)
+    with progress.Console(chosen, store, todo) as listener:
+        transport = cluster.transport(request, store, jobs)
+        outcome = scheduler.run(chosen, store, transport, listener, retry_failed=retry_failed)
+    write_reports(chosen, store, figures=figures, show_tables=False)
+    return outcome
+
+
+def cells(request: PlanRequest) -> pd.DataFrame:
+    """The cells of the request as `report --format csv` writes them: numbers are floats, NaN where there is none."""
+    import pandas as pd
+
+    from harness.cli.output import reports_of
+    from reports.formats import csv
+
+    texts = [csv.render(report, header=i == 0) for i, report in enumerate(reports_of(*plan_of(request)))]
+    frame = pd.read_csv(io.StringIO("".join(texts)), dtype=str, keep_default_na=False)
+    for name in (*csv.NUMBERS, "published"):  # a published value may be a bound, which is no number
+        frame[name] = pd.to_numeric(frame[name], errors="coerce").astype("int64" if name == "n" else "float64")
+    return frame
+
+
+def _names(names: Names) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _folder(path: str | os.PathLike[str] | None, variable: str) -> Path | None:
+    chosen = path if path is not None else os.environ.get(variable) or None
+    return Path(chosen).expanduser() if chosen is not None else None
+
+
+def _text(value: Any) -> str:
+    """A value as it is written in a YAML file."""
+    return value if isinstance(value, str) else json.dumps(value)

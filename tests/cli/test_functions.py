@@ -1,0 +1,96 @@
+"""`import harness` in a notebook: the commands as functions, typed and light."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import harness
+from harness import ROOT
+from harness.errors import Problems, UserError
+from harness.jobs.job import Measurement
+from harness.store.store import Store
+
+
+def test_a_plan_is_that_of_the_command(tmp_path: Path):
+    chosen = harness.plan(
+        "idrnet_table2", rows="fcn*", columns=["lip"], profile="smoke", repetitions=2, results=tmp_path
+    )
+    assert [cell.name for cell in chosen.cells] == ["idrnet_table2/fcn/lip", "idrnet_table2/fcn_idrnet/lip"]
+    assert len(chosen.jobs) == 8
+    again = harness.plan(ROOT / "tables/idrnet_table2.yaml", rows="fcn*", columns="lip", profile="smoke", repetitions=2)
+    assert again.jobs.keys() == chosen.jobs.keys()
+
+
+def test_settings_are_those_of_the_option(tmp_path: Path):
+    place = {"rows": "fcn", "columns": "lip", "profile": "smoke", "results": tmp_path}
+    chosen = harness.plan("idrnet_table2", settings={"recipe.iterations": 3, "recipe.test.flip": True}, **place)
+    assert chosen.settings == ("recipe.iterations=3", "recipe.test.flip=true")
+    (test,) = chosen.cells[0].jobs
+    assert test.config["protocol"]["flip"] is True
+
+
+def test_cells_are_a_frame_of_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HARNESS_RESULTS", str(tmp_path))
+    chosen = harness.plan("idrnet_table5", rows="ocr", columns="params")
+    (job,) = chosen.cells[0].jobs
+    Store(tmp_path).finish(job, [Measurement("parameters", 15_120_000.0)], {}, 0.0)
+    frame = harness.cells("idrnet_table5", rows="ocr")
+    cell = frame[frame.column == "params"].iloc[0]
+    assert (cell.measured, cell.published, cell.n, cell.verdict) == (15.12, 15.12, 1, "reproduced (inferred module)")
+    assert math.isnan(cell.sd)
+    assert math.isnan(frame[frame.column == "flops"].iloc[0].measured)
+    assert harness.results().value.item() == 15_120_000
+
+
+def test_bad_arguments_are_errors_with_advice(tmp_path: Path):
+    with pytest.raises(Problems, match="Did you mean 'camvid'"):
+        harness.plan("camvit")
+    with pytest.raises(UserError, match="name at least one table"):
+        harness.cells()
+    with pytest.raises(UserError, match="repetitions=0 is not a whole number above 0"):
+        harness.plan("camvid", repetitions=0)
+
+
+@pytest.mark.slow
+def test_a_run_measures_and_returns_its_outcome(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    options = {"rows": "ppm", "columns": "params", "results": tmp_path}
+    outcome = harness.run("idrnet_table5", **options)
+    (done,) = outcome.done
+    assert harness.results(tmp_path).key.unique().tolist() == [done]
+    assert harness.run("idrnet_table5", **options).done == []
+    assert "report: " in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_page_on_notebooks_runs_as_it_stands(tmp_path: Path):
+    page = (ROOT / "docs/notebook.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 4
+    environ = {**os.environ, "HARNESS_RESULTS": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", "".join(blocks)], cwd=ROOT, env=environ, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 measured, 0 failed" in done.stdout
+    assert "23.07" in done.stdout
+
+
+def test_importing_is_light_and_the_room_called_plan_stays_one():
+    code = (
+        "import sys, harness\n"
+        "heavy = [m for m in ('torch', 'pandas', 'pydantic', 'click', 'rich') if m in sys.modules]\n"
+        "assert not heavy, heavy\n"
+        "before = harness.plan\n"
+        "import harness.plan.planner\n"
+        "assert harness.plan.planner.Plan.__name__ == 'Plan' and callable(harness.plan)\n"
+        "try:\n    harness.plan()\n"
+        "except harness.errors.UserError as error:\n    assert 'name at least one table' in str(error)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
