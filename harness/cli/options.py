@@ -284,7 +284,7 @@ settings = click.option(
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help="recipe.iterations=100, row.fcn.channels=256: instead of what the files say; repeats",
+    help="recipe.iterations=100, row.ROW.channels=256: instead of what the files say; repeats",
     shell_complete=_complete_from(_setting_names),
 )
 profile_and_repetitions = _stack(_profile, _repetitions)

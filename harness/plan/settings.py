@@ -24,7 +24,7 @@ from harness.table.recipes import dataset_problems
 from harness.table.schema import Row, Table
 from harness.yamlfile import Document, dotted, merge, parse, validation_problems
 
-_FORM = "recipe.FIELD=VALUE or row.ROW.OPTION=VALUE, such as recipe.iterations=100 or row.fcn.channels=256"
+_FORM = "recipe.FIELD=VALUE or row.ROW.OPTION=VALUE, such as recipe.iterations=100 or row.ROW.channels=256"
 
 
 @dataclass(frozen=True)
