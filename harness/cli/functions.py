@@ -77,7 +77,7 @@ def run(request: PlanRequest, *, jobs: int | None, retry_failed: bool, figures: 
     if text := unasked_cpu(todo.run, request.asked_device, request.resolve_device()):
         raise UserError(text)
     with progress.Console(chosen, store, todo) as listener:
-        transport = cluster.transport(request, store, jobs)
+        transport = cluster.transport(request, store, request.slots(jobs))
         outcome = scheduler.run(chosen, store, transport, listener, retry_failed=retry_failed)
     write_reports(chosen, store, figures=figures, show_tables=False)
     return outcome

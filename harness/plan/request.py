@@ -62,8 +62,8 @@ class PlanRequest:
     `tables`: table files; `rows`, `columns`: globs, of which a name must match one, and empty means all;
     `repetitions`: how often each training is repeated, each time with another seed; `data`: the folder of the datasets;
     `results`: the folder of the store; `device`: `auto`, `cpu` or `cuda`; `cluster`: None is this machine; `gpus_per_job`: of
-    a training or test on this machine, None is one; `settings`:
-    what is set instead of the files, as `recipe.iterations=100` (harness.plan.settings).
+    a training or test on this machine, None is one; `settings`: what is set instead of the files, as `recipe.iterations=100`
+    (harness.plan.settings).
     """
 
     tables: tuple[str, ...]
