@@ -98,6 +98,7 @@ def _by_column(given: tuple[str, ...]) -> dict[str, str]:
     found = {}
     for text in given:
         pattern, _, metric = text.rpartition("=")
+        metric = metric.lower()
         if metric not in METRICS:
             raise UserError(f"--metric {text}: unknown metric '{metric}'.{nearest(metric, METRICS)}")
         found[pattern] = metric

@@ -129,6 +129,7 @@ class Builder:
     def walk(self, nodes: Sequence[Any], style: Run, *, top: bool, math: bool = False) -> None:
         """`top`: `&` and `\\\\` here are the table's own."""
         script = ""  # after `_` or `^`: of the next node
+        of_cell = style  # `\\bfseries` holds to the end of its cell
         for node in nodes:
             if node is None:
                 continue
@@ -146,6 +147,7 @@ class Builder:
             elif kind == "LatexSpecialsNode":
                 if top and node.specials_chars == "&":
                     self._row.append(self.finish())
+                    style = of_cell
                 else:
                     self._add(commands.SPECIALS.get(node.specials_chars, node.specials_chars), now, node.pos)
             elif kind == "LatexEnvironmentNode":
@@ -153,6 +155,8 @@ class Builder:
             elif kind == "LatexMacroNode":
                 if node.macroname in commands.BOLD_ON:
                     style = replace(style, bold=True)
+                elif top and node.macroname in commands.ROW_ENDS:
+                    style = of_cell
                 self._command(node, now, top=top, math=math)
 
     def _characters(self, node: Any, style: Run, script: str, math: bool) -> str:

@@ -48,6 +48,7 @@ COMMANDS: dict[str, tuple[str, tuple[int, ...]]] = {
     "specialrule": ("{{{", ()),
     "addlinespace": ("[", ()),
     "arraystretch": ("", ()),
+    "Xhline": ("{", ()),
 }
 BOLD = {"textbf", "mathbf", "bm", "boldsymbol", "pmb"}
 BOLD_ON = {"bf", "bfseries"}

@@ -155,7 +155,8 @@ def _columns(
     keys = _column_keys(heads)
     numeric = [_is_numeric([row[c] for row in body]) for c in range(grid.width)]
     meanings = [_meaning(keys[c], heads[c], grid.caption, metrics, numeric[c]) for c in range(grid.width)]
-    is_value = [m.metric is not None and n for m, n in zip(meanings, numeric)]
+    dashes = [all(value.is_blank(r[c]) for r in body) and any(r[c].text for r in body) for c in range(grid.width)]
+    is_value = [m.metric is not None and (n or d) for m, n, d in zip(meanings, numeric, dashes)]
     first = is_value.index(True) if True in is_value else grid.width
     line = next((cell.line for cell in grid.cells[0] if cell.line), 0)
 
@@ -194,7 +195,7 @@ def _column_keys(heads: Sequence[list[str]]) -> list[str]:
 
 def _meaning(key: str, head: Sequence[str], caption: str, metrics: Mapping[str, str], numeric: bool) -> Meaning:
     for pattern, metric in metrics.items():
-        if pattern and fnmatch.fnmatchcase(key, pattern):
+        if pattern and numeric and fnmatch.fnmatchcase(key, pattern):
             return given(metric, head, caption)
     meaning = recognise(head, caption)
     if meaning.metric is None and numeric and "" in metrics and not is_descriptor(head):
@@ -248,7 +249,7 @@ def _labels(
     wordy = [key for key in texts if key not in ticked]
     chosen = next((key for key in wordy if any(_METHOD.search(text) for text in heads[described[key]])), None)
     if chosen is None:
-        chosen = next((key for key in wordy[:1] if all(texts[key]) and len(set(texts[key])) == len(body)), None)
+        chosen = next((key for key in wordy[:2] if all(texts[key]) and len(set(texts[key])) == len(body)), None)
     reading.descriptors = {
         key: " ".join(heads[c]) or f"column {c + 1}" for key, c in described.items() if key != chosen
     }
