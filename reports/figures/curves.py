@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.store import curve
 
 POINTS = 100
 """Points of a drawn line; a longer training is averaged over stretches of iterations."""
+
+_TERM = "terms/"
 
 
 @dataclass(frozen=True)
@@ -25,9 +28,43 @@ class Band:
 
 
 def points(folder: Path, key: str = "loss") -> list[tuple[int, float]]:
-    """(iteration, value) of the lines of a training's curve that have the key with a finite number."""
-    pairs = [(record["iteration"], record.get(key)) for record in curve.read(folder)]
+    """(iteration, value) of the lines of a training's curve that have the key with a finite number; `terms/main` is one
+    term of the loss."""
+    pairs = [(record["iteration"], _value(record, key)) for record in curve.read(folder)]
     return [(i, float(value)) for i, value in pairs if isinstance(value, int | float) and math.isfinite(value)]
+
+
+def _value(record: Mapping[str, Any], key: str) -> Any:
+    if not key.startswith(_TERM):
+        return record.get(key)
+    terms = record.get("terms")
+    return terms.get(key.removeprefix(_TERM)) if isinstance(terms, Mapping) else None
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Which value of the curves is one quantity for all of them, and what to call it."""
+
+    key: str
+    words: str
+
+
+def comparable_loss(folders: Iterable[Path]) -> Loss:
+    """The loss that these trainings can be compared by: the sum where all add up the same terms, else the first term
+    that all of them have. Where they share none the sums are of different terms, and the words say so."""
+    terms = [names for folder in folders if (names := _terms(folder))]
+    if all({*names} == {*terms[0]} for names in terms):
+        several = " + ".join(terms[0]) if terms and len(terms[0]) > 1 else ""
+        return Loss("loss", f"Training loss, {several}" if several else "Training loss")
+    shared = [name for name in terms[0] if all(name in names for names in terms)]
+    if not shared:
+        return Loss("loss", "Training loss, sums of different terms")
+    return Loss(_TERM + shared[0], f"Training loss, term “{shared[0]}” alone")
+
+
+def _terms(folder: Path) -> list[str]:
+    first = next((record for record in curve.losses(folder) if isinstance(record.get("terms"), Mapping)), None)
+    return [*first["terms"]] if first is not None else []
 
 
 def thin(line: Sequence[tuple[int, float]], most: int = POINTS) -> list[tuple[float, float]]:

@@ -24,6 +24,7 @@ from reports.cell_report import CellReport
 from reports.formats import csv, latex, markdown
 from reports.meanings import MEANINGS
 from reports.site import cell_list, cell_view, findings_view, front, names, other_jobs, table_view
+from reports.site.curve_chart import TableCurves
 from reports.site.outcomes import ORDER, brief, tone
 from reports.table_report import TableReport, headline_of
 from reports.table_report import build as build_report
@@ -105,9 +106,10 @@ class _Site:
             about.sort(key=lambda finding: len(finding.tables) > 2)
             summaries.append(front.summary(report, table_findings))
             self._table(report, about)
+            table_curves = TableCurves(report)
             for cell in report:
                 cells.append(cell_list.entry(report, cell))
-                self._cell(report, cell)
+                self._cell(report, cell, table_curves)
         summaries.sort(key=front.order)
         self._index(summaries, headline_of(words))
         outcomes = [o for o in ORDER if any(c["outcome"] == o for c in cells)]
@@ -141,10 +143,10 @@ class _Site:
             (self.folder / "tables" / f"{stem}.{ending}").write_text(text, encoding="utf-8", errors="replace")
             yield what, f"{stem}.{ending}"
 
-    def _cell(self, report: TableReport, cell: CellReport) -> None:
+    def _cell(self, report: TableReport, cell: CellReport, table_curves: TableCurves) -> None:
         about = self.cell_findings.get(cell.cell.name, ())
         view = {
-            **cell_view.cell(report, cell, self.store),
+            **cell_view.cell(report, cell, self.store, table_curves),
             "nights": self._nights(report, cell),
             "findings": self._linked(about),
         }

@@ -4,47 +4,41 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.jobs.key import changes
-from harness.jobs.tasks import SEGMENTATION
 from harness.plan.durations import work
 from harness.store.store import Result, Store
 from harness.table.metrics import scale
 from harness.text import line, signed
 from reports import commands
 from reports.cell_report import CellReport
-from reports.figures import curves
-from reports.site import drawings
+from reports.site import confusion
+from reports.site.curve_chart import TableCurves
 from reports.site.names import short, table_name, table_page, when
+from reports.site.number_line import number_line
 from reports.table_report import TableReport
 
 
-def cell(report: TableReport, cell_report: CellReport, store: Store) -> dict[str, Any]:
+def cell(report: TableReport, cell_report: CellReport, store: Store, table_curves: TableCurves) -> dict[str, Any]:
     """A cell's page: measurements per run, the published value, its history, and the command that runs it again."""
     results = list({r.job.key: r for r in (*cell_report.trainings, *cell_report.results)}.values())
     environments = {_environment(r): None for r in results}
     numbers = {text: i + 1 for i, text in enumerate(environments)}
-    band = curves.band([r.folder for r in cell_report.trainings]) if cell_report.trainings else None
-    scored = (
-        curves.band([r.folder for r in cell_report.trainings], SEGMENTATION.headline) if cell_report.trainings else None
-    )
     matrix = next(
-        (m for r in cell_report.results if (m := drawings.confusion(r.folder / "confusion.npy")) is not None), None
+        (m for r in cell_report.results if (m := confusion.picture(r.folder / "confusion.npy")) is not None), None
     )
-    seeds = f", mean and range of {band.seeds} seeds" if band is not None and band.seeds > 1 else ""
     classes, measures = _classes(cell_report.results)
     reason = (cell_report.verdict.reason if cell_report.measured else cell_report.reason) or ""
+    notes = [note for note in cell_report.footnotes if not reason or (note not in reason and reason not in note)]
     return {
         "table_name": table_name(report),
         "table_page": table_page(report),
         "row": short(report.table.row(cell_report.row).name),
         "column": short(report.table.columns[cell_report.column].label or cell_report.column),
         "outcome": cell_report.outcome,
-        "reason": line(
-            "; ".join(part for part in (reason, *(f for f in cell_report.footnotes if f not in reason)) if part)
-        ),
+        "reason": line("; ".join(part for part in (reason, *notes) if part)),
         "measured": cell_report.text,
         "published": cell_report.published.printed if cell_report.published is not None else "",
         "difference": signed(cell_report.difference, cell_report.decimals)
@@ -53,17 +47,12 @@ def cell(report: TableReport, cell_report: CellReport, store: Store) -> dict[str
         "unit": cell_report.metric.unit,
         "sensitivity": cell_report.verdict.sensitivity,
         "n": len(cell_report.values),
-        "strip": drawings.strip(cell_report) if report.comparable else "",
-        "provenance": [(k, line(str(v))) for k, v in cell_report.provenance.items() if v != ""],
+        "number_line": number_line(cell_report) if report.comparable else "",
+        "provenance": [(k, line(str(v))) for k, v in cell_report.provenance.items() if v not in ("", None)],
         "about_row": list(_about(report, cell_report)),
         "runs": [_run(r, cell_report, numbers[_environment(r)]) for r in results],
         "environments": [f"E{i}: {text}" for text, i in numbers.items()],
-        "curve": drawings.curve(band) if band is not None and len(band.iterations) > 1 else "",
-        "curve_words": f"Training loss over iterations{seeds}",
-        "scores": drawings.curve(scored, "mIoU while training")
-        if scored is not None and len(scored.iterations) > 1
-        else "",
-        "scores_words": f"mIoU on the test split, in %, over iterations, measured while training{seeds}",
+        "charts": table_curves.charts(cell_report),
         "classes": classes,
         "class_measures": measures,
         "confusion": matrix[0] if matrix is not None else "",
@@ -93,8 +82,14 @@ def _about(report: TableReport, cell_report: CellReport) -> Iterator[tuple[str, 
     yield from ((name, line(text)) for name, text in facts.items() if text)
     if cell_report.jobs:
         model = cell_report.jobs[0].config.get("model") or {}
-        yield "built as", line(", ".join(f"{k} {v}" for k, v in model.items() if v not in (None, {}, "")))
+        yield "built as", line(_settings(model))
     yield from (("note", line(note)) for note in spec.notes)
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    """`name pspnet, options (channels 128), backbone resnet50`: what is set, without what is empty."""
+    shown = ((k, v) for k, v in values.items() if v not in (None, {}, ""))
+    return ", ".join(f"{k} ({_settings(v)})" if isinstance(v, Mapping) else f"{k} {v}" for k, v in shown)
 
 
 def _environment(result: Result) -> str:

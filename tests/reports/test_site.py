@@ -20,7 +20,7 @@ from harness.jobs.job import Measurement
 from harness.recipes.profile import Profile, Synthetic
 from harness.store.store import Failure
 from reports.audit.corpus import Finding
-from reports.site import drawings, names
+from reports.site import confusion, names
 from reports.site.build import build
 from tests.support.report_bench import ENVIRONMENT, TABLE, Make, ReportBench
 
@@ -146,7 +146,7 @@ def test_a_cell_page_tells_values_seeds_keys_runs_and_how_to_repeat(make: Make) 
         "42.64",
         "sky",
         "90.50",
-        "Training curve",
+        "Training curves",
         "2 seeds",
         "commit 4e1c2aa0",
         "torch 2.15.0",
@@ -181,7 +181,7 @@ def test_hostile_text_is_shown_as_text(make: Make) -> None:
     bench.fail("aspp", "params", Failure("error", NASTY[0]))
     folder = made(bench, Finding("fact", NASTY[0], NASTY[1], ("pspnet_table5",)))
     for path, page in pages(folder):
-        assert page.tags.count("script") == 1, path  # ours
+        assert page.tags.count("script") == 1, path  # ours: no cell here has a training
         raw = path.read_text(encoding="utf-8")
         assert not re.search("[\u202a-\u202e\x00\x01\x1b]", raw), path
     table = Page(folder / "tables" / "pspnet_table5.html")
@@ -265,12 +265,12 @@ def test_a_site_is_replaced_whole_or_not_at_all(make: Make, monkeypatch: pytest.
 def test_confusion_matrices_that_are_none_are_left_out(tmp_path: Path) -> None:
     for array in (np.zeros((2, 5)), np.zeros(3), np.zeros((0, 0)), np.array([["a"]])):
         np.save(tmp_path / "c.npy", array)
-        assert drawings.confusion(tmp_path / "c.npy") is None
+        assert confusion.picture(tmp_path / "c.npy") is None
     (tmp_path / "c.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00{'descr': '|O', 'fortran_order': False, 'shape': (1, 1)}")
-    assert drawings.confusion(tmp_path / "c.npy") is None
-    assert drawings.confusion(tmp_path / "absent.npy") is None
+    assert confusion.picture(tmp_path / "c.npy") is None
+    assert confusion.picture(tmp_path / "absent.npy") is None
     np.save(tmp_path / "c.npy", np.full((3, 3), np.nan))
-    found = drawings.confusion(tmp_path / "c.npy")
+    found = confusion.picture(tmp_path / "c.npy")
     assert found is not None
     assert found[0].startswith("data:image/png;base64,")
 
