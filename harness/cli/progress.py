@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from harness.data.completeness import gaps
 from harness.jobs.context import Progress
 from harness.jobs.job import Job
-from harness.jobs.kinds import KINDS
+from harness.jobs.kinds import KINDS, OWN_BACKBONE
 from harness.plan.durations import Estimate
 from harness.plan.planner import Plan
 from harness.scheduler.run import Outcome, Queue
@@ -24,8 +24,14 @@ from harness.text import duration, plural, printable
 if TYPE_CHECKING:
     from rich.live import Live
 
-_VERBS = {"train": "train", "evaluate": "test", "complexity": "count", "latency": "time"}
-_NOUNS = {"train": "training", "evaluate": "evaluation", "complexity": "count", "latency": "timing"}
+_VERBS = {"train": "train", "evaluate": "test", "peer": "peer", "complexity": "count", "latency": "time"}
+_NOUNS = {
+    "train": "training",
+    "evaluate": "evaluation",
+    "peer": "peer training",
+    "complexity": "count",
+    "latency": "timing",
+}
 _PLAIN_EVERY = 15.0  # seconds between progress lines of one job when not on a terminal
 
 
@@ -44,7 +50,7 @@ def names(plan: Plan) -> dict[str, str]:
         for repetition, job in zip(plan.repetitions, cell.jobs):
             for key in (job.key, *job.needs):
                 member = plan.jobs[key]
-                column = cell.column if KINDS[member.kind].trains else ""
+                column = cell.column if KINDS[member.kind].trains or member.kind == "peer" else ""
                 where = " / ".join(w for w in (cell.table.id if several else "", cell.row, column) if w)
                 which = f" · repetition {repetition + 1}" if len(plan.repetitions) > 1 and column else ""
                 job_names.setdefault(key, f"{where} · {_VERBS[member.kind]}{which}")
@@ -116,7 +122,7 @@ def _replaced_backbones(plan: Plan) -> list[str]:
     for cell in plan.cells_to_measure():
         for job in cell.jobs:
             backbone, own = job.config["model"].get("backbone"), cell.cell.backbone
-            if backbone is not None and own is not None and backbone != own:
+            if own is not None and backbone not in (None, OWN_BACKBONE, own):
                 rows.setdefault((backbone, own), set()).add((cell.table.id, cell.row))
     texts = [f"{new} in place of {own} ({plural(len(where), 'row')})" for (new, own), where in sorted(rows.items())]
     return [f"profile {plan.profile.name} builds {', '.join(texts)}"] if texts else []

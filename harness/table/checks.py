@@ -139,6 +139,8 @@ def _rows(table: Table) -> Iterator[tuple[Path_, str]]:
                 path,
                 f"a row says one of 'method', 'cited' (quoted from there) or 'awaits' (why no method yet); found {listing}",
             )
+        if row.quoted_from is not None and row.method is None:
+            yield (*path, "quoted_from"), "of a row with a 'method'; one that cannot be run says 'cited'"
         if row.compared_with is not None and row.compared_with not in table.published.values:
             tail = nearest(row.compared_with, table.published.values, label="published rows are")
             yield (*path, "compared_with"), f"'{row.compared_with}' has no published values.{tail}"

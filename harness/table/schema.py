@@ -116,7 +116,8 @@ class CellSpec(Spec):
 
 
 class Row(Spec):
-    """One line of the table. `cited`: quoted from there, never run; `awaits`: why there is no method for it yet.
+    """One line of the table. `cited`: quoted from there, never run; `quoted_from`: quoted, and run all the same; `awaits`: why
+    there is no method for it yet.
 
     `evidence`: how well it is established that this method is what the paper counted, where no module says so.
     `checkpoint`: file of weights (python -m harness weights import) that is tested as it is, so that nothing is trained;
@@ -128,7 +129,8 @@ class Row(Spec):
     method: MethodRef | None = None  # what is trained and tested
     module: ModuleRef | None = None  # what is counted and timed where a column's input is feature maps
     model: ModelChanges = ModelChanges()  # what differs from the table's defaults
-    cited: str | None = None  # the paper that the row is quoted from; it is never run
+    cited: str | None = None  # the paper that the row is quoted from, and why it cannot be run here; it is never run
+    quoted_from: str | None = None  # the paper that the row's printed numbers are quoted from, of a row that can be run
     awaits: str | None = None  # why there is no method for it yet
     checkpoint: str | None = None  # file of weights that is tested as it is; `{column}` is the column's key
     cells: dict[str, CellSpec] = {}  # {column: what differs there}
@@ -145,6 +147,11 @@ class Row(Spec):
     of: int | None = Field(None, gt=1)  # how many a `best` value is the best of, where it differs from the column's
     extra: bool = False  # not in the paper's table; added here, printed below the paper's rows
     notes: tuple[str, ...] = ()  # one text, or several; printed below the table
+
+    @property
+    def quoted(self) -> str | None:
+        """Where the paper quotes the row's numbers from, whether or not the row can be run here; None for its own."""
+        return self.cited if self.cited is not None else self.quoted_from
 
     @field_validator("notes", mode="before", json_schema_input_type=str | tuple[str, ...])
     @classmethod

@@ -122,7 +122,7 @@ class Cells:
         found: list[tuple[Fraction, str]] = []
         for row, value in printed(table, column).items():
             left_out = any(fnmatch.fnmatchcase(row, glob) for glob in but)
-            if not left_out and (name == "best" or table.rows[row].cited is not None):
+            if not left_out and (name == "best" or table.rows[row].quoted is not None):
                 found.append((Fraction(value.text), row))
         if not found:
             raise NoPrintedValue(f"{table.id}, column {column}")

@@ -201,7 +201,7 @@ def rounding(subject: Subject) -> Iterator[Finding]:
         tables: dict[tuple[str, float], dict[str, Table]] = defaultdict(dict)
         for recount, table, row, column in _recounts(subject, paper, told):
             value, count = table.published.values[row][column], next(iter(recount.counts.values()))
-            if table.rows[row].cited is None and table.rows[row].rounding is None and _ways(count, value):
+            if table.rows[row].quoted is None and table.rows[row].rounding is None and _ways(count, value):
                 ways[value.text, count] = _ways(count, value)
                 tables[value.text, count][table.id] = table
         cut = {which: of for which, of in tables.items() if ways[which] == {"truncate"}}

@@ -57,7 +57,7 @@ class Printed:
 
     @property
     def cited(self) -> bool:
-        return self.table.rows[self.row].cited is not None
+        return self.table.rows[self.row].quoted is not None
 
 
 def place(table: Table, row: str | None = None, column: str | None = None) -> str:

@@ -126,7 +126,7 @@ def _row(report: TableReport, key: str) -> dict[str, str]:
         note = f": {row.module.note}" if row.module.note else ""
         parts.append(f"module {_reference(row.module)}, {row.module.evidence}{note}")
     parts += _initialisation(report, key)
-    parts += [f"quoted from {row.cited}"] if row.cited is not None else []
+    parts += [f"quoted from {row.quoted}"] if row.quoted is not None else []
     parts += [f"awaits {row.awaits}"] if row.awaits is not None else []
     parts += [f"in {column}: {_options(cell.options)}" for column, cell in row.cells.items() if cell.options]
     parts += [f"compared with the published {row.compared_with}"] if row.compared_with is not None else []

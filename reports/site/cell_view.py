@@ -75,7 +75,7 @@ def _about(report: TableReport, cell_report: CellReport) -> Iterator[tuple[str, 
         yield "module", line(f"{spec.module.name}, {spec.module.evidence}. {spec.module.note}".strip())
     facts = {
         "recipe": cell_report.cell.recipe,
-        "quoted from": spec.cited,
+        "quoted from": spec.quoted,
         "awaits": spec.awaits,
         "compared with": spec.compared_with,
     }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +18,11 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 BLOCK = [("before.", "convs.0."), ("after.", "convs.1."), ("fuse.", "conv_cat."), ("block.out.", "{block}.conv_out.")]
 PROJECTIONS = [("block.query.", "{block}.theta.conv."), ("block.key.", "{block}.phi.conv."),
                ("block.value.", "{block}.g.conv."), ("block.saliency.", "{block}.conv_mask.")]  # fmt: skip
+CRISS_CROSS = [(f"block.{name}.", f"cca.{name}_conv.") for name in ("query", "key", "value")] + [
+    ("block.gamma", "cca.gamma.scale")
+]
+FCN = [("reduce.0.", "convs.0.conv."), ("reduce.1.", "convs.0.bn."), ("reduce.3.", "convs.1.conv."),
+       ("reduce.4.", "convs.1.bn.")]  # fmt: skip
 ANN = [("fusion.attention.", "fusion.stages.0."), ("self_fusion.attention.", "context.stages.0."),
        ("fusion.fuse.", "fusion.bottleneck."), ("self_fusion.fuse.", "context.bottleneck."),
        ("reduce.", "bottleneck.")]  # fmt: skip
@@ -33,6 +40,8 @@ HEADS = {
     "uper": ({}, "UPerHead", {}, UPER),
     "non_local": ({}, "NLHead", {}, [*BLOCK, *PROJECTIONS]),
     "dnl": ({}, "DNLHead", {}, [*BLOCK, *PROJECTIONS]),
+    "ccnet": ({}, "CCHead", {}, [*BLOCK, *CRISS_CROSS]),
+    "fcn": ({"convs": 2}, "FCNHead", {"num_convs": 2, "concat_input": False}, FCN),
     "ann": ({"inner": 4}, "ANNHead", {"project_channels": 4}, ANN),
     "ocr": ({"inner": 4, "num_classes": 5, "fuse_kernel": 1}, "OCRHead", {"ocr_channels": 4}, OCR),
 }  # fmt: skip
@@ -48,11 +57,22 @@ def their_name(ours: str, rules, block: str) -> str:
     return re.sub(r"\.0\.(weight|bias)$", r".conv.\1", re.sub(r"\.1\.(\w+)$", r".bn.\1", ours))
 
 
+def criss_cross() -> type:
+    """mmcv's criss-cross attention. It is plain PyTorch; only the package around it wants compiled operators."""
+    file = Path(importlib.util.find_spec("mmcv").origin).parent / "ops" / "cc_attention.py"
+    spec = importlib.util.spec_from_file_location("criss_cross_of_mmcv", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.CrissCrossAttention
+
+
 def build_theirs(name: str, in_channels: list[int], options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from mmseg.models import decode_heads
 
+        if name == "CCHead":
+            decode_heads.cc_head.CrissCrossAttention = criss_cross()
         several = name in ("UPerHead", "ANNHead")
         given = {"in_channels": in_channels, "in_index": [0, 1]} if several else {"in_channels": in_channels[-1]}
         return getattr(decode_heads, name)(
@@ -76,6 +96,8 @@ def give_weights(ours, theirs, rules) -> None:
         own[name] = drawn
         if type(theirs).__name__ == "ASPPHead" and name == "fuse.0.weight":
             drawn = torch.cat([drawn[:, -8:], drawn[:, :-8]], dim=1)
+        if key == "cca.gamma.scale":  # a number there, a vector of one here
+            drawn = drawn[0]
         assert state[key].shape == drawn.shape
         state[key] = drawn
         given.add(key)

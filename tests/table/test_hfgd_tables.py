@@ -20,7 +20,7 @@ from reports.formats import markdown
 from reports.table_report import build
 
 TABLES = {n: load(ROOT / "tables" / f"hfgd_table{n}.yaml") for n in range(1, 18)}
-OWN = [(n, key) for n, table in TABLES.items() for key, row in table.rows.items() if row.cited is None]
+OWN = [(n, key) for n, table in TABLES.items() for key, row in table.rows.items() if row.quoted is None]
 
 
 def described(n, key):
