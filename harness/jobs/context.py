@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class Context:
     device: str  # "cpu" or "cuda"
     threads: int
     needs: Mapping[str, Path] = field(default_factory=dict)  # folders of the jobs this one needs, by kind
+    needed_by: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # configurations of jobs that need it, by kind
     parts: Mapping[str, Any] = field(default_factory=dict)  # what the job's key was made of
     progress: Callable[[Progress], None] = lambda progress: None
     should_stop: Callable[[], bool] = lambda: False  # asked between steps; then save and raise Interrupted

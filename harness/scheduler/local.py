@@ -22,6 +22,7 @@ from harness.jobs.kinds import KINDS
 from harness.scheduler import code_snapshot, fork_server
 from harness.scheduler.fork_server import GRACE, RUN_JOB, RUN_RANK, ForkServer, deferred_interrupts
 from harness.scheduler.gpu_check import ensure_usable
+from harness.scheduler.relations import Relations
 from harness.scheduler.transport import SKIPPED, Event, State
 from harness.scheduler.waiting import WaitingJobs
 from harness.scheduler.worker import Request, describe_silent_exit
@@ -77,7 +78,7 @@ class Local:
         self._free = list(range(self.slots))
         self._waiting_jobs = WaitingJobs()
         self._running_jobs: list[_RunningJob] = []
-        self._jobs: dict[str, Job] = {}
+        self._relations = Relations(store.folder)
         self._earlier: dict[str, Failure | None] = {}  # by key: the failure that this run is to repeat
         self._events: list[Event] = []
         self._deadline: float | None = None
@@ -92,7 +93,7 @@ class Local:
             server = self._server()
             if self._device.kind == "cuda":
                 ensure_usable(self._device, server, self._store.cache, jobs)
-        self._jobs.update(among)
+        self._relations.add(among)
         self._waiting_jobs.add(jobs, (r.job.key for r in self._running_jobs))
         self._earlier |= {job.key: self._store.failure(job) for job in jobs}
         self._fill()
@@ -189,11 +190,9 @@ class Local:
         folder = self._store.folder(job)
         ranks = self._gpus_per_job if KINDS[job.kind].trains else 1
         threads = max(1, environment.cpus() * len(slots) // (self.slots * ranks))
-        dependencies = [self._jobs[key] for key in job.needs]
-        needs = {n.kind: str(self._store.folder(n)) for n in dependencies}
         data_dir = str(self._data_dir) if self._data_dir else None
-        request = Request(job, str(self._store.root), data_dir, self._device.kind, threads, needs)
-        request.write(folder)
+        place = (str(self._store.root), data_dir, self._device.kind, threads)
+        Request(job, *place, *self._relations.of(job)).write(folder)
         environs = self._environs(slots[0], ranks)
         server, earlier = self._server(), self._earlier[job.key]
         first = server.start(RUN_JOB, [str(folder), asdict(earlier) if earlier is not None else None], environs[0])

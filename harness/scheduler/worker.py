@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from harness import environment
 from harness.data.key_parts import check_declaration, check_files
@@ -45,6 +45,9 @@ class Request:
     device: str
     threads: int
     needs: Mapping[str, str] = field(default_factory=dict)  # folders of the jobs it needs, by kind
+    needed_by: Mapping[str, Sequence[Any]] = field(
+        default_factory=dict
+    )  # configurations of the jobs that need it, by kind
     data_copied: bool = False  # data_dir is a node's own copy, in which variables of the node may stand
 
     def write(self, folder: Path) -> None:
@@ -84,6 +87,7 @@ class Request:
             device=self.device,
             threads=self.threads,
             needs={kind: Path(path) for kind, path in self.needs.items()},
+            needed_by=self.needed_by,
             parts=self.job.parts,
             progress=checked_progress,
             should_stop=should_stop,

@@ -13,6 +13,7 @@ from harness.jobs.kinds import KINDS
 from harness.plan.durations import durations
 from harness.scheduler.code_snapshot import snapshot
 from harness.scheduler.machine_causes import REPEATED_AS
+from harness.scheduler.relations import Relations
 from harness.scheduler.slurm import sbatch
 from harness.scheduler.slurm.causes import TaskState, cause_of, tail
 from harness.scheduler.slurm.cluster_file import Cluster, minutes_for
@@ -55,6 +56,7 @@ class Slurm:
         self.ledger = Ledger(self._results)
         self.slots = cluster.array.parallel
         self._jobs: dict[str, Job] = {}
+        self._relations = Relations(self._results.folder)
         self._attempts: dict[str, Attempt] = {}  # in Slurm's hands
         self._places: dict[tuple[Path, str], Attempt] = {}  # the same by where their notes appear
         self._held_jobs: dict[str, dict[str, int]] = {}  # to be submitted; what each has met before
@@ -73,6 +75,7 @@ class Slurm:
     def start(self, jobs: Sequence[Job], among: Mapping[str, Job]) -> None:
         """Follows those that are in the queue already, whoever put them there, and submits the others."""
         self._jobs.update(among)
+        self._relations.add(among)
         self._seconds = durations(jobs, self._store, device=self._cluster.card, processes=self._cluster.processes)
         self._earlier |= {job.key: self._store.failure(job) for job in jobs}
         with self.ledger.lock():
@@ -191,10 +194,9 @@ class Slurm:
     def _prepare(self, job: Job) -> Path:
         """The job's folder with its request, and without the traces of an earlier attempt."""
         folder = self._results.folder(job)
-        needs = {self._jobs[key].kind: str(self._results.folder(self._jobs[key])) for key in job.needs}
         cluster, data_dir = self._cluster, str(self._data_dir) if self._data_dir else None
-        place = (cluster.data or data_dir, cluster.on, cluster.cpus)
-        Request(job, str(self._results.root), *place, needs, data_copied=cluster.data is not None).write(folder)
+        place = (str(self._results.root), cluster.data or data_dir, cluster.on, cluster.cpus)
+        Request(job, *place, *self._relations.of(job), data_copied=cluster.data is not None).write(folder)
         for earlier in ("progress.json", "failure.json"):
             (folder / earlier).unlink(missing_ok=True)
         return folder

@@ -4,14 +4,21 @@ and on every image that is tested."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from harness.errors import Exit, UserError
+from harness.data.files import locate
+from harness.errors import Exit, MissingError, OutOfMemory, UserError
+from harness.jobs.context import Context
+from harness.jobs.kinds import EvaluateConfig, kind_of
+from harness.jobs.tasks import SEGMENTATION
+from harness.tasks.segmentation.loader import images_for_testing
+from harness.tasks.segmentation.protocols import NonFiniteScores, predict
 from harness.training import distributed, random_state
+from harness.training.memory import is_out_of_memory
 from harness.training.precision import Precision
 from methods.segmentor import Segmentor
 
@@ -26,17 +33,24 @@ class BrokenContract(UserError):
 
 
 def preflight(
-    model: Segmentor, images: Tensor, targets: Tensor, num_classes: int, precision: Precision | None = None
+    model: Segmentor,
+    images: Tensor,
+    targets: Tensor,
+    num_classes: int,
+    precision: Precision | None = None,
+    *,
+    tests: Sequence[Callable[[nn.Module], None]] = (),
 ) -> None:
-    """One forward in evaluation mode on the first image, and one call of `losses`.
+    """One forward in evaluation mode on the first image, the beginning of each test, and one call of `losses`.
 
-    images [B, 3, H, W] normalised, targets [B, H, W] int64: a batch as the first step has it. Weights, buffers, gradients and
+    images [B, 3, H, W] normalised, targets [B, H, W] int64: a batch as the first step has it. `tests` raise what is wrong
+    with the model as it is tested (`begin_test`); it is in evaluation mode then. Weights, buffers, gradients and
     random numbers are afterwards as before. Raises BrokenContract, on every process where one of them finds something.
     """
     random = random_state.capture()
     try:
         with _unchanged(model):
-            problem = _problem(model, images, targets, num_classes, precision or Precision())
+            problem = _problem(model, images, targets, num_classes, precision or Precision(), tests)
     finally:
         random_state.restore(random)
     problems = [text for text in distributed.gather_texts(problem) if text]
@@ -44,7 +58,14 @@ def preflight(
         raise BrokenContract(f"{problems[0]} ({_WHERE}); nothing was trained")
 
 
-def _problem(model: Segmentor, images: Tensor, targets: Tensor, num_classes: int, precision: Precision) -> str:
+def _problem(
+    model: Segmentor,
+    images: Tensor,
+    targets: Tensor,
+    num_classes: int,
+    precision: Precision,
+    tests: Sequence[Callable[[nn.Module], None]],
+) -> str:
     name = type(model).__name__
     try:
         model.eval()
@@ -52,12 +73,64 @@ def _problem(model: Segmentor, images: Tensor, targets: Tensor, num_classes: int
             logits = checked_logits(model(images[:1]), 1, num_classes, name)
         if not logits.isfinite().all():
             raise BrokenContract(f"{name}.forward() gives values that are not finite before any training")
+        for test in tests:
+            test(model)
         model.train()
         with precision.autocast():
             check_losses(model.losses(images, targets), name)
     except BrokenContract as error:
         return str(error)
     return ""
+
+
+def planned_tests(context: Context) -> list[EvaluateConfig]:
+    """The tests that need this training, each kind once: repetitions and columns share them."""
+    tests: dict[str, EvaluateConfig] = {}
+    for config in context.needed_by.get(kind_of(SEGMENTATION.evaluate), ()):
+        test = EvaluateConfig.model_validate(config)
+        tests.setdefault(test.model_dump_json(include={"data", "protocol", "normalisation"}), test)
+    return list(tests.values())
+
+
+def begin_test(model: nn.Module, *, config: EvaluateConfig, context: Context) -> None:
+    """Tests a model in evaluation mode on the first image of a planned test, at that test's sizes and on its dataset.
+
+    So that a training does not end with a model that cannot be tested. Raises BrokenContract, OutOfMemory where the test
+    does not fit, and DataError where the image cannot be read.
+    """
+    try:
+        root = distributed.first_rank_first(lambda: locate(config.data, data_dir=context.data_dir, cache=context.cache))
+    except MissingError:  # the plan has said that this test cannot run here
+        return
+    protocol, dataset = config.protocol, root.dataset
+    image = next(images_for_testing(root, protocol.split, protocol), None)
+    if image is None:  # an empty split, which the test itself refuses
+        return
+    checked = CheckedModel(model, dataset.num_classes)
+    size = " × ".join(str(side) for side in image.views[-1].shape[-2:])
+    try:
+        predict(
+            checked,
+            image.views,
+            image.label.shape,
+            protocol,
+            device=context.device,
+            normalisation=config.normalisation,
+            mirror_pairs=dataset.mirror_pairs,
+        )
+        return
+    except NonFiniteScores:
+        raise BrokenContract(
+            f"{type(model).__name__}.forward() gives values that are not finite on a test's {size} image, before any training"
+        ) from None
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    raise OutOfMemory(
+        f"the test that follows this training does not fit into memory: '{image.id}' of {dataset.name}, split "
+        f"'{protocol.split}', at {size}. Test in smaller windows (recipe.test: mode slide, window and stride); "
+        "nothing was trained"
+    )
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from harness.recipes.segmentation import Loss, Recipe
 from harness.store import curve
 from harness.tasks.segmentation.loader import Batch, TrainingBatches, check_normalisation, normalise
 from harness.tasks.segmentation.losses import build_loss, part_weights
-from harness.tasks.segmentation.preflight import preflight
+from harness.tasks.segmentation.preflight import begin_test, planned_tests, preflight
 from harness.training import checkpoint, distributed, tensorboard
 from harness.training.batch_norm import set_batch_norm
 from harness.training.loop import Training
@@ -75,7 +75,7 @@ def build_training(config: TrainConfig, context: Context, *, idle_parameters: bo
     weights = {"sha256": checkpoint.digest(model.backbone.state_dict())} if config.model.pretrained else {}
     training = assemble(model, config, context, data.batches, iterations, idle_parameters=idle_parameters)
     training.identity = {**_identity(config, iterations, context), "pretrained": weights}
-    training.preflight = partial(_preflight, training, data, config)
+    training.preflight = partial(_preflight, training, data, config, context)
     training.test = partial(_scores, model, config, context)
     training.log = partial(TensorBoard, context.folder, _name(config)) if use_tensorboard else None
     if rank() > 0:  # the same weights everywhere, but dropout of its own on every process
@@ -127,10 +127,12 @@ def assemble(
     )
 
 
-def _preflight(training: Training, data: TrainingBatches, config: TrainConfig) -> None:
-    """Checks the method's contract on what the first step sees: the first part of this process's first batch."""
+def _preflight(training: Training, data: TrainingBatches, config: TrainConfig, context: Context) -> None:
+    """Checks the method's contract on what the first step sees, the first part of this process's first batch, and on the
+    first image of every test that this run has planned for the trained model."""
     images, targets = (part.chunk(training.accumulate)[0] for part in training.prepare(data.batch(0)))
-    preflight(training.model, images, targets, config.model.num_classes, training.precision)
+    tests = [partial(begin_test, config=test, context=context) for test in planned_tests(context)]
+    preflight(training.model, images, targets, config.model.num_classes, training.precision, tests=tests)
 
 
 def _name(config: TrainConfig) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.data.files import locate
-from harness.errors import Exit
+from harness.errors import Exit, OutOfMemory
 from harness.jobs.context import Context
 from harness.jobs.kinds import Data, EvaluateConfig
 from harness.recipes.profile import Synthetic
@@ -19,6 +20,7 @@ from harness.tasks.segmentation.evaluate import confusion_of
 from harness.tasks.segmentation.preflight import BrokenContract, preflight
 from harness.tasks.segmentation.train import build_training
 from harness.training import random_state
+from harness.training.loop import Training
 from tests.support.tiny_training import CLASSES, TinySegmentor, batch
 from tests.tasks.segmentation.test_train import config, context
 
@@ -131,6 +133,73 @@ def test_a_training_ends_before_its_first_step_and_a_resumed_one_is_not_asked_ag
     training.iterations = 3
     training.run()
     assert asked == [True]
+
+
+def planned_test(**protocol: object) -> dict[str, object]:
+    """The configuration of a test of the training of `config`, as its request carries it."""
+    job = config()
+    test = EvaluateConfig(
+        model=job.model,
+        data=job.data,
+        protocol=job.recipe.test.model_copy(update=protocol),
+        profile="p",
+        seed=0,
+    )
+    return test.model_dump(mode="json")
+
+
+def with_planned_tests(tmp_path: Path, *tests: dict[str, object]) -> Training:
+    where = replace(context(tmp_path / "job", tmp_path / "cache"), needed_by={"evaluate": tests})
+    return build_training(config(iterations=1), where)
+
+
+def test_a_model_that_its_planned_test_cannot_test_is_not_trained(tmp_path: Path):
+    """At the crop's size it gives logits, at the test's sizes it does not; repetitions of one test count once."""
+    training = with_planned_tests(tmp_path, planned_test(), planned_test(), planned_test(scales=(1.0, 2.0)))
+    forward, crop, sizes = training.model.forward, config().recipe.augmentation.crop, []
+
+    def only_small(images: Tensor) -> Tensor:
+        sizes.append(tuple(images.shape[-2:]))
+        logits = forward(images)
+        return logits if len(sizes) < 4 else logits.argmax(1)
+
+    training.model.forward = only_small
+    with pytest.raises(BrokenContract, match=r"gives int64 .*; nothing was trained"):
+        training.run()
+    assert sizes[0] == tuple(crop)
+    assert sizes[3] == tuple(2 * side for side in sizes[2]) == tuple(2 * side for side in sizes[1])
+    assert not curve.read(tmp_path / "job")
+
+
+def test_a_test_that_does_not_fit_into_memory_ends_a_training_before_it_begins(tmp_path: Path):
+    training = with_planned_tests(tmp_path, planned_test())
+    forward, calls = training.model.forward, []
+
+    def grows(images: Tensor) -> Tensor:
+        calls.append(images)
+        if len(calls) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 99 GiB")
+        return forward(images)
+
+    training.model.forward = grows
+    with pytest.raises(
+        OutOfMemory, match=r"the test that follows .* split 'val', at \d+ × \d+\. Test in smaller windows"
+    ):
+        training.run()
+
+
+def test_planned_tests_move_no_number_of_a_training(tmp_path: Path):
+    plain = build_training(config(iterations=1), context(tmp_path / "plain", tmp_path / "cache"))
+    plain.run()
+    tested = with_planned_tests(tmp_path, planned_test(), planned_test(flip=True))
+    tested.run()
+    weights = plain.model.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in tested.model.state_dict().items())
+
+
+def test_a_planned_test_whose_data_are_not_here_is_left_out(tmp_path: Path):
+    test = planned_test() | {"data": {"name": "camvid"}}
+    assert with_planned_tests(tmp_path, test).run().iteration == 1
 
 
 def test_a_test_refuses_another_number_of_classes(tmp_path: Path):
