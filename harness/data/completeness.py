@@ -64,8 +64,8 @@ def too_small(job_kind: str, config: Mapping, counts: Mapping[str, int]) -> str:
 
 
 def _splits(job: Job) -> set[str]:
-    recipe, protocol = job.config.get("recipe"), job.config.get("protocol")
-    splits = {protocol["split"]} if protocol else set()
-    if recipe:
-        splits |= {recipe["train_split"]} | ({recipe["test"]["split"]} if recipe.get("evaluate_every") else set())
-    return splits
+    recipe, protocol = job.config.get("recipe") or {}, job.config.get("protocol") or {}
+    splits = [protocol.get("split"), recipe.get("train_split")]
+    if recipe.get("evaluate_every"):
+        splits.append((recipe.get("test") or {}).get("split"))
+    return {split for split in splits if split is not None}

@@ -58,6 +58,8 @@ _JOB = {
     "config": {
         "model?": _MODEL,
         "data?": ({"name?": str, ...: object}, None),
+        "recipe?": ({"train_split?": str, "test?": {"split?": str, ...: object}, ...: object}, None),
+        "protocol?": ({"split?": str, ...: object}, None),
         "profile?": str,
         "seed?": int,
         ...: object,

@@ -182,14 +182,19 @@ def test_no_damaged_file_ends_in_a_traceback_or_costs_another(bench: ReportBench
         f.name for f in files
     }
     contents = {file: file.read_bytes() for file in files}
+    failures: list[Exception] = []
     for number in range(int(FIRST), int(LAST)):
         for file, content in contents.items():
             if not file.exists():  # a cache that the last damage had made anew
                 file.write_bytes(content)
         try:
             _exercise(number, bench, files, before)
-        except (Exception, SystemExit, RecursionError) as error:
-            raise AssertionError(f"damage {number} of {files[number % len(files)]}") from error
+        except (Exception, SystemExit) as error:
+            failure = AssertionError(f"damage {number} of {files[number % len(files)]}")
+            failure.__cause__ = error
+            failures.append(failure)
+    if failures:
+        raise ExceptionGroup(f"{len(failures)} of damages {FIRST} to {LAST}", failures)
     print(f"damages {FIRST} to {LAST} of {len(files)} files")
 
 
