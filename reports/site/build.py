@@ -23,7 +23,7 @@ from reports.audit.findings import RULES
 from reports.cell_report import CellReport
 from reports.formats import csv, latex, markdown
 from reports.meanings import MEANINGS
-from reports.site import cell_list, cell_view, findings_view, front, names, other_jobs, table_view
+from reports.site import boards, cell_list, cell_view, findings_view, front, names, other_jobs, table_view
 from reports.site.curve_chart import TableCurves
 from reports.site.outcomes import ORDER, brief, tone
 from reports.table_report import TableReport, headline_of
@@ -49,8 +49,8 @@ def build(
     if folder.exists() and not _is_site(folder) and (folder.is_file() or any(folder.iterdir())):
         raise UserError(f"{folder} holds something that is no site and would be replaced; choose a new or empty folder")
     with atomic_folder(folder, replace=True, advice="make room or choose another folder with --out DIR") as aside:
-        (aside / "cells").mkdir()
-        (aside / "tables").mkdir()
+        for name in ("boards", "cells", "tables"):
+            (aside / name).mkdir()
         shutil.copytree(_FOLDER / "assets", aside / "assets")
         profiles = _other_profiles(folder, plan.profile.name)
         _Site(plan, store, aside, findings, figures=figures, queue_states=queue_states or {}, profiles=profiles).write()
@@ -89,6 +89,7 @@ class _Site:
             "made": f"Made {at} from commit {commit[:12] or 'unknown'}{', with uncommitted changes' if dirty else ''}.",
             "navigation": [
                 ("Papers", "index.html", "index"),
+                ("Leaderboards", "boards.html", "boards"),
                 ("Cells", "cells.html", "cells"),
                 ("Audit", "audit.html", "audit"),
                 *([(f"Other jobs ({unnamed})", "other.html", "other")] if unnamed else []),
@@ -97,6 +98,8 @@ class _Site:
 
     def write(self) -> None:
         summaries, cells, words = [], [], []
+        scores: list[boards.Entry] = []
+        spellings = paper.spellings()
         samples = spreads.samples(self.plan, self.store)
         for table in self.plan.tables:
             report = build_report(self.plan, table, self.store, self.queue_states, samples)
@@ -105,6 +108,7 @@ class _Site:
             table_findings = sum(len(finding.tables) <= 2 for finding in about)  # the others are about whole papers
             about.sort(key=lambda finding: len(finding.tables) > 2)
             summaries.append(front.summary(report, table_findings))
+            scores += boards.entries(report, spellings)
             self._table(report, about)
             table_curves = TableCurves(report)
             for cell in report:
@@ -112,6 +116,11 @@ class _Site:
                 self._cell(report, cell, table_curves)
         summaries.sort(key=front.order)
         self._index(summaries, headline_of(words))
+        self._boards(scores)
+        self._lists(summaries, cells)
+
+    def _lists(self, summaries: Sequence[Mapping[str, Any]], cells: Sequence[Mapping[str, Any]]) -> None:
+        """The pages of all cells, all findings and all other jobs."""
         outcomes = [o for o in ORDER if any(c["outcome"] == o for c in cells)]
         papers = list(dict.fromkeys(s["paper"] for s in summaries))
         papers += [front.OURS] if front.OURS not in papers and any(c["paper"] == front.OURS for c in cells) else []
@@ -121,6 +130,13 @@ class _Site:
         self.page("audit.html", "audit.html", "Audit", {"findings": self._linked(self.findings), "rules": rules})
         if self.other_jobs:
             self.page("other.html", "other.html", "Other jobs", other_jobs.page(self.other_jobs))
+
+    def _boards(self, scores: Sequence[boards.Entry]) -> None:
+        comparable = self.plan.profile.comparable
+        made = boards.boards(scores, comparable)
+        self.page("boards.html", "boards.html", "Leaderboards", {"boards": made})
+        for board in made:
+            self.page(board["page"], "board.html", board["title"], {"board": board, "comparable": comparable})
 
     def _linked(self, findings: Sequence[Finding]) -> list[dict[str, Any]]:
         return [self.places.view(finding) for finding in findings]
@@ -198,7 +214,7 @@ class _Site:
     def page(self, name: str, template: str, title: str, context: Mapping[str, Any]) -> None:
         root = "../" * name.count("/")
         here = template.removesuffix(".html")
-        section = {"table": "index", "cell": "cells"}.get(here, "")
+        section = {"table": "index", "cell": "cells", "board": "boards"}.get(here, "")
         places = {"title": title, "root": root, "here": here, "section": section, "meanings": MEANINGS}
         text = self.templates.get_template(template).render({**self.common, **places, **context})
         (self.folder / name).write_text(text, encoding="utf-8", errors="replace")
