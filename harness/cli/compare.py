@@ -24,7 +24,7 @@ _COMMIT = re.compile(r"[0-9a-f]{4,40}")
 
 @register(
     "compare",
-    "results ../laptop/camvid.zip --tables camvid",
+    "results ../laptop/results.zip",
     notes="A and B are each a results folder, a bundle, or a commit whose measurements --results holds. What has the same\n"
     "configuration is paired by seed. Exit code 5: nothing is on both sides.",
 )

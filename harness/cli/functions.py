@@ -79,6 +79,7 @@ def run(request: PlanRequest, *, jobs: int | None, retry_failed: bool, figures: 
     with progress.Console(chosen, store, todo) as listener:
         transport = cluster.transport(request, store, request.slots(jobs))
         outcome = scheduler.run(chosen, store, transport, listener, retry_failed=retry_failed)
+    scheduler.drop_scene_weights(chosen, store, outcome)
     write_reports(chosen, store, figures=figures, show_tables=False)
     return outcome
 

@@ -33,6 +33,8 @@ COMMANDS = {
     "reproduce": "print the commands that make a report again",
     "nightly": "measure what the nightly file says, and report what has become worse and since when",
     "why": "explain why a cell is or is not measured",
+    "logs": "print what the jobs of a cell printed",
+    "clean": "delete what no number needs: sizes first, then it asks",
     "list": "list what there is",
     "new": "write a commented table, recipe, method, … to start from",
     "schema": "write JSON Schemas and the key reference of the YAML files",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.cli.row_summary import KINDS, count, row_kinds
-from harness.errors import UserError
+from harness.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from methods.registry import Entry
 
 Names = Iterator[tuple[str, str]]  # (name, a line on it)
 
@@ -21,6 +26,38 @@ def list_lines(what: str | None) -> list[str]:
         width = max((len(name) for name, _ in entries), default=0)
         lines += [f"{'' if what else '  '}{name:<{width}}  {about}".rstrip() for name, about in entries]
     return lines
+
+
+def entry_lines(what: str, name: str) -> list[str]:
+    """One name of a list: the line on it, and an option per line where it takes options. UserError for another name."""
+    if what in _OPTIONS:
+        from methods import registry
+
+        entry = registry.find(name, _OPTIONS[what])
+        lines = [f"{name}  {entry.summary}".rstrip(), f"  in {entry.module}"]
+        if entry.options is None:
+            return [*lines, "  takes any option"]
+        options = [(_option(option, entry), default) for option, default in entry.options.items()]
+        width = max((len(text) for text, _ in options), default=0)
+        lines += [f"  {text:<{width}}  {_default(default)}" for text, default in options]
+        return lines if options else [*lines, "  takes no options"]
+    about = dict(LISTS[what]())
+    if name not in about:
+        raise UserError(f"list {what}: '{name}' is not there.{nearest(name, about)}")
+    return [f"{name}  {about[name]}".rstrip()]
+
+
+def _option(name: str, entry: Entry) -> str:
+    annotation = entry.types.get(name)
+    return f"{name}: {ast.unparse(annotation)}" if annotation is not None else name
+
+
+def _default(value: Any) -> str:
+    return "(needed)" if value is ... else f"= {json.dumps(value, default=str)}"
+
+
+_OPTIONS = {"methods": "method", "contexts": "context"}
+"""The lists whose names take options, and the kind under which they are registered."""
 
 
 def names(what: str) -> list[str]:
@@ -65,7 +102,8 @@ def _registered(kind: str) -> Callable[[], Names]:
         from methods import registry
 
         for name in registry.names(kind):
-            yield name, registry.find(name, kind).summary
+            entry = registry.find(name, kind)
+            yield name, f"{entry.summary} ({', '.join(entry.options)})" if entry.options else entry.summary
 
     return rows
 

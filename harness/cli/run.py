@@ -26,6 +26,7 @@ budget = click.option("--budget", type=options.Hours(), metavar="HOURS", help="r
 @options.cluster
 @options.gpus_per_job
 @click.option("--retry-failed", is_flag=True, help="repeat jobs that failed before")
+@click.option("--keep-weights", is_flag=True, help="keep those of smoke trainings, too: for `panels` and `features`")
 @click.option("--detach", is_flag=True, help="with --on: submit, and return at once")
 @jobs
 @budget
@@ -34,6 +35,7 @@ budget = click.option("--budget", type=options.Hours(), metavar="HOURS", help="r
 def command(
     request: PlanRequest,
     retry_failed: bool,
+    keep_weights: bool,
     detach: bool,
     jobs: int | None,
     budget: float | None,
@@ -57,7 +59,7 @@ def command(
     slots = request.slots(jobs)
     plan, store = plan_of(request)
     store.prepare()
-    todo = run.queue(plan, store, retry_failed=retry_failed)
+    todo = run.queue(plan, store, retry_failed=retry_failed, keep_weights=keep_weights)
     transport = cluster.transport(request, store, slots)
     print_lines(progress.plan_lines(plan, todo, estimate(todo.run, store), transport.slots))
     print_lines(warnings(todo.run, request.processes))
@@ -73,7 +75,10 @@ def command(
         return cluster.detach(transport, todo.run, plan.jobs)
     load_reports()
     with progress.Console(plan, store, todo) as listener:
-        outcome = run.run(plan, store, transport, listener, retry_failed=retry_failed)
+        how = {"retry_failed": retry_failed, "keep_weights": keep_weights}
+        outcome = run.run(plan, store, transport, listener, **how)
+    if not keep_weights:
+        run.drop_scene_weights(plan, store, outcome)
     print_lines(["", *progress.closing(plan, store, outcome)])
     if summary is not None:
         write_json(summary, run_summary(plan, store))

@@ -98,10 +98,10 @@ class Plan:
         """The cells that are to be measured."""
         return [cell for cell in self.cells if cell.state == "run"]
 
-    def jobs_to_run(self, store: Store) -> list[Job]:
+    def jobs_to_run(self, store: Store, *, keep_weights: bool = False) -> list[Job]:
         """Jobs without a result that a cell to measure shows, and the jobs that those need; dependencies first.
 
-        A training whose weights were left out is run again where a test needs them.
+        A training whose weights were left out is run again where a test needs them, or, with `keep_weights`, in any case.
         """
         missing: dict[str, Job] = {}
 
@@ -115,6 +115,8 @@ class Plan:
 
         for cell in self.cells_to_measure():
             for job in cell.jobs:
+                for key in job.needs if keep_weights else ():
+                    visit(self.jobs[key], needed=True)
                 visit(job)
         return list(missing.values())
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.errors import MissingError, UserError
 from harness.jobs.job import Job
 from harness.plan.planner import Plan, PlannedCell
+from harness.store import weights
 from harness.store.store import Store
 
 Evaluation = tuple[Job, Path | None]
@@ -28,6 +29,12 @@ def rows_tested(plan: Plan, store: Store) -> tuple[str, dict[str, list[Evaluatio
     if not cells:
         raise UserError("none of the selected cells tests a model; choose a column of a score (--columns) and rows")
     open_ = [c for c in cells.values() for job in c.jobs if not all(map(store.result, _trainings(plan, job)))]
+    gone = [
+        c for c in cells.values() for job in c.jobs for t in _trainings(plan, job) if weights.left_out(store.folder(t))
+    ]
+    if gone:
+        names, again = dict.fromkeys(cell.name for cell in gone), f"{_command(plan, gone)} --keep-weights"
+        raise MissingError(f"measured, but without weights here: {', '.join(names)}; train them again: {again}")
     if open_:
         names, again = dict.fromkeys(cell.name for cell in open_), _command(plan, open_)
         raise MissingError(f"not trained here yet: {', '.join(names)}; run them first: {again}")

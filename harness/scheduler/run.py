@@ -12,7 +12,7 @@ from harness.jobs.context import Progress
 from harness.jobs.job import Job
 from harness.plan.planner import Plan
 from harness.scheduler.transport import SKIPPED, Event, Transport
-from harness.store import weights
+from harness.store import cleaning, weights
 from harness.store.interruption import read_progress
 from harness.store.store import Failure, Store
 
@@ -61,12 +61,12 @@ class Queue:
     failed: dict[str, Failure]  # failed before; run again only when asked to
 
 
-def queue(plan: Plan, store: Store, *, retry_failed: bool = False) -> Queue:
-    """Divides the pending jobs: to run, unable to run here, and failed before."""
+def queue(plan: Plan, store: Store, *, retry_failed: bool = False, keep_weights: bool = False) -> Queue:
+    """Divides the pending jobs: to run, unable to run here, and failed before. `keep_weights`: as in `Plan.jobs_to_run`."""
     run: list[Job] = []
     blocked: dict[str, str] = {}
     failed: dict[str, Failure] = {}
-    for job in plan.jobs_to_run(store):
+    for job in plan.jobs_to_run(store, keep_weights=keep_weights):
         failure = None if retry_failed else store.failure(job)
         if failure is not None and failure.exit == Exit.OUTPUT:
             failure = None  # not the job's error: once there is room, the same command resumes from the saved state
@@ -82,10 +82,18 @@ def queue(plan: Plan, store: Store, *, retry_failed: bool = False) -> Queue:
     return Queue(run, blocked, failed)
 
 
-def run(plan: Plan, store: Store, transport: Transport, listener: Listener, *, retry_failed: bool = False) -> Outcome:
+def run(
+    plan: Plan,
+    store: Store,
+    transport: Transport,
+    listener: Listener,
+    *,
+    retry_failed: bool = False,
+    keep_weights: bool = False,
+) -> Outcome:
     """Runs what is pending. Ctrl-C once: save and stop; what has finished is kept either way."""
     start_time = time.monotonic()
-    todo = queue(plan, store, retry_failed=retry_failed)
+    todo = queue(plan, store, retry_failed=retry_failed, keep_weights=keep_weights)
     outcome = Outcome(blocked=todo.blocked, failed=dict(todo.failed))
     running_jobs: dict[str, Job] = {}
     reopen_without_weights(todo.run, store)
@@ -115,6 +123,20 @@ def reopen_without_weights(jobs: Iterable[Job], store: Store) -> None:
     for job in jobs:
         if store.result(job) is not None and weights.left_out(store.folder(job)):
             weights.reopen(store.folder(job))
+
+
+def drop_scene_weights(plan: Plan, store: Store, outcome: Outcome) -> int:
+    """Deletes the weights of trainings on embedded scenes that this run trained, once all that needs them is measured; the bytes.
+
+    One smoke table leaves 4 GB otherwise, of models that take seconds to train again.
+    """
+    pending = {key for job in plan.jobs_to_run(store) for key in job.needs}
+    heap = cleaning.Heap()
+    for key in outcome.done:
+        result = store.result(plan.jobs[key]) if plan.jobs[key].kind == "train" and key not in pending else None
+        for path in weights.files(result.folder) if result is not None and cleaning.trains_on_scenes(result) else ():
+            heap.add(path)
+    return cleaning.delete([heap])
 
 
 def _note(event: Event, outcome: Outcome, running_jobs: dict[str, Job]) -> None:
