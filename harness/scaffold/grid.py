@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from harness.errors import UserError
-from harness.text import line as one_line
-from harness.text import plural
+from harness.text import plural, printable
 
 MAX_CELLS = 10_000  # a printed table has hundreds
 MAX_COLUMNS = 200
@@ -57,7 +56,7 @@ class Cell:
             text = run.text.strip()
             plain = not run.script or not text or set(text) <= _MARKS or not parts
             parts.append(run.text if plain else f"{'_' if run.script == 'sub' else '^'}{text}")
-        return one_line("".join(parts))
+        return printable(" ".join("".join(parts).split()))
 
     @property
     def bold(self) -> bool:

@@ -33,15 +33,17 @@ def read(path: Path, name: str) -> Grid:
     page = _page(path)
     table = _named(page)[name]
     where = f"{path}:{table.sourceline}"
-    rows, headings, head_is_over = [], 0, False
+    rows: list[list[Cell]] = []
+    count, headings, head_is_over = 0, 0, False
     for row in _rows(table):
-        printed = [_cell(element, where) for element in row if _is_cell(element)]
-        if not printed:
+        elements = [element for element in row if _is_cell(element)]
+        if not elements:
             continue
-        rows.append(printed)
+        count += len(elements)
+        check_size(len(elements), count, where)
+        rows.append([_cell(element, where) for element in elements])
         head_is_over = head_is_over or not _is_heading(row)
         headings += not head_is_over
-    check_size(0, sum(map(len, rows)), where)
     cells, remarks = without_covered_cells(rows, where)
     caption = _caption(table)
     number = _NUMBER.match(caption)

@@ -52,7 +52,7 @@ def read(path: Path, name: str) -> Grid:
     body = text.text[tabular.start : tabular.stop]
     if body.count("&") > MAX_CELLS:
         raise UserError(f"{where}: {body.count('&')} cells; a printed table has at most {MAX_CELLS}")
-    builder = Builder(lambda offset: text.place(tabular.start + offset))
+    builder = Builder(lambda offset: text.place(tabular.start + offset), path)
     builder.read(parse(body, where, lambda offset: text.line(tabular.start + offset)))
     cells, remarks = with_covered_cells(builder.rows, where)
     caption = _nearest(tabular, "caption")

@@ -80,8 +80,8 @@ def _symbol(name: str) -> str | None:
 class Builder:
     """Collects rows of cells from the nodes of one table."""
 
-    def __init__(self, place: Callable[[int], tuple[str, int]]) -> None:
-        self.place = place
+    def __init__(self, place: Callable[[int], tuple[str, int]], path: object = "text") -> None:
+        self.place, self.path = place, path
         self.rows: list[list[Cell]] = []
         self.headings = 0
         self.remarks: list[Remark] = []
@@ -210,7 +210,7 @@ class Builder:
             if abs(count) > MAX_COLUMNS * 10 or not count:
                 file, line = self.place(node.pos)
                 raise UserError(
-                    f"{file or 'line'}:{line}: \\{name}{{{number}}}: no number of columns or rows of a table"
+                    f"{file or self.path}:{line}: \\{name}{{{number}}}: no number of columns or rows of a table"
                 )
             if name == "multicolumn":
                 self._columns = max(count, 1)

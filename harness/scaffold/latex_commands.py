@@ -102,6 +102,7 @@ SYMBOLS |= {
     "mid": "|",
     "blacktriangle": "▲",
 }
+SYMBOLS |= {"textasciicircum": "^", "textasciitilde": "~", "textbar": "|", "textquotesingle": "'"}
 SYMBOLS |= {"etal": "et al.", "eg": "e.g.", "ie": "i.e.", "vs": "vs.", "wrt": "w.r.t."}
 SYMBOLS |= {"bigstar": "★", "blacktriangledown": "▼", "textdagger": "†", "textasteriskcentered": "*", "Uparrow": "↑"}
 SILENT = {

@@ -72,10 +72,10 @@ def _markdown(path: Path) -> Iterator[Grid]:
         if fenced or "|" not in lines[i] or "|" not in below + lines[i] or not _is_delimiter_row(below):
             i += 1
             continue
-        start, rows = i, [_markdown_row(lines[i], i + 1)]
+        start, rows = i, [_markdown_row(lines[i], path, i + 1)]
         i += 2
         while i < len(lines) and "|" in lines[i]:
-            rows.append(_markdown_row(lines[i], i + 1))
+            rows.append(_markdown_row(lines[i], path, i + 1))
             i += 1
         number += 1
         caption, printed = _markdown_caption(lines, start)
@@ -97,13 +97,13 @@ def _markdown_caption(lines: list[str], start: int) -> tuple[str, int | None]:
     return "", None
 
 
-def _markdown_row(line: str, number: int) -> list[Cell]:
+def _markdown_row(line: str, path: Path, number: int) -> list[Cell]:
     line = line.strip()
     line = line.removeprefix("|")
     fields = re.split(r"(?<!\\)(?:\\\\)*\|", line)
     if len(fields) > 1 and not fields[-1].strip():
         fields.pop()
-    check_size(len(fields), 0, f"line {number}")
+    check_size(len(fields), 0, f"{path}:{number}")
     return [Cell(tuple(_inline(field.strip())), number) for field in fields]
 
 

@@ -214,7 +214,7 @@ class _Expander:
             default, position = self._optional(text, position, line)
             body, position = self._argument(text, position, line)
             macro = Macro(int(count) if count and count.strip().isdecimal() and len(count) < 3 else 0, default, body)
-        if name not in _PROTECTED and macro.body != f"\\{name}":
+        if name not in _PROTECTED and (kind != "let" or macro.body != f"\\{name}"):
             self.macros[name] = macro
         return position
 

@@ -14,7 +14,7 @@ from harness.scaffold.layout import ColumnReading, Reading, RowReading, slug
 from harness.scaffold.value import Printed
 from harness.table import recipes
 from harness.table.metrics import METRICS
-from harness.text import line, plural, shorten
+from harness.text import plural, printable, shorten
 
 _WIDTH = 110  # of a mapping in one line
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_.+/() †‡×*-]*|[0-9]+×[0-9]*|[✓✗]")
@@ -64,22 +64,23 @@ def summary(reading: Reading) -> str:
 
 def text(value: str) -> str:
     """A text as YAML takes it back."""
-    value = line(value)
-    return (
-        value
-        if _PLAIN.fullmatch(value) and value.lower() not in _WORDS and value == value.strip()
-        else json.dumps(value, ensure_ascii=False)
-    )
+    value = _one_line(value)
+    plain = _PLAIN.fullmatch(value) and value.lower() not in _WORDS and value == value.strip()
+    return value if plain else json.dumps(value, ensure_ascii=False)
+
+
+def _one_line(value: str) -> str:
+    return printable(" ".join(value.split()))
 
 
 def _comment(value: str) -> str:
-    return f"# {line(value)}"
+    return f"# {_one_line(value)}"
 
 
 def _title(caption: str) -> str:
     """The first sentence of a caption."""
     first = re.split(r"(?<=\w\w[\w)\]%])\.(?=\s+[A-Z]|\s*$)", caption.strip(), maxsplit=1)[0]
-    return shorten(line(first), 110)
+    return shorten(_one_line(first), 110)
 
 
 def _about(reading: Reading, heading: Heading) -> list[str]:
@@ -96,7 +97,7 @@ def _about(reading: Reading, heading: Heading) -> list[str]:
 
 
 def _indented(entry: str) -> str:
-    return (len(entry) - len(entry.lstrip())) * " " + line(entry)
+    return (len(entry) - len(entry.lstrip())) * " " + _one_line(entry)
 
 
 def _flow(entries: Mapping[str, str]) -> str:

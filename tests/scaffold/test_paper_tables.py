@@ -50,19 +50,21 @@ def _floats(cells: dict[str, Any]) -> list[float]:
     return found
 
 
-@pytest.fixture(params=PRINTED, ids=lambda printed: f"{printed[0]} {printed[1]}")
-def scaffold(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, int, int, Path]:
-    """(paper, table, numbers in it, the file that was written)."""
-    paper, number, label, count = request.param
-    out = tmp_path / "t.yaml"
-    command = ["new", "table", "--from", str(LATEX / f"{paper}.tex"), "--label", label, "--out", str(out)]
-    assert main(command) == 0
-    return paper, number, count, out
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], Path]:
+    """The files that `new table` writes of them."""
+    folder, written = tmp_path_factory.mktemp("tables"), {}
+    for paper, number, label, _ in PRINTED:
+        out = folder / f"{paper}{number}.yaml"
+        source = LATEX / f"{paper}.tex"
+        assert main(["new", "table", "--from", str(source), "--label", label, "--out", str(out)]) == 0
+        written[paper, number] = out
+    return written
 
 
-def test_no_number_of_a_paper_is_read_wrong(scaffold: tuple[str, int, int, Path]):
-    paper, number, count, file = scaffold
-    ours, read = load(ROOT / "tables" / f"{paper}_table{number}.yaml"), load(file)
+@pytest.mark.parametrize(("paper", "number", "label", "count"), PRINTED)
+def test_no_number_of_a_paper_is_read_wrong(paper: str, number: int, label: str, count: int, files: dict):
+    ours, read = load(ROOT / "tables" / f"{paper}_table{number}.yaml"), load(files[paper, number])
     printed = [row for row in ours.rows if row in ours.published.values]
     expected = numbers(ours.model_copy(update={"columns": _printed_columns(ours)}), printed)
     assert numbers(read, [*read.rows]) == expected
@@ -77,9 +79,9 @@ def _printed_columns(table: Table) -> dict[str, Any]:
     return {key: column for key, column in table.columns.items() if key in used}
 
 
-def test_a_scaffolded_table_is_planned_and_audited(scaffold: tuple[str, int, int, Path], tmp_path: Path, capsys):
-    *_, file = scaffold
-    assert main(["plan", str(file), "--results", str(tmp_path / "results")]) == 5  # nothing to run yet
+def test_scaffolded_tables_are_planned_and_audited(files: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    tables = [str(file) for file in files.values()]
+    assert main(["plan", *tables, "--results", str(tmp_path / "results")]) == 5  # nothing to run yet
     assert "nothing to run" in capsys.readouterr().out
-    assert main(["audit", str(file)]) in (0, 1)
-    assert {row.awaits for row in load(file).rows.values()} == {"no method was named yet"}
+    assert main(["audit", *tables]) in (0, 1)
+    assert {row.awaits for file in tables for row in load(file).rows.values()} == {"no method was named yet"}
