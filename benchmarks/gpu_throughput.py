@@ -53,7 +53,7 @@ WARM_UP = 5
 
 
 def config(
-    name: str, precision: str, layout: str, compiled: bool, batch: int, side: int, classes: int = 150
+    name: str, precision: str, layout: str, compiled: bool | str, batch: int, side: int, classes: int = 150
 ) -> TrainConfig:
     backbone, stride, options = MODELS[name]
     method = name.partition(" ")[0]
@@ -134,7 +134,7 @@ def utilisation(flops_per_second: float, precision: str, card: str) -> float:
 def lines(arguments: argparse.Namespace) -> Iterator[dict[str, object]]:
     card = torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu"
     precisions = ("fp32", "tf32", "bf16") if arguments.device == "cuda" else ("fp32",)
-    compiles = (False, True) if arguments.device == "cuda" else (False,)
+    compiles = (False, True, "stages") if arguments.device == "cuda" else (False,)
     for name in arguments.only or MODELS:
         known: dict[str, float] = {}
         for precision, layout, compiled in itertools.product(precisions, ("nchw", "nhwc"), compiles):

@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from harness.recipes.common import Normalisation
 from harness.spec import IGNORE
+from methods.fusion import fusable
 from methods.layers import conv_bn_relu, resize
 from methods.ranks import divisor
 
@@ -66,6 +67,7 @@ class _CrossEntropySum(torch.autograd.Function):
         return (ctx.saved_tensors[0] * gradient).to(ctx.dtype), None, None, None
 
 
+@fusable
 def _image_cross_entropy(image: Tensor, target: Tensor, class_weights: Tensor | None, align_corners: bool) -> Tensor:
     """Of one image [1, K, h, w], with the classes of a pixel side by side in memory, which is several times faster."""
     rows = resize(image, target.shape, align_corners=align_corners).permute(0, 2, 3, 1).flatten(0, 2)

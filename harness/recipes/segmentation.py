@@ -147,7 +147,8 @@ class Recipe(Spec):
     # statistics over the whole batch; over each process's part of it; the backbone's fixed and the heads' synchronised
     batch_norm: Literal["synchronised", "local", "frozen"] = "synchronised"
     channels_last: bool = False  # memory layout NHWC
-    compile: bool = False  # with torch.compile
+    # with torch.compile: the losses in one; or the backbone's stages, and upsampling with cross-entropy, each by itself
+    compile: bool | Literal["stages"] = False
     deterministic: bool = False  # only algorithms that repeat bit for bit on a GPU; on a CPU they always do
     checkpoint_every: Positive | None = None  # iterations; null: every ten minutes
     # iterations between two tests of the model under `test`, for the curve: weights and losses are the same without them,

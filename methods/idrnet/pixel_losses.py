@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from methods.fusion import fusable
 from methods.idrnet.tokens import at_least_float32
 from methods.layers import resize
 from methods.segmentor import IGNORE
@@ -54,6 +55,7 @@ class _MeanAndPixelLosses(torch.autograd.Function):
         return (ctx.saved_tensors[0] * gradient).to(ctx.dtype), None, None, None
 
 
+@fusable
 def _of_image(image: Tensor, target: Tensor) -> Tensor:
     """[1, K, h, w], [H, W] -> [H, W]; channels last, so that the classes of a pixel lie side by side in memory."""
     full = resize(image.contiguous(memory_format=torch.channels_last), target.shape)

@@ -92,5 +92,5 @@ def test_it_computes_in_bfloat16_and_says_why():
     plan = planner_of(FAST, [0]).plan([TABLES["idrnet_table2"]])
     recipes_used = [job.config["recipe"] for job in plan.jobs.values() if job.kind == "train"]
     assert recipes_used
-    assert {(r["precision"], r["channels_last"]) for r in recipes_used} == {("bf16", True)}
-    assert {"precision", "channels_last"} <= FAST.recipe["differs"].keys()
+    assert {(r["precision"], r["channels_last"], r["compile"]) for r in recipes_used} == {("bf16", True, "stages")}
+    assert {"precision", "channels_last", "compile"} <= FAST.recipe["differs"].keys()

@@ -32,6 +32,7 @@ from harness.training.precision import Precision, only_repeatable_algorithms
 from harness.training.random_state import seed_everything
 from harness.training.tensorboard import TensorBoard
 from methods.build import build_model
+from methods.fusion import compile_stages, fuse
 from methods.ranks import rank, world_size
 from methods.segmentor import Segmentor
 
@@ -101,6 +102,9 @@ def assemble(
     check_normalisation(model, recipe.normalisation)
     model.criterion = build_loss(recipe.loss, config.model.num_classes)
     set_batch_norm(model, recipe.batch_norm, recipe.batch_norm_momentum)
+    fuse(recipe.compile == "stages")
+    if recipe.compile == "stages":
+        compile_stages(model.backbone)
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     model = model.to(memory_format=layout)
 
@@ -178,7 +182,7 @@ def _say_reading(context: Context, done: int, total: int) -> None:
 
 def _losses(model: Segmentor, recipe: Recipe) -> distributed.Losses:
     """The model's losses, compiled where the recipe says so. A recipe's loss that the method does not use is an error."""
-    losses = torch.compile(model.losses) if recipe.compile else model.losses
+    losses = torch.compile(model.losses) if recipe.compile is True else model.losses
     if recipe.loss == Loss():
         return losses
     model_criterion, criterion_calls = model.criterion, []
