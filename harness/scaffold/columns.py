@@ -14,7 +14,7 @@ _METRICS = (  # the first that is found names the column
     ("fwiou", r"(?<![a-z])f\.?\s?w\.?\s?-?iou|frequency[- ]weighted"),
     ("miou", r"(?<![a-z-])m[-\s_]?iou|mean (iou|intersection|jaccard)"),
     ("macc", r"(?<![a-z])m[-\s_]?acc|mean (class |pixel )?acc"),
-    ("aacc", r"(?<![a-z])aacc|pix(el)?[-\s]?acc|overall acc"),
+    ("aacc", r"(?<![a-z])aacc|pix(el)?[-\s]?acc|overall acc|(?<![a-z])oa(?![a-z])"),
     ("box_ap50", r"(box[- ]?ap|ap[-_^\s]*b(ox)?)[-_^\s]*50|ap50[-_^\s]*b"),
     ("box_ap75", r"(box[- ]?ap|ap[-_^\s]*b(ox)?)[-_^\s]*75|ap75[-_^\s]*b"),
     ("box_ap", r"box[- ]?(m?ap)(?![a-z0-9])|m?ap[-_^\s]*b(ox)?(?![a-z0-9])"),
@@ -45,6 +45,8 @@ _DESCRIPTOR = re.compile(
     re.IGNORECASE,
 )
 _BETWEEN = r"[\W_]*"  # of the parts of a dataset's name
+# of other metrics, which this harness does not measure
+_RESULT = re.compile(r"fps|throughput|speed|time|accuracy|dice|(?<![a-z])(ap|pq|f1|iou)(?![a-z])", re.IGNORECASE)
 _SPLITS = (("test", r"(?<![a-z])test(?![a-z])"), ("val", r"(?<![a-z])val(idation)?(?![a-z])"))
 _PROTOCOLS = (
     ("several scales", r"multi[- ]?scale|several scales|\((ms|m\.s\.)\)|(?<![a-z])ms(?![a-z])"),
@@ -64,6 +66,7 @@ class Meaning:
     split: str | None = None
     protocol: str | None = None
     convention: str | None = None
+    is_result: bool = False  # a result all the same where `metric` is None
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -82,16 +85,16 @@ def recognise(heading: Sequence[str], caption: str) -> Meaning:
     joined = " ".join(heading)
     datasets = _datasets_in(joined)
     if _DIFFERENCE.search(joined.lower()):
-        return Meaning(problem="a difference or a ratio of numbers")
+        return Meaning(problem="a difference or a ratio of numbers", is_result=True)
     if found is not None:
         text, names = found
         if len(names) > 1:
-            return Meaning(problem=f"'{text}' names several metrics ({', '.join(names)})")
+            return Meaning(problem=f"'{text}' names several metrics ({', '.join(names)})", is_result=True)
         if problem := _unit_problem(names[0], joined):
-            return Meaning(problem=problem)
+            return Meaning(problem=problem, is_result=True)
         return _complete(Meaning(names[0], f"'{text}'", datasets=datasets), joined, caption)
     if not datasets:
-        return Meaning(problem="no word of its heading names a metric")
+        return Meaning(problem="no word of its heading names a metric", is_result=bool(_RESULT.search(joined)))
     in_caption = [name for name in _metrics_in(caption) if METRICS[name].kind == "evaluate"]
     if len(in_caption) == 1:
         return _complete(Meaning(in_caption[0], "the caption", datasets=datasets), joined, caption)
@@ -99,7 +102,7 @@ def recognise(heading: Sequence[str], caption: str) -> Meaning:
     if task == "segmentation":
         meaning = Meaning("miou", "its dataset", assumed="no word names the metric; taken for mIoU", datasets=datasets)
         return _complete(meaning, joined, caption)
-    return Meaning(problem="a dataset and no metric")
+    return Meaning(problem="a dataset and no metric", is_result=True)
 
 
 def given(metric: str, heading: Sequence[str], caption: str) -> Meaning:

@@ -106,6 +106,7 @@ SYMBOLS |= {"textasciicircum": "^", "textasciitilde": "~", "textbar": "|", "text
 SYMBOLS |= {"etal": "et al.", "eg": "e.g.", "ie": "i.e.", "vs": "vs.", "wrt": "w.r.t."}
 SYMBOLS |= {"bigstar": "★", "blacktriangledown": "▼", "textdagger": "†", "textasteriskcentered": "*", "Uparrow": "↑"}
 SILENT = {
+    "-",
     "small",
     "footnotesize",
     "scriptsize",

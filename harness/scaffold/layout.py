@@ -6,7 +6,7 @@ import fnmatch
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.errors import UserError
 from harness.scaffold import value
@@ -87,7 +87,7 @@ def read(grid: Grid, metrics: Mapping[str, str], file: str) -> Reading:
     for row, (_, cells) in zip(reading.rows, body):
         _read_values(reading, row, cells, above)
         above = cells
-    _check_fractions(reading)
+    _write_in_percent(reading)
     return reading
 
 
@@ -167,7 +167,7 @@ def _columns(
         column = ColumnReading(key, " ".join(head), c, meaning)
         if is_value[c]:
             reading.columns.append(column)
-        elif numeric[c] and c > first and not is_descriptor(head):
+        elif numeric[c] and (c > first or meaning.is_result) and not is_descriptor(head):
             reading.unknown.append(column)
             reading.unread.append(remark(f"column '{column.label}' has no known metric: {meaning.problem}"))
         elif any(not row[c].blank for row in body):
@@ -355,22 +355,16 @@ def _read_values(reading: Reading, row: RowReading, cells: Sequence[Cell], above
         row.underlined += [column.key] if cell.underlined else []
 
 
-def _check_fractions(reading: Reading) -> None:
-    """Scores between 0 and 1 are no percentages: their column is left to a person."""
-    for column in list(reading.columns):
-        metric = METRICS[column.meaning.metric or ""]
-        printed = [row.values[column.key] for row in reading.rows if column.key in row.values]
-        if metric.unit != "%" or not printed or not all("." in p.text and 0 <= float(p.text) <= 1 for p in printed):
+def _write_in_percent(reading: Reading) -> None:
+    """Scores that are all printed as fractions of 1, by moving their decimal point; a number with one decimal is left out."""
+    for column in reading.columns:
+        rows = [row for row in reading.rows if column.key in row.values]
+        numbers = [row.values[column.key].text for row in rows]
+        if METRICS[column.meaning.metric or ""].unit != "%" or not rows or not all(map(value.is_fraction, numbers)):
             continue
-        if len(reading.columns) == 1:
-            text = f"column '{column.label}': all numbers are below 1, but {metric.title} is in %"
-            reading.assumed.append(Remark(reading.grid.first_line, text, reading.grid.file))
-            continue
-        reading.columns.remove(column)
-        reading.unknown.append(column)
-        reading.unread.append(
-            Remark(reading.grid.first_line, f"column '{column.label}': fractions, but {metric.title} is in %")
-        )
-        for row in reading.rows:
-            if column.key in row.values:
-                row.unknown[column.key] = row.values.pop(column.key).text
+        text = f"column '{column.label}': fractions of 1, written in % ({numbers[0]} as {value.in_percent(numbers[0])})"
+        reading.assumed.append(Remark(reading.grid.first_line, text, reading.grid.file))
+        for row in rows:
+            printed = row.values[column.key]
+            moved = {name: value.in_percent(getattr(printed, name)) for name in ("text", "gain", "spread")}
+            row.values[column.key] = replace(printed, **moved)

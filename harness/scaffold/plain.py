@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import re
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ _DELIMITER_ROW = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
 _CAPTION = re.compile(r"(?:\*\*|_|\*)?\s*Table\s+(\d{1,4})\s*[:.]?\s*(.*)", re.IGNORECASE)
 _INLINE = re.compile(
     r"(?P<escape>\\[!-/:-@\[-`{-~])|(?P<bold>\*\*|__)|(?P<open><(?:b|strong|u|ins|sub|sup|br)\s*/?>)"
-    r"|(?P<close></(?:b|strong|u|ins|sub|sup)>)|(?P<link>!?\[(?P<label>[^\]\[]*)\]\([^()\s]*\))|(?P<code>`+)|(?P<other><[^<>]*>)",
+    r"|(?P<close></(?:b|strong|u|ins|sub|sup)>)|(?P<link>!?\[(?P<label>[^\]\[]*)\]\([^()\s]*\))|(?P<code>`+)|(?P<entity>&#?\w{1,20};)|(?P<other><[^<>]*>)",
     re.IGNORECASE,
 )
 
@@ -126,6 +127,8 @@ def _inline(text: str) -> Iterator[Run]:
             script = tag if match["open"] else ""
         elif tag == "br":
             yield Run(" ", script, bold, underlined)
+        elif match["entity"]:
+            yield Run(html.unescape(match[0]), script, bold, underlined)
         elif match["link"]:
             yield Run(match["label"], script, bold, underlined)
     if position < len(text):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 
 from harness.scaffold.grid import Cell
 
@@ -85,6 +86,16 @@ def parse(cell: Cell) -> Printed | None:
             else:
                 _read_rest(script, found, script=True)
     return Printed(**found)
+
+
+def is_fraction(text: str) -> bool:
+    """Whether a number lies between 0 and 1 and has at least two decimals."""
+    return bool(re.fullmatch(r"[-+]?[01]?\.[0-9]{2,}", text)) and abs(float(text)) <= 1
+
+
+def in_percent(text: str) -> str:
+    """A fraction of 1 in percent, digit for digit: `0.7140` as `71.40`; '' for ''."""
+    return format(Decimal(text).scaleb(2), "f") if text else ""
 
 
 def _digits(number: str) -> str:
