@@ -27,6 +27,7 @@ _METRICS = (  # the first that is found names the column
     ("peak_memory", r"memory|(?<![a-z])mem\.?(?![a-z])"),
     ("train_throughput", r"train(ing)? (throughput|speed)"),
 )
+_ARROWS = re.compile(r"\(?[↑↓▲▼⬆⬇]\)?")
 _DIFFERENCE = re.compile(r"[δΔ]|delta|(?<![a-z])gain|improve|(?<![a-z])drop(?![a-z])|increase|relative")
 _UNITS = {  # what may stand beside a number or in a heading; the first is what the metric is printed in
     "parameters": ("M",),
@@ -35,9 +36,8 @@ _UNITS = {  # what may stand beside a number or in a heading; the first is what 
     "peak_memory": ("MiB", "MB", "M"),
     "train_throughput": ("images/s", "img/s", "imgs/s"),
 }
-_HEADING_UNIT = re.compile(
-    r"[\(\[/]\s*(%|[KMGTBkm]|[MGK]i?B|ms|s|sec|µs|fps|images/s|imgs?/s|h(?:ours)?|1e[69]|10\^?[69])\s*[\)\]]?\s*$"
-)
+_UNIT = r"(%|[KMGTBkm]|[MGK]i?B|ms|s|sec|µs|fps|images/s|imgs?/s|h(?:ours)?|[×x]?1e[69]|[×x]?10\^?[69])"
+_HEADING_UNIT = re.compile(rf"[\(\[]\s*{_UNIT}\s*[\)\]]|[/,]\s*{_UNIT}\s*$")
 _PREFIX_UNIT = re.compile(r"(?<![A-Za-z])([KMGT])(?:FLOP|MAC)", re.IGNORECASE)
 _DESCRIPTOR = re.compile(
     r"backbone|encoder|stride|(?<![a-z])os(?![a-z])|crop|resolution|size|iter|epoch|batch|(?<![a-z])lr(?![a-z])|λ|lambda|year|"
@@ -80,7 +80,8 @@ def is_descriptor(heading: Sequence[str]) -> bool:
 
 
 def recognise(heading: Sequence[str], caption: str) -> Meaning:
-    """The meaning of a column under this heading (its texts from the top)."""
+    """The meaning of a column under this heading (its texts from the top); arrows tell which numbers are better."""
+    heading = [_ARROWS.sub("", text).strip() for text in heading]
     found = next(((text, names) for text in reversed(heading) if (names := _metrics_in(text))), None)
     joined = " ".join(heading)
     datasets = _datasets_in(joined)
@@ -107,7 +108,7 @@ def recognise(heading: Sequence[str], caption: str) -> Meaning:
 
 def given(metric: str, heading: Sequence[str], caption: str) -> Meaning:
     """The meaning of a column whose metric a person named."""
-    joined = " ".join(heading)
+    joined = _ARROWS.sub("", " ".join(heading)).strip()
     return _complete(Meaning(metric, "--metric", datasets=_datasets_in(joined)), joined, caption)
 
 
@@ -140,14 +141,13 @@ def _metrics_in(text: str) -> list[str]:
 
 def _unit_problem(metric: str, heading: str) -> str:
     """Why numbers under this heading are not in the metric's unit; '' where they are or it does not say."""
-    found = _HEADING_UNIT.search(heading)
-    prefix = _PREFIX_UNIT.search(heading) if metric == "flops" else None
-    unit = prefix[1].upper() if prefix else found[1] if found else None
     if metric not in _UNITS:  # of a score, `(ms)` is no unit
         return ""
-    allowed = _UNITS[metric]
-    aliases = {"10^6": "M", "1e6": "M", "10^9": "G", "1e9": "G", "106": "M", "109": "G"}
-    if unit is None or aliases.get(unit, unit) in allowed:
+    found = _HEADING_UNIT.search(heading)
+    prefix = _PREFIX_UNIT.search(heading) if metric == "flops" else None
+    unit = prefix[1].upper() if prefix else (found[1] or found[2]).lstrip("×x") if found else None
+    powers = {"10^6": "M", "1e6": "M", "106": "M", "10^9": "G", "1e9": "G", "109": "G"}
+    if unit is None or powers.get(unit, unit) in _UNITS[metric]:
         return ""
     return f"in {unit}, but {METRICS[metric].title} is in {METRICS[metric].unit} here"
 

@@ -65,8 +65,9 @@ class Reading:
 def read(grid: Grid, metrics: Mapping[str, str], file: str) -> Reading:
     """The reading of a grid. `metrics`: {pattern of column keys: metric} that a person named; UserError where no column
     of numbers has a known metric."""
-    reading = Reading(grid, unread=list(grid.remarks))
     headings = _headings(grid)
+    grid = _stacked(grid, headings)
+    reading = Reading(grid, unread=list(grid.remarks))
     body = _body(reading, headings)
     if not body:
         raise UserError(f"{file}:{grid.first_line}: the table has no rows of numbers below its heading")
@@ -97,12 +98,9 @@ def read(grid: Grid, metrics: Mapping[str, str], file: str) -> Reading:
 def _headings(grid: Grid) -> int:
     """How many rows are the heading: as rules or tags tell, and rows after them that name columns of numbers."""
     numbers = [[value.looks_like_number(cell) for cell in row] for row in grid.cells]
-    count = grid.headings
-    if not count:
-        exact = [
-            any(n and "." in cell.text for n, cell in zip(ns[1:], row[1:])) for ns, row in zip(numbers, grid.cells)
-        ]
-        count = max(1, exact.index(True) if True in exact else 1)
+    exact = [any(n and "." in cell.text for n, cell in zip(ns[1:], row[1:])) for ns, row in zip(numbers, grid.cells)]
+    before = max(1, exact.index(True) if True in exact else 1)
+    count = min(grid.headings, before) if grid.headings and True in exact else grid.headings or before
     below = [c for c in range(grid.width) if sum(row[c] for row in numbers[count:]) * 2 > len(grid.cells) - count - 1]
     while count < len(grid.cells) - 1:
         texts = [c for c in below if not value.is_blank(grid.cells[count][c])]
@@ -110,6 +108,19 @@ def _headings(grid: Grid) -> int:
             break
         count += 1
     return min(count, len(grid.cells))
+
+
+def _stacked(grid: Grid, headings: int) -> Grid:
+    """Blocks that stand side by side under the same heading, one below the other."""
+    heads = [[cell.text for cell in column] for column in grid.transposed().cells] if grid.cells else []
+    heads = [head[:headings] for head in heads]
+    width = next(
+        (w for w in range(2, len(heads) // 2 + 1) if len(heads) % w == 0 and heads == heads[:w] * (len(heads) // w)), 0
+    )
+    if not width or not _METHOD.search(" ".join(heads[0])):
+        return grid
+    rows = [row[c : c + width] for c in range(0, grid.width, width) for row in grid.cells[headings:]]
+    return replace(grid, cells=[*(row[:width] for row in grid.cells[:headings]), *rows], headings=headings)
 
 
 def _group(row: Sequence[Cell]) -> str | None:
@@ -341,8 +352,11 @@ def _read_values(reading: Reading, row: RowReading, cells: Sequence[Cell], above
         if printed.unit and printed.unit not in column.meaning.units:
             unread(f"in {printed.unit}, but the column is in {column.meaning.units[0]}")
             continue
-        if METRICS[column.meaning.metric or ""].unit == "%" and abs(float(printed.text)) > 100:
-            unread("more than 100 %")
+        if printed.text.startswith("+"):
+            unread("a number with a + is a difference")
+            continue
+        if METRICS[column.meaning.metric or ""].unit == "%" and not 0 <= float(printed.text) <= 100:
+            unread("not between 0 and 100 %")
             continue
         if above and above[column.position] is cell:
             reading.assumed.append(

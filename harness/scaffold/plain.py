@@ -13,6 +13,7 @@ from harness.errors import UserError
 from harness.scaffold.grid import Cell, Grid, Run, check_size, with_covered_cells
 from harness.scaffold.source import read_text
 
+_DELIMITERS = ",;\t|"
 _DELIMITER_ROW = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
 _CAPTION = re.compile(r"(?:\*\*|_|\*)?\s*Table\s+(\d{1,4})\s*[:.]?\s*(.*)", re.IGNORECASE)
 _INLINE = re.compile(
@@ -35,9 +36,8 @@ def read_csv(path: Path, name: str) -> Grid:
     if name != "#1":
         raise KeyError(name)
     text = read_text(path)
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t|", key=first.count)
-    check_size(first.count(delimiter) + 1, 0, f"{path}:1")
+    check_size(max(map(text.partition("\n")[0].count, _DELIMITERS)) + 1, 0, f"{path}:1")
+    delimiter = _delimiter(text)
     reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
     rows: list[list[Cell]] = []
     try:
@@ -49,6 +49,20 @@ def read_csv(path: Path, name: str) -> Grid:
         raise UserError(f"{path}:{reader.line_num}: cannot be parsed as CSV: {error}") from None
     cells, remarks = with_covered_cells(rows, str(path))
     return Grid("#1", cells, 1, first_line=1, last_line=reader.line_num, remarks=remarks)
+
+
+def _delimiter(text: str) -> str:
+    """The first sign that divides all of the first rows into as many fields; else the most frequent one of the first row."""
+    for sign in _DELIMITERS:
+        try:
+            rows = [
+                row for row, _ in zip(csv.reader(io.StringIO(text), delimiter=sign, strict=True), range(20)) if any(row)
+            ]
+        except csv.Error:
+            continue
+        if len({len(row) for row in rows}) == 1 and len(rows[0]) > 1:
+            return sign
+    return max(_DELIMITERS, key=text.partition("\n")[0].count)
 
 
 # ---------------------------------------------------------------------------------------------------------- Markdown

@@ -101,7 +101,7 @@ def markdown(sheet: Sheet) -> str:
 
 def csv_file(sheet: Sheet) -> str:
     out = io.StringIO()
-    csv.writer(out).writerows([["Name" + "," * sheet.columns], *sheet.texts()][1:])
+    csv.writer(out).writerows(sheet.texts())
     return out.getvalue()
 
 
