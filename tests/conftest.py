@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test sees only the data and results folders that it names itself."""
-    for name in ("HARNESS_DATA", "HARNESS_RESULTS", "HARNESS_TENSORBOARD", "HARNESS_WEIGHTS"):
+    for name in ("HARNESS_DATA", "HARNESS_RESULTS", "HARNESS_TENSORBOARD", "HARNESS_LOGGERS", "HARNESS_WEIGHTS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HARNESS_DEVICE", "cpu")  # of what is compared bit for bit; tests of GPUs name theirs
     monkeypatch.setenv("HF_HUB_CACHE", os.devnull)  # no weights are downloaded, or found where others were

@@ -315,7 +315,7 @@ def test_every_imported_package_is_declared():
     declared = {re.split(r"[<>=\[ ]", d)[0] for d in project["dependencies"]}
     renamed = {"opencv-python-headless": "cv2", "pyyaml": "yaml", "pillow": "PIL"}
     allowed = {renamed.get(d, d) for d in declared} | set(PACKAGES) | set(sys.stdlib_module_names)
-    optional = {"pylatexenc", "lxml", "mmseg", "mmcv", "mmengine", "transformers", "umap", "sklearn"}
+    optional = {"pylatexenc", "lxml", "mmseg", "mmcv", "mmengine", "transformers", "umap", "sklearn", "wandb", "mlflow"}
     found = {
         (path, module.partition(".")[0])
         for path, tree in sources(*PACKAGES).items()

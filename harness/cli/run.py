@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,10 +12,13 @@ import click
 from harness.cli import options
 from harness.cli.group import command as register
 from harness.cli.output import load_reports, print_lines, write_reports
-from harness.errors import Exit, MissingError, UserError
+from harness.errors import Exit, MissingError, UserError, nearest
 
 if TYPE_CHECKING:
     from harness.plan.request import PlanRequest
+
+LOGGERS = ("tensorboard", "wandb", "mlflow")
+"""What harness.training.loggers knows, which loads too much to be asked here."""
 
 jobs = click.option(
     "--jobs", type=options.PositiveInt(), metavar="N", help="jobs at once (default: one per GPU, or per CPU)"
@@ -26,6 +31,13 @@ budget = click.option("--budget", type=options.Hours(), metavar="HOURS", help="r
 @options.cluster
 @options.gpus_per_job
 @click.option("--retry-failed", is_flag=True, help="repeat jobs that failed before")
+@click.option(
+    "--logger",
+    "loggers",
+    multiple=True,
+    metavar="NAME",
+    help="tensorboard, wandb, mlflow or file.py:Class, beside curve.jsonl; repeats",
+)
 @click.option("--keep-weights", is_flag=True, help="keep those of smoke trainings, too: for `panels` and `features`")
 @click.option("--detach", is_flag=True, help="with --on: submit, and return at once")
 @jobs
@@ -35,6 +47,7 @@ budget = click.option("--budget", type=options.Hours(), metavar="HOURS", help="r
 def command(
     request: PlanRequest,
     retry_failed: bool,
+    loggers: tuple[str, ...],
     keep_weights: bool,
     detach: bool,
     jobs: int | None,
@@ -56,6 +69,7 @@ def command(
         raise UserError("--detach leaves jobs with Slurm: say which cluster with --on")
     if detach and summary is not None:
         raise UserError("--summary counts rows that have run, and --detach waits for none")
+    set_loggers(loggers or request.resolve_profile().loggers)
     slots = request.slots(jobs)
     plan, store = plan_of(request)
     store.prepare()
@@ -84,3 +98,13 @@ def command(
         write_json(summary, run_summary(plan, store))
     write_reports(plan, store, figures=not no_figures, show_tables=True)
     return outcome.exit(plan, store)
+
+
+def set_loggers(names: Sequence[str]) -> None:
+    """Lets this command's jobs log to these, too; HARNESS_LOGGERS holds where none is named. UserError for an unknown one."""
+    for name in names:
+        if ".py:" not in name and name not in LOGGERS:
+            raise UserError(f"--logger {name}: not known.{nearest(name, LOGGERS)}, or path/to/file.py:Class")
+    if names:
+        absolute = (str(Path(name).expanduser().absolute()) if ".py:" in name else name for name in names)
+        os.environ["HARNESS_LOGGERS"] = ",".join(absolute)

@@ -57,4 +57,5 @@ class Profile(Spec):
     # where its jobs run on this machine, unless --device or HARNESS_DEVICE says; auto: on GPUs where there are any
     device: Literal["auto", "cpu", "cuda"] = "auto"
     repeats: Positive | None = None  # timed repetitions of a latency measurement
+    loggers: tuple[str, ...] = ()  # of its trainings, as `run --logger` names them; they change no number
     gate: Gate | None = None  # `comparable` holds once this has passed in the results folder, whatever is said above

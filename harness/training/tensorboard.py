@@ -1,41 +1,21 @@
-"""TensorBoard beside curve.jsonl, where HARNESS_TENSORBOARD=1 asks for it: the optional extra `tensorboard`.
-
-It is a setting of the run and not of the recipe: logging changes no number and no key.
-"""
+"""TensorBoard beside curve.jsonl: the optional extra `tensorboard`; see harness.training.loggers."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.errors import MissingError
 from harness.files import output_errors
 
-VARIABLE = "HARNESS_TENSORBOARD"
 FOLDER = "tensorboard"
-
-
-def is_enabled() -> bool:
-    """Whether HARNESS_TENSORBOARD asks for it. Raises MissingError where it does and the package is absent."""
-    if os.environ.get(VARIABLE, "") in ("", "0"):
-        return False
-    try:
-        import torch.utils.tensorboard  # noqa: F401
-    except ImportError as error:
-        raise MissingError(
-            f"{VARIABLE} is set, but TensorBoard is not installed ({error}). Install it with "
-            f"pip install -e '.[tensorboard]', or unset {VARIABLE}; curve.jsonl is written either way"
-        ) from None
-    return True
 
 
 class TensorBoard:
     """Writes events to `folder`/tensorboard/`name`. What earlier events say of iterations after `iteration`, the one the
     training goes on from, no longer counts."""
 
-    def __init__(self, folder: Path, name: str, iteration: int) -> None:
+    def __init__(self, folder: Path, name: str, iteration: int, config: Mapping[str, Any]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._folder = folder
@@ -54,7 +34,9 @@ class TensorBoard:
         self._writer.close()
 
     def _errors(self) -> Any:
-        advice = f"make room, then run the same command again to go on; without TensorBoard: unset {VARIABLE}"
+        advice = (
+            "make room, then run the same command again to go on; without TensorBoard: leave it out of HARNESS_LOGGERS"
+        )
         return output_errors(self._folder / FOLDER, advice)
 
 

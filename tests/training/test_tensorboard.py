@@ -10,7 +10,7 @@ import pytest
 from harness.errors import Exit, Interrupted, MissingError
 from harness.store import curve
 from harness.tasks.segmentation.train import build_training, train
-from harness.training import tensorboard
+from harness.training import loggers, tensorboard
 from tests.tasks.segmentation.test_train import config, context
 
 
@@ -21,7 +21,7 @@ def cache(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def asked(monkeypatch):
-    monkeypatch.setenv(tensorboard.VARIABLE, "1")
+    monkeypatch.setenv(loggers.TENSORBOARD_VARIABLE, "1")
 
 
 def points(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -78,7 +78,7 @@ def test_a_package_that_is_not_there_is_said_before_anything_is_read(tmp_path, c
 
 @pytest.mark.parametrize("value", ["", "0"])
 def test_nothing_is_written_where_it_is_not_asked_for(tmp_path, cache, monkeypatch, value):
-    monkeypatch.setenv(tensorboard.VARIABLE, value)
+    monkeypatch.setenv(loggers.TENSORBOARD_VARIABLE, value)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     train(config(iterations=1), context(tmp_path, cache))
     assert not (tmp_path / tensorboard.FOLDER).exists()
@@ -88,6 +88,6 @@ def test_it_may_be_switched_on_for_a_training_that_goes_on(tmp_path, cache, monk
     """It is no part of what a checkpoint must agree in."""
     with pytest.raises(Interrupted):
         train(config(), context(tmp_path, cache, should_stop=lambda: True))
-    monkeypatch.setenv(tensorboard.VARIABLE, "1")
+    monkeypatch.setenv(loggers.TENSORBOARD_VARIABLE, "1")
     train(config(), context(tmp_path, cache))
     assert [step for step, _ in points(tmp_path)["loss/all"]] == [2, 3, 4]

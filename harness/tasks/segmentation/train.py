@@ -22,7 +22,7 @@ from harness.store import curve
 from harness.tasks.segmentation.loader import Batch, TrainingBatches, check_normalisation, normalise
 from harness.tasks.segmentation.losses import build_loss, part_weights
 from harness.tasks.segmentation.preflight import begin_test, planned_tests, preflight
-from harness.training import checkpoint, distributed, tensorboard
+from harness.training import checkpoint, distributed, loggers
 from harness.training.batch_norm import set_batch_norm
 from harness.training.loop import Training
 from harness.training.memory import explain_out_of_memory
@@ -30,7 +30,6 @@ from harness.training.metering import WARM_UP, Totals
 from harness.training.optim import build_optimizer, learning_rate_factor
 from harness.training.precision import Precision, only_repeatable_algorithms
 from harness.training.random_state import seed_everything
-from harness.training.tensorboard import TensorBoard
 from methods.build import build_model
 from methods.fusion import compile_stages, fuse
 from methods.ranks import rank, world_size
@@ -67,7 +66,8 @@ def train(config: TrainConfig, context: Context) -> list[Measurement]:
 def build_training(config: TrainConfig, context: Context, *, idle_parameters: bool = False) -> Training:
     """The training of `config` on this process's device, with its part of every batch; `idle_parameters`: see data_parallel."""
     recipe = config.recipe
-    use_tensorboard = tensorboard.is_enabled()  # an absent package is an error before any data is read
+    # an absent package is an error before any data is read
+    open_loggers = loggers.opener(context.folder, _name(config), config.model_dump(mode="json"))
     data = _data(config, context)
     iterations = max(1, round(recipe.total_iterations(len(data)) * (config.shorten or 1)))
 
@@ -78,7 +78,7 @@ def build_training(config: TrainConfig, context: Context, *, idle_parameters: bo
     training.identity = {**_identity(config, iterations, context), "pretrained": weights}
     training.preflight = partial(_preflight, training, data, config, context)
     training.test = partial(_scores, model, config, context)
-    training.log = partial(TensorBoard, context.folder, _name(config)) if use_tensorboard else None
+    training.log = open_loggers
     if rank() > 0:  # the same weights everywhere, but dropout of its own on every process
         seed_everything(config.seed + rank())
     return training
