@@ -1,7 +1,8 @@
 """Segmentation models of transformers, under this harness's training core, transforms and tests.
 
 The configuration decides the network and its losses; optimiser, schedule, transforms and test protocol are the recipe's.
-Weights are random, or those of a file in transformers' own names (`pretrained: FILE`): nothing is downloaded.
+Weights are random, or those of a file in transformers' own names (`pretrained: FILE`, or `true` and
+HARNESS_WEIGHTS/adapters/transformers/CONFIG.safetensors): nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.errors import MissingError, UserError
+from harness.errors import UserError
+from harness.spec import Positive
 from methods.adapters import transformers_configs as configs
 from methods.layers import BatchNorm, resize, without_autocast
 from methods.ranks import average_over_ranks
@@ -31,13 +33,18 @@ _NOT_IN_BACKBONE = re.compile(r"(^|\.)(classifier|pooler)\.")
 
 
 @register("adapters/transformers", own_backbone=True, check="methods.adapters.transformers_configs:check")
-def transformers(num_classes: int, pretrained: bool | str, *, config: str | Mapping) -> Segmentor:
-    """A segmentation model of transformers, backbone and all, by a name of ours or as its config.json's content."""
-    mapping = configs.read(config)
+def transformers(
+    num_classes: int, pretrained: bool | str, *, config: str | Mapping, depth: Positive | None = None
+) -> Segmentor:
+    """A segmentation model of transformers, backbone and all, by a name of ours or as its config.json's content.
+
+    `depth`: no more blocks than this in a stage of its backbone, for a check of the plumbing.
+    """
+    mapping = configs.read(config, depth)
     masks = mapping["model_type"] in ("maskformer", "mask2former")
     segmentor = (MaskSegmentor if masks else PixelSegmentor)(mapping, num_classes)
     if pretrained:
-        segmentor.load(pretrained)
+        segmentor.load(str(pretrained))
     return segmentor
 
 
@@ -73,7 +80,7 @@ class TransformersSegmentor(Segmentor):
     def backbone(self) -> nn.Module:  # type: ignore[override]
         return self.model.get_submodule(self.backbone_name)
 
-    def load(self, file: bool | str) -> None:
+    def load(self, file: str) -> None:
         """Weights from a file in transformers' names, of any of its versions: of the whole model where it has a head for
         segmentation, else of the backbone. UserError with every misfit.
 
@@ -81,12 +88,7 @@ class TransformersSegmentor(Segmentor):
         """
         from methods.weights import listing, read
 
-        if file is True:
-            raise MissingError(
-                "weights of transformers' models are given as a file: pretrained: FILE, with transformers' own names "
-                "(model.safetensors of a whole model, or of an image classifier that is its backbone)"
-            )
-        weights = read(Path(str(file)).expanduser())
+        weights = read(Path(file).expanduser())
         heads = {name for name, _ in self.model.named_children()} - {self.backbone_name}
         whole = any(name.partition(".")[0] in heads for name in weights)
         part = self.model if whole else self.backbone

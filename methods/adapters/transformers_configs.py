@@ -178,15 +178,30 @@ def _annotated(file: Path) -> set[str]:
     return names
 
 
-def read(config: str | Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of that name, or a copy of the mapping: without classes, and without weights from the network."""
+def read(config: str | Mapping[str, Any], depth: int | None = None) -> dict[str, Any]:
+    """The configuration of that name, or a copy of the mapping: without classes, without weights from the network, and with
+    no more than `depth` blocks in a stage of the backbone."""
     mapping = copy.deepcopy(dict(PRESETS[config] if isinstance(config, str) else config))
     for node in _mappings(mapping):
         if "use_pretrained_backbone" in node:
             node["use_pretrained_backbone"] = False
         for key in _OURS & node.keys():
             del node[key]
+    if depth is not None:
+        for node in _mappings(mapping):
+            _limit_depth(node, depth)
     return mapping
+
+
+def _limit_depth(node: dict[str, Any], depth: int) -> None:
+    """Leaves `depth` blocks in every stage, in place; a backbone of one stage keeps `depth` before each of its outputs."""
+    if "depths" in node:
+        node["depths"] = [min(count, depth) for count in node["depths"]]
+    for key, first in (("backbone_out_indices", 0), ("out_indices", 1)):
+        if key in node and "num_hidden_layers" in node:
+            count = len(node[key])
+            node["num_hidden_layers"] = min(node["num_hidden_layers"], count * depth)
+            node[key] = [node["num_hidden_layers"] * (i + 1) // count - 1 + first for i in range(count)]
 
 
 def _mappings(node: Any) -> Iterator[dict[str, Any]]:

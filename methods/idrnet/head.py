@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -14,17 +13,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from harness.errors import UserError
 from methods import registry
 from methods.contexts.uper import FeaturePyramid
-from methods.idrnet.copies import average_copies_, images_of_processes
-from methods.idrnet.deletion import Diagnosis, class_statistics, diagnose, sample_deletions
-from methods.idrnet.memory import class_sums, initial_memory, update_memory_
+from methods.idrnet.deletion import class_statistics, diagnose
+from methods.idrnet.learning import RelationLearner
+from methods.idrnet.memory import class_sums
 from methods.idrnet.options import Options
 from methods.idrnet.pixel_losses import mean_and_pixel_losses, pixel_losses
 from methods.idrnet.refine import ContextRefiner, Prepared, SelfAttention
-from methods.idrnet.relations import Relations, update_rows_
 from methods.idrnet.split import Classifier
 from methods.idrnet.tokens import Assignment, assign_pixels, at_least_float32, class_tokens
 from methods.layers import conv_bn_relu, resize, without_autocast
-from methods.ranks import divisor, from_first_rank, gather_over_ranks, rank, sum_over_ranks
+from methods.ranks import divisor, sum_over_ranks
 from methods.segmentor import IGNORE, Criterion, pixel_loss
 
 
@@ -52,29 +50,22 @@ def frozen_statistics(*modules: nn.Module) -> Iterator[None]:
             m.track_running_stats = value
 
 
-class IDRHead(nn.Module):
+class IDRHead(RelationLearner):
     """Features [[B, in_channels[i], h_i, w_i], ...] -> logits [B, K, h, w] (uper: on the grid of the finest map).
 
     Buffers are state that no gradient moves: the relation matrices, deletion counts and class memory.
     """
 
     def __init__(self, in_channels: Sequence[int], num_classes: int, options: Options) -> None:
-        super().__init__()
-        o = self.options = options
-        self.num_classes = num_classes
+        super().__init__(num_classes, options)
+        o = options
         keep = o.representation == "backbone"
         width = in_channels[-1] if keep else o.channels
         self.bottleneck = nn.Identity() if keep else conv_bn_relu(in_channels[-1], width, 3)
         coarse_width = self._build_context(in_channels, width)
         enhanced = o.enhancement != "none"
         reads_coarse = o.refiner_input == "coarse"
-        self.relations = Relations(
-            num_classes,
-            o.relations,
-            threshold=o.threshold,
-            zero_is_weak=o.zero_is_weak,
-            trainable=o.update == "backprop",
-        )
+        self.relations = self.build_relations()
         self.refiner = ContextRefiner(
             map_channels=(coarse_width or width) if reads_coarse else width,
             row_channels=width if enhanced and not reads_coarse else 0,
@@ -84,11 +75,7 @@ class IDRHead(nn.Module):
             out=o.channels,
         )
         self._build_classifiers(width, coarse_width, [o.fpn_channels] * (len(in_channels) - 1))
-        self.register_buffer("memory", initial_memory(num_classes, width, o.enhancement) if enhanced else None)
-        self.register_buffer("deletion_counts", torch.full((num_classes,), float(o.count_start)))
-        self.register_buffer("row_updates", torch.zeros(num_classes, dtype=torch.int64))
-        # (present [B, K], counts [K]) -> deleted class of each image [B]; tests put a fixed choice here
-        self.sample: Callable[[Tensor, Tensor], Tensor] = partial(sample_deletions, balanced=o.sampling == "balanced")
+        self.build_state(width)
 
     def _build_context(self, in_channels: Sequence[int], width: int) -> int:
         o = self.options
@@ -215,42 +202,9 @@ class IDRHead(nn.Module):
         )
         self._move_relations(deleted, diagnosis)
 
-    def _parts(self, images: int) -> list[slice]:
-        """Images of each copy of the state: all of them where the reduction is exact."""
-        o = self.options
-        return images_of_processes(images, o.processes if o.reduction == "released" else 1)
-
-    def _draw_deletions(self, present: Tensor) -> Tensor:
-        """One class per image; each copy's images are drawn apart, all from the counts before the step. Own images' only."""
-        everywhere = gather_over_ranks(present.byte()).bool()
-        parts = [part for part in self._parts(len(everywhere)) if part.start < part.stop]
-        drawn = torch.cat([self.sample(everywhere[part], self.deletion_counts) for part in parts])
-        return from_first_rank(drawn)[rank() * len(present) :][: len(present)]
-
-    def _move_relations(self, deleted: Tensor, diagnosis: Diagnosis) -> None:
-        deleted = gather_over_ranks(deleted)
-        diagnosis = Diagnosis(*(gather_over_ranks(x.double()).to(x.dtype) for x in diagnosis))
-        parts = self._parts(len(deleted))
-        counted = deleted.new_zeros(len(deleted), self.num_classes).scatter_(1, deleted[:, None], 1)
-        self.row_updates += counted.sum(dim=0)
-        average_copies_(self.deletion_counts, [self.deletion_counts + counted[part].sum(dim=0) for part in parts])
-        for name, matrix in self.relations.matrices().items():
-            change, seen = getattr(diagnosis, name), getattr(diagnosis, f"seen_{name}")
-            copies = (
-                update_rows_(matrix.clone(), deleted[part], change[part], seen[part], self.options.relation_momentum)
-                for part in parts
-            )
-            average_copies_(matrix, copies)
-
     def _learn_memory(self, features: Tensor, targets: Tensor) -> None:
-        o = self.options
-        if o.enhancement != "memory":
+        if self.options.enhancement != "memory":
             return
         with without_autocast(features):
             sums, counts = class_sums(at_least_float32(features), targets, self.num_classes)
-        sums, counts = gather_over_ranks(sums), gather_over_ranks(counts)
-        copies = (
-            update_memory_(self.memory.clone(), sums[part].sum(dim=0), counts[part].sum(dim=0), o.memory_momentum)
-            for part in self._parts(len(counts))
-        )
-        average_copies_(self.memory, copies)
+        self._move_memory(sums, counts)

@@ -43,14 +43,7 @@ class IDRNet(Segmentor):
         return losses
 
     def measurements(self) -> dict[str, list[float]]:
-        """How often each class's row of the relation matrices was updated, over all ranks (Fig. 4).
-
-        `deletions`: how often the class was deleted; under back-propagation `updates`: images that contained it.
-        """
-        if not self.head.relations.names:
-            return {}
-        name = "deletions" if self.options.update == "deletion" else "updates"
-        return {name: [float(n) for n in self.head.row_updates.tolist()]}
+        return self.head.updates_by_class()
 
 
 @register("idrnet", check="methods.idrnet.options:resolve")

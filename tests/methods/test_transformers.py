@@ -255,11 +255,17 @@ def test_weights_that_do_not_fit_are_listed(tmp_path: Path):
 
 
 def test_weights_without_a_file_are_not_downloaded():
-    options = {"config": SMALL["segformer"]}
-    with pytest.raises(MissingError, match="given as a file: pretrained: FILE"):
-        build_model(
-            Model(name="adapters/transformers", options=options, num_classes=2, backbone="own", pretrained=True)
-        )
+    model = Model(
+        name="adapters/transformers",
+        options={"config": "segformer_b0"},
+        num_classes=2,
+        backbone="own",
+        pretrained=True,
+    )
+    with pytest.raises(
+        MissingError, match="weights of the backbone of 'adapters/transformers/segformer_b0' are not here"
+    ):
+        build_model(model)
 
 
 # -------------------------------------------------------------------------------------------------- names, keys, errors
@@ -281,6 +287,10 @@ def test_every_named_configuration_is_one_of_the_library(name: str):
     given = transformers.AutoConfig.for_model(**config, num_labels=CLASSES)
     kind = transformers_configs.ARCHITECTURES[config["model_type"]]
     assert type(given) is getattr(transformers, kind.model).config_class
+    with torch.device("meta"):
+        build_model(
+            Model(name="adapters/transformers", options={"config": name, "depth": 1}, num_classes=9, backbone="own")
+        )
 
 
 @pytest.mark.parametrize(
