@@ -1,6 +1,6 @@
 """ParseNet (Liu et al. 2015, arXiv 1506.04579): each pixel beside the average of the image.
 
-A method outside the checkout: a table names it as `examples/parsenet.py:parsenet`.
+A method outside the checkout: the table beside it names it `parsenet.py:parsenet`.
 """
 
 from __future__ import annotations

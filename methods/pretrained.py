@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import MissingError
-from methods.backbones import family_of
+from methods.backbones import family_of, short_name
 
 VARIABLE = "HARNESS_WEIGHTS"
 _SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -32,7 +32,7 @@ def offline(backbone: str) -> Path | None:
     folder = os.environ.get(VARIABLE)
     if not folder:
         return None
-    places = (Path(folder).expanduser() / f"{backbone}{suffix}" for suffix in _SUFFIXES)
+    places = (Path(folder).expanduser() / f"{short_name(backbone)}{suffix}" for suffix in _SUFFIXES)
     return next((place for place in places if place.is_file()), None)
 
 
@@ -56,7 +56,7 @@ def timm_weights(backbone: str) -> str | None:
         weights = backbone.removeprefix("timm/")
         return weights if "." in weights else None
     family = family_of(backbone)
-    return family.weights.get(backbone) if family is not None else None
+    return family.weights.get(short_name(backbone)) if family is not None else None
 
 
 def cached(weights: str) -> Path | None:
@@ -95,7 +95,7 @@ def not_downloaded(backbone: str, weights: str) -> str:
 def advice(backbone: str) -> str:
     """Advice for an error about a backbone's absent weights."""
     folder = os.environ.get(VARIABLE)
-    place = f"{folder or '$' + VARIABLE}/{backbone}.safetensors (or .pth)"
+    place = f"{folder or '$' + VARIABLE}/{short_name(backbone)}.safetensors (or .pth)"
     return (
         f"Put a file of them at {place}{'' if folder else f', with {VARIABLE} set to a folder'}, name one in the recipe "
         "(pretrained: path/to/weights.pth), or train from random weights (pretrained: false)"

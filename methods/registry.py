@@ -15,22 +15,17 @@ import contextlib
 import functools
 import importlib
 import importlib.util
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError, nearest
-from harness.files import read_json
-from harness.jobs import outside
+from harness.jobs import outside, outside_names
 from harness.jobs.key import read_imports
 from methods.option_types import mismatch
 
 _FOLDER = Path(__file__).resolve().parent
-_LONGEST_STEM = 150  # bytes; its module's name is longer, and a file system takes 255
-COPIES = "outside.json"
-"""In a snapshot of the code: `files`, {path of a method outside the checkout: copy, module}; `folder`, where it begins."""
 _DECORATORS = {"register": "method", "register_context": "context"}
 
 
@@ -134,6 +129,11 @@ def _scan(file: Path, module: str) -> list[Entry]:
     return entries
 
 
+def entries_in(file: Path) -> list[Entry]:
+    """What a file outside the checkout registers, of any kind. UserError where it is not Python."""
+    return _scan(file, outside.module_name(file))
+
+
 @functools.cache
 def entries() -> dict[tuple[str, str], Entry]:
     """All names of this checkout and of installed plug-ins, as {(kind, name): Entry}. Imports none of them."""
@@ -207,32 +207,21 @@ def _texts(values: Iterable[Any]) -> set[str]:
 
 def _external(name: str, kind: str) -> Entry:
     path, _, attribute = name.rpartition(":")
-    copies = _copies()
-    file = Path(os.path.abspath(os.path.join(copies.get("folder", ""), os.path.expanduser(path))))
-    if copies:
-        copy = copies["files"].get(str(file))
-        if copy is None:
-            raise UserError(f"{kind} '{name}': the job's copy of the code has no {file}; name it in the table")
-        module, file = copy["module"], _FOLDER.parent / copy["copy"]
-    else:
-        module = outside.module_name(_checked_file(file, kind, name))
+    file, module = _source(path, kind, name)
     by_name = {e.name: e for e in _scan(file, module) if e.kind == kind}
     if attribute not in by_name:
         raise UserError(f"{kind} '{name}': {file.name} registers no {kind} '{attribute}'.{nearest(attribute, by_name)}")
     return by_name[attribute]
 
 
-def _checked_file(file: Path, kind: str, name: str) -> Path:
-    """The file, if it can be that of a method."""
-    if not os.path.isfile(file):
-        raise UserError(f"{kind} '{name}': there is no file {file}")
-    if file.name == "__init__.py":
-        raise UserError(
-            f"{kind} '{name}': a package's __init__.py is no method's file; put the {kind} into one beside it"
-        )
-    if len(os.fsencode(file.stem)) > _LONGEST_STEM:
-        raise UserError(f"{kind} '{name}': the file's name is too long for a module's; at most {_LONGEST_STEM} bytes")
-    return file
+def _source(path: str, kind: str, name: str) -> tuple[Path, str]:
+    """(the file to read, its module) of a path that a table names."""
+    file, subject = outside_names.original(path), f"{kind} '{name}'"
+    copy = outside_names.copy_of(file, subject)
+    if copy is not None:
+        return copy
+    outside.check_file(file, subject)
+    return file, outside.module_name(file)
 
 
 def _external_entries(name: str) -> list[Entry]:
@@ -242,12 +231,6 @@ def _external_entries(name: str) -> list[Entry]:
         with contextlib.suppress(UserError):  # said where it is built
             entries_named.append(_external(name, kind))
     return entries_named
-
-
-@functools.cache
-def _copies() -> dict[str, Any]:
-    """The record of the snapshot that this is a part of; empty in a checkout."""
-    return read_json(_FOLDER.parent / COPIES) or {}
 
 
 def check_options(entry: Entry, options: Mapping[str, Any]) -> list[tuple[str, str]]:

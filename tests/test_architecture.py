@@ -24,7 +24,7 @@ FLOORS = (  # a room uses only what lies on lower floors, and itself
     ("data", "methods", "store"),
     ("training", "table"),
     ("tasks", "plan", "reports.audit", "bundles", "scaffold"),
-    ("scheduler", "reports"),
+    ("scheduler", "reports", "conformance"),
     ("nightly",),
     ("cli",),
 )

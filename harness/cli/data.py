@@ -1,4 +1,4 @@
-"""`data prepare | verify | show | synthesize`: datasets on disk."""
+"""`data new | prepare | verify | show | synthesize`: datasets on disk."""
 
 from __future__ import annotations
 
@@ -14,6 +14,34 @@ from harness.errors import Exit, MissingError
 @command_group("data", "verify camvid --data ~/datasets")
 def command() -> None:
     pass
+
+
+@action(command, "new", "write a dataset's file, guessed from a folder of images and label maps", "~/photos")
+@click.argument("folder", metavar="FOLDER", type=options.PathType("dir"))
+@click.option(
+    "--out", type=options.PathType(), metavar="FILE", help="where to (datasets/FOLDER.yaml); nothing is overwritten"
+)
+def new(folder: Path, out: Path | None) -> Exit:
+    import os
+    import re
+
+    from harness.cli.new import write_new
+    from harness.data.declaration import declaration
+    from harness.data.guess import as_yaml, guess
+    from harness.yamlfile import parse
+
+    found = guess(folder)
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", folder.resolve().name).strip("_") or "my_data"
+    file = out or Path("datasets", f"{name}.yaml")
+    text = as_yaml(found, file.stem, os.path.relpath(folder, file.parent))
+    declaration(parse(text, str(file)))  # what is written can be read
+    write_new(file, text)
+    counts = ", ".join(f"{split} {len(ids)}" for split, ids in found.layout.ids.items())
+    print(f"images: {counts}; classes: {len(found.values)}")
+    for line in found.unknown:
+        print(f" ? {line}")
+    print(f"next: python -m harness test {file}")
+    return Exit.OK
 
 
 @action(

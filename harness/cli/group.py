@@ -37,6 +37,7 @@ COMMANDS = {
     "clean": "delete what no number needs: sizes first, then it asks",
     "list": "list what there is",
     "new": "write a commented table, recipe, method, … to start from",
+    "test": "check a method, backbone or dataset against its contract, clause by clause",
     "schema": "write JSON Schemas and the key reference of the YAML files",
     "data": "prepare, verify, show and synthesize datasets",
     "recipe": "print the recipe of a configuration of mmsegmentation",

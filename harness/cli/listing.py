@@ -126,7 +126,7 @@ def _backbones() -> Names:
 def _datasets() -> Names:
     from harness.data import catalogue
 
-    for name in catalogue.names():
+    for name in [*catalogue.names(), *catalogue.plugin_names()]:
         try:
             dataset = catalogue.find(name)
         except UserError as error:  # of one file: the others are still listed

@@ -68,6 +68,28 @@ def recipe(name: str | None, dataset: str | None, out: Path | None) -> Exit:
     return Exit.OK
 
 
+@action(command, "dataset", "write a dataset's file to start from", "my_data")
+@_name
+@_out
+def dataset(name: str | None, out: Path | None) -> Exit:
+    name = checked_name(name or "my_data")
+    file = out or Path("datasets", f"{name}.yaml")
+    write(file, "dataset.yaml", name, {})
+    print(f"next: python -m harness test {file}")
+    return Exit.OK
+
+
+@action(command, "backbone", "write a backbone's file to start from", "my_backbone")
+@_name
+@_out
+def backbone(name: str | None, out: Path | None) -> Exit:
+    name = checked_name(name or "my_backbone")
+    file = out or Path(f"{name}.py")
+    write(file, "backbone.txt", name, {"stem": file.stem})
+    print(f"next: python -m harness test {file}:{name}")
+    return Exit.OK
+
+
 @action(command, "method", "write a method's file to start from", "my_method")
 @_name
 @_out

@@ -170,6 +170,13 @@ def _datasets(ctx: click.Context) -> Iterable[str]:
     return names("datasets")
 
 
+def _located(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """A name of something outside the checkout with its path made absolute, counted from the current folder."""
+    from harness.jobs.outside_names import located
+
+    return located(value, None)
+
+
 # ----------------------------------------------------------------------------------------------- arguments and options
 
 
@@ -264,7 +271,9 @@ gpus_per_job = click.option(
     help="GPUs of each training and test on this machine (1); with --device cpu processes",
 )
 no_figures = click.option("--no-figures", is_flag=True, help="write without figures")
-dataset = click.argument("name", metavar="DATASET", shell_complete=_complete_from(_datasets))
+dataset = click.argument(
+    "name", metavar="DATASET", callback=_located, shell_complete=_complete_from(_datasets, files=True)
+)
 cell = click.argument("cell", metavar="TABLE/ROW/COLUMN", shell_complete=_complete_cell)
 
 

@@ -12,6 +12,7 @@ from harness.data.completeness import gaps
 from harness.jobs.context import Progress
 from harness.jobs.job import Job
 from harness.jobs.kinds import KINDS, OWN_BACKBONE
+from harness.jobs.outside_names import without_folder
 from harness.plan.durations import Estimate
 from harness.plan.planner import Plan
 from harness.scheduler.run import Outcome, Queue
@@ -124,7 +125,10 @@ def _replaced_backbones(plan: Plan) -> list[str]:
             backbone, own = job.config["model"].get("backbone"), cell.cell.backbone
             if own is not None and backbone not in (None, OWN_BACKBONE, own):
                 rows.setdefault((backbone, own), set()).add((cell.table.id, cell.row))
-    texts = [f"{new} in place of {own} ({plural(len(where), 'row')})" for (new, own), where in sorted(rows.items())]
+    texts = [
+        f"{without_folder(new)} in place of {without_folder(own)} ({plural(len(where), 'row')})"
+        for (new, own), where in sorted(rows.items())
+    ]
     return [f"profile {plan.profile.name} builds {', '.join(texts)}"] if texts else []
 
 

@@ -38,6 +38,12 @@ KINDS = {
         "How cells are trained and tested: one entry per recipe, which tables name as `PAPER/ENTRY`. An entry that"
         " `extends` another one of its file states what differs; mappings merge, everything else replaces.",
     ),
+    "dataset": FileKind(
+        "harness.data.declaration:Declaration",
+        "datasets/NAME.yaml",
+        "A dataset of your own: where its files lie and what the values in its label maps mean. Recipes name the file, by its"
+        " path from the table or, where it lies in the folder `datasets` beside the table, by its name.",
+    ),
     "profile": FileKind(
         "harness.recipes.profile:Profile", "tables/profiles/NAME.yaml", "A change to every recipe for a purpose."
     ),

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from harness.data import catalogue
 from harness.errors import UserError
 from harness.jobs.job import Job
+from harness.jobs.outside_names import without_folder
 
 
 class Gap(NamedTuple):
@@ -44,13 +45,19 @@ def gaps(job: Job) -> Iterator[Gap]:
     """The splits that the job trains or tests on and that have another number of images than published."""
     for name, counts in counts_of(job).items():
         try:
-            published = catalogue.find(name).splits
+            published = catalogue.find(_name_in_config(job, name)).splits
         except UserError:  # a result of a dataset that is declared no longer
             continue
         for split in sorted(_splits(job)):
             number = published.get(split)
             if number is not None and counts.get(split, number) != number:
                 yield Gap(name, split, counts[split], number)
+
+
+def _name_in_config(job: Job, name: str) -> str:
+    """The name by which a dataset of the job's key is found: with its folder, where it is declared outside the checkout."""
+    found = str((job.config.get("data") or {}).get("name", ""))
+    return found if without_folder(found) == name else name
 
 
 def too_small(job_kind: str, config: Mapping, counts: Mapping[str, int]) -> str:

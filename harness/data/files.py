@@ -26,11 +26,14 @@ def locate(data: Data, *, data_dir: Path | None, cache: Path) -> Root:
     synthetic = data.scenes()
     if synthetic is not None:
         return Root(dataset, dataset.layouts[0], load(SCENES)(dataset, synthetic, cache))
+    if dataset.place and Path(dataset.place).is_dir():
+        return recognise(dataset, Path(dataset.place))
+    also = f" (nor at {dataset.place})" if dataset.place else ""
     if data_dir is None:
-        raise MissingError(f"dataset '{dataset.name}': no data folder is set. {_help(dataset)}")
+        raise MissingError(f"dataset '{dataset.name}': no data folder is set{also}. {_help(dataset)}")
     folder = Path(data_dir) / dataset.folder
     if not folder.is_dir():
-        raise MissingError(f"dataset '{dataset.name}' is not there: looked at {folder}. {_help(dataset)}")
+        raise MissingError(f"dataset '{dataset.name}' is not there: looked at {folder}{also}. {_help(dataset)}")
     return recognise(dataset, folder)
 
 

@@ -69,9 +69,9 @@ class Layout:
 
 @dataclass(frozen=True)
 class Dataset:
-    """One dataset. `splits` gives published numbers of images; `folder` is its place under the data folder;
-    `mirror_pairs` are training ids that a horizontal flip exchanges (left and right arm); `task` is what it is annotated
-    for."""
+    """One dataset. `splits` gives published numbers of images; `folder` is its place under the data folder; `mirror_pairs` are
+    training ids that a horizontal flip exchanges (left and right arm); `task` is what it is annotated for; `place` is the folder
+    of one that is declared outside the checkout, and comes before the data folder's where it is there."""
 
     name: str
     title: str
@@ -85,6 +85,7 @@ class Dataset:
     note: str = ""
     mirror_pairs: tuple[tuple[int, int], ...] = ()
     task: Literal["segmentation", "detection"] = "segmentation"
+    place: str = ""
 
     @property
     def num_classes(self) -> int:
@@ -98,8 +99,9 @@ class Dataset:
             paths = [layout.image_path(split, "ID"), layout.label_path(split, "ID")]
             if layout.listing:
                 paths.append(layout.listing_path(split))
+            folder = self.place or self.folder
             top = f"{layout.top}/" if layout.top else ""
-            lines.append(f"{layout.name}: " + ", ".join(f"{self.folder}/{top}{path}" for path in paths))
+            lines.append(f"{layout.name}: " + ", ".join(f"{folder}/{top}{path}" for path in paths))
         return "\n".join(lines)
 
     def check_task(self) -> None:

@@ -28,6 +28,7 @@ from harness import ROOT
 from harness.errors import OutputError, UserError
 from harness.files import is_shallow, read_json, write_text
 from harness.jobs import outside
+from harness.jobs.outside_names import without_folders
 from harness.jobs.silent import SILENT
 from harness.spec import flatten
 
@@ -61,7 +62,7 @@ def identity(kind: str, config: Spec, needs: Iterable[str] = ()) -> str:
     A field that the harness gains later, with a default, leaves it as it was, so that `why` and the cell's history go on;
     the key covers every field. `needs`: identities of the jobs that come first.
     """
-    settings = config.model_dump(mode="json", exclude_defaults=True)
+    settings = without_folders(config.model_dump(mode="json", exclude_defaults=True))
     return digest({"kind": kind, "config": settings, "needs": [*needs]})
 
 
@@ -194,13 +195,19 @@ class Code:
         self._cached_sources: dict[str, Any] = cached["modules"] if sound else {}
 
     def closure(self, modules: Iterable[str], files: Mapping[str, Path] | None = None) -> dict[str, str]:
-        """{module: digest} of everything reachable by import from `modules` that may move a number.
+        """{module: digest} of everything reachable by import from `modules` that may move a number. Modules outside the checkout
+        are named without their place: the same file elsewhere is the same.
 
         `files` places modules outside the checkout; their helpers count, too. UserError for a file that is not Python or
         a helper whose name is ambiguous.
         """
-        digests: dict[str, str] = {}
-        places = self.outside(files or {})
+        sources = self._reached(modules, files or {})
+        return outside.without_places({m: s.digest for m, s in sources.items() if s.digest != _EMPTY_DIGEST})
+
+    def _reached(self, modules: Iterable[str], files: Mapping[str, Path]) -> dict[str, _Source]:
+        """{module: source} of everything reachable by import that may move a number."""
+        sources: dict[str, _Source] = {}
+        places = self.outside(files)
         visited: set[str] = set()
         pending = [*modules, *places]
         while pending:
@@ -210,11 +217,10 @@ class Code:
             visited.add(module)
             source = self._module(module, places.get(module))
             if source is not None:
-                if source.digest != _EMPTY_DIGEST:
-                    digests[module] = source.digest
+                sources[module] = source
                 pending += [name for name in source.imports if name.partition(".")[0] in _ROOMS]
                 pending.append(module.rpartition(".")[0]) if "." in module else None
-        return dict(sorted(digests.items()))
+        return sources
 
     def outside(self, files: Mapping[str, Path]) -> dict[str, Path]:
         """{module: file} of modules outside the checkout and of the helpers that they import."""
@@ -227,9 +233,9 @@ class Code:
         return {m: f for entry, file in files.items() for m, f in outside.find(entry, file, imports).files.items()}
 
     def packages(self, modules: Iterable[str], files: Mapping[str, Path] | None = None) -> set[str]:
-        """Import names of the packages that define a part of what these modules compute."""
-        sources = [self._module(module, (files or {}).get(module)) for module in modules]
-        return {package for source in sources if source is not None for package in source.packages}
+        """Import names of the packages that define a part of what these modules, and what they reach, compute."""
+        sources = self._reached(modules, files or {})
+        return {package for source in sources.values() for package in source.packages if source.digest != _EMPTY_DIGEST}
 
     def save(self) -> None:
         """Writes the cache for the next command."""

@@ -14,8 +14,9 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.abc import MetaPathFinder
 from importlib.machinery import BuiltinImporter, FrozenImporter, ModuleSpec, PathFinder
@@ -26,7 +27,10 @@ from harness import ROOT
 from harness.errors import UserError
 
 PREFIX = "external_method_"
+_PLACE = re.compile(rf"^({PREFIX}\w*)_[0-9a-f]{{8}}(?=\.)")
 _OURS = ("harness", "methods", "reports")
+
+_LONGEST_STEM = 150  # bytes; its module's name is longer, and a file system takes 255
 
 Reader = Callable[[str, Path], Iterable[str]]
 """(module, its file) → the dotted names that it imports."""
@@ -37,6 +41,25 @@ def module_name(file: Path) -> str:
     place = hashlib.sha256(str(file).encode()).hexdigest()[:8]  # two files may have one name
     packages = file.parent.relative_to(_above_packages(file)).parts
     return ".".join([f"{PREFIX}{_identifier(file.stem)}_{place}", *packages, _identifier(file.stem)])
+
+
+def check_file(file: Path, subject: str) -> None:
+    """UserError unless the file can be one of a method, a backbone or a dataset; `subject` names what was to be found in it."""
+    if not os.path.isfile(file):
+        raise UserError(f"{subject}: there is no file {file}")
+    if file.name == "__init__.py":
+        raise UserError(f"{subject}: a package's __init__.py cannot be named; put it into a file beside that")
+    if len(os.fsencode(file.stem)) > _LONGEST_STEM:
+        raise UserError(f"{subject}: the file's name is too long for a module's; at most {_LONGEST_STEM} bytes")
+
+
+def without_places(digests: Mapping[str, str]) -> dict[str, str]:
+    """{module: digest} with modules named as keys have them: without the digest of their place. Of two files of one name that a
+    job uses, both digests under that name."""
+    named: dict[str, list[str]] = {}
+    for module, digest in digests.items():
+        named.setdefault(_PLACE.sub(r"\1", module), []).append(digest)
+    return {module: " ".join(sorted(found)) for module, found in sorted(named.items())}
 
 
 def _identifier(stem: str) -> str:
@@ -221,4 +244,14 @@ def load(module: str, file: Path, imports: Reader) -> ModuleType:
     except BaseException:
         del sys.modules[module]
         raise
+    return loaded
+
+
+def load_alone(module: str, file: Path) -> ModuleType:
+    """A file as a module that is run each time anew and that nothing else can import: a declaration, which needs no helpers."""
+    spec = importlib.util.spec_from_file_location(module, file)
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
     return loaded

@@ -17,6 +17,7 @@ from harness.errors import MissingError
 from harness.jobs.job import Job
 from harness.jobs.key import Code, digest, package_versions
 from harness.jobs.kinds import KINDS, OWN_BACKBONE, Data, Model
+from harness.jobs.outside_names import without_folders
 from harness.spec import Spec
 from methods import pretrained
 
@@ -41,6 +42,7 @@ class KeyParts:
         record.get("recipe", {}).pop("checkpoint_every", None)  # how often state is saved moves no number
         model: Model = config.model  # type: ignore[attr-defined]
         data: Data | None = getattr(config, "data", None)
+        record = without_folders(record)
         parts: dict[str, Any] = {"config": record}
         reasons: list[str] = []
         dataset_parts = self._data(data) if data is not None else None
@@ -49,10 +51,11 @@ class KeyParts:
         if packages:
             parts["packages"] = packages
         if data is not None and dataset_parts is not None:
-            parts["data"] = {data.name: dataset_parts.facts}
+            name = record["data"]["name"]
+            parts["data"] = {name: dataset_parts.facts}
             reasons += [dataset_parts.missing] if dataset_parts.missing else []
             job = Job(kind, record, "", "", parts)
-            reasons += [text] if (text := too_small(kind, record, counts_of(job).get(data.name, {}))) else []
+            reasons += [text] if (text := too_small(kind, record, counts_of(job).get(name, {}))) else []
         try:
             if checkpoint is not None:
                 parts["weights"] = {"checkpoint": f"absent: {checkpoint}"}
@@ -74,13 +77,15 @@ class KeyParts:
         model: Model = config.model  # type: ignore[attr-defined]
         entries = registry.dependencies(model.name, model.options, model.kind)
         module_names = {*KINDS[kind].modules(config), *(entry.module for entry in entries), reader}
-        if model.backbone is not None:  # an unknown backbone is an error where the model is built
-            module_names.add(backbones.module_of(model.backbone) or "")
+        outside = {entry.module: entry.file for entry in entries if not entry.module.startswith("methods.")}
+        family = backbones.family_of(model.backbone) if model.backbone is not None else None
+        if family is not None:  # an unknown backbone is an error where the model is built
+            module_names.add(family.module)
+            outside |= {family.module: family.file} if not family.module.startswith("methods.") else {}
         modules = tuple(sorted(module_names - {""}))
         if modules not in self._sources:
-            outside = {entry.module: entry.file for entry in entries if not entry.module.startswith("methods.")}
             closure = self.code.closure(modules, outside)
-            self._sources[modules] = closure, package_versions(self.code.packages(closure, outside))
+            self._sources[modules] = closure, package_versions(self.code.packages(modules, outside))
         return self._sources[modules]
 
     def _data(self, data: Data) -> Any:

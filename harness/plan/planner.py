@@ -25,6 +25,7 @@ from harness.jobs.kinds import (
     TrainConfig,
     kind_of,
 )
+from harness.jobs.outside_names import without_folder
 from harness.jobs.tasks import TASKS, Task
 from harness.plan.keys import KeyParts
 from harness.plan.settings import Settings
@@ -240,7 +241,10 @@ class Planner:
         recipe = self._recipe(cell)
         data = Data(name=recipe.dataset, synthetic=self.profile.synthetic)
         model = self._model(cell, recipe, image=True)
-        common = {"profile": self.profile.name, "seed": repetition_seed(dataset=recipe.dataset, repetition=repetition)}
+        common = {
+            "profile": self.profile.name,
+            "seed": repetition_seed(dataset=without_folder(recipe.dataset), repetition=repetition),
+        }
         # a training that tests itself does so as its recipe says, whatever the column: columns share their training
         tests_itself = recipe.evaluate_every is not None
         training_test = self._recipe(cell, as_tested=False).test if tests_itself else TestProtocol()

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.errors import Problem, Problems, UserError, nearest
+from harness.jobs.outside_names import located
 from harness.recipes.profile import ModelChanges, Profile
 from harness.recipes.segmentation import Recipe
 from harness.table.checks import inconsistencies
@@ -127,9 +128,10 @@ class Settings:
 def _value(text: str, value: str) -> Any:
     """What stands behind the `=`, as in a YAML file; Problems that name the argument."""
     try:
-        return parse(value, f"--set {text}").data
+        parsed = parse(value, f"--set {text}").data
     except Problems as error:  # it has one line
         raise Problems(replace(problem, line=0) for problem in error.problems) from None
+    return located(parsed, None) if isinstance(parsed, str) else parsed  # a file's path counts from the current folder
 
 
 def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class Synthetic(Spec):
 class ModelChanges(Spec):
     """What a row or a profile builds differently from the table's defaults and its recipe."""
 
-    backbone: str | None = None  # such as resnet50_v1c, or timm/NAME
+    backbone: str | None = None  # such as resnet50_v1c, timm/NAME, or my_file.py:NAME, counted from the table
     output_stride: int | None = Field(None, gt=0)  # 8, 16 or 32, of a backbone that has a choice
     pretrained: bool | str = False  # weights of the backbone: random, HARNESS_WEIGHTS or timm, or a file
 

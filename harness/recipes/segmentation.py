@@ -126,7 +126,7 @@ class TestProtocol(Spec):
 class Recipe(Spec):
     """Everything besides the model and the seed that decides a score."""
 
-    dataset: str  # as `python -m harness list datasets` prints it
+    dataset: str  # as `python -m harness list datasets` prints it; or my_data.yaml or my_data.py:NAME, counted from the table
     train_split: str = "train"  # of the dataset
     batch_size: Positive = 16  # images per step, over all processes
     epochs: Positive | None = None  # length of the training; or:

@@ -1,7 +1,7 @@
 """A copy of the code that a run was planned with: what is edited meanwhile in the checkout does not reach its jobs.
 
 FOLDER/DIGEST/{harness, methods}/…        the checkout
-FOLDER/DIGEST/outside/HASH/…              methods outside the checkout, with the helpers that they import
+FOLDER/DIGEST/outside/HASH/…              methods, backbones and datasets outside the checkout, with the helpers that they import
 FOLDER/DIGEST/PACKAGE/…                   plug-ins: their Python files, and links to what else they hold
 FOLDER/DIGEST/{commit.json, outside.json, lock}
 """
@@ -24,11 +24,11 @@ from typing import Any
 from harness import ROOT, environment
 from harness.errors import UserError
 from harness.files import atomic_folder, temporary_path
-from harness.jobs import outside
+from harness.jobs import outside, outside_names
 from harness.jobs.job import Job
 from harness.jobs.key import Code, changes, read_imports
-from methods import registry
-from methods.registry import COPIES, Entry
+from harness.jobs.outside_names import COPIES
+from methods import backbones, registry
 
 PACKAGES = ("harness", "methods")
 _ABANDONED = 86400.0  # seconds after which a half-written copy is nobody's
@@ -73,9 +73,11 @@ def snapshot(
 
 def check(jobs: Iterable[Job], code: Code, places: Mapping[str, Path]) -> None:
     """UserError unless this code is that of the jobs' keys; `places`: files of modules outside the checkout."""
-    for parts in {id(job.parts.get("code")): job.parts.get("code") or {} for job in jobs}.values():
-        files = {module: place for module, place in places.items() if module in parts}
+    for job in {id(job.parts.get("code")): job for job in jobs}.values():
+        parts = job.parts.get("code") or {}
         modules = [module for module in parts if module.partition(".")[0] in PACKAGES]
+        used = outside_modules([job]) if places and len(modules) < len(parts) else {}
+        files = {module: place for module, place in places.items() if module in used}
         found = code.closure(modules, files) if parts else {}
         if found != parts:
             lines = [line.removeprefix("code").strip() for line in changes({"code": parts}, {"code": found})]
@@ -89,8 +91,12 @@ def _content(jobs: Iterable[Job], root: Path) -> _Content:
     for file in sorted(f for package in PACKAGES for f in (root / package).rglob("*.py")):
         content.files[file.relative_to(root).as_posix()] = file.read_bytes()
     copies: dict[str, dict[str, str]] = {}
-    for entry in outside_entries(jobs):
-        _add_outside(entry, content, copies)
+    for module, file in outside_modules(jobs).items():
+        _add_outside(module, file, content, copies)
+    for file in _dataset_files(jobs):
+        below = f"outside/{_short_digest(str(file.parent))}/{file.name}"
+        content.files[below] = file.read_bytes()
+        copies[str(file)] = {"module": outside.module_name(file), "copy": below}
     commit, dirty = environment.commit()
     folder = os.getcwd() if copies else ""  # paths of methods may begin there
     content.files["commit.json"] = _json({"commit": commit, "dirty": dirty})
@@ -98,38 +104,52 @@ def _content(jobs: Iterable[Job], root: Path) -> _Content:
     return content
 
 
-def outside_entries(jobs: Iterable[Job]) -> list[Entry]:
-    """What the jobs build that lies outside the checkout: methods and contexts by path, and plug-ins."""
-    entries: dict[str, Entry] = {}
+def outside_modules(jobs: Iterable[Job]) -> dict[str, Path]:
+    """{module: file} of what the jobs build that lies outside the checkout: methods, contexts and backbones by path, and
+    plug-ins."""
+    modules: dict[str, Path] = {}
     models = {
         json.dumps(job.config["model"], sort_keys=True): job.config["model"] for job in jobs if "model" in job.config
     }
     for model in models.values():
         with contextlib.suppress(UserError):  # unknown, or gone since it was planned: `check`, or the job, says so
             for entry in registry.dependencies(model["name"], model["options"], model.get("kind", "method")):
-                if entry.module.partition(".")[0] not in PACKAGES:
-                    entries[entry.module] = entry
-    return list(entries.values())
+                modules[entry.module] = entry.file
+        with contextlib.suppress(UserError):
+            family = backbones.family_of(model.get("backbone") or "")
+            modules |= {family.module: family.file} if family is not None else {}
+    return {module: file for module, file in modules.items() if module.partition(".")[0] not in PACKAGES}
 
 
-def _add_outside(entry: Entry, content: _Content, copies: dict[str, dict[str, str]]) -> None:
-    code = outside.find(entry.module, entry.file, read_imports)
-    top = entry.module.partition(".")[0]
+def _dataset_files(jobs: Iterable[Job]) -> list[Path]:
+    """The files outside the checkout that declare the jobs' datasets."""
+    names = {str((job.config.get("data") or {}).get("name", "")) for job in jobs}
+    files = {outside_names.original(outside_names.file_of(name)) for name in names if outside_names.is_outside(name)}
+    return sorted(file for file in files if file.is_file())
+
+
+def _add_outside(module: str, file: Path, content: _Content, copies: dict[str, dict[str, str]]) -> None:
+    code = outside.find(module, file, read_imports)
+    top = module.partition(".")[0]
     by_path = top.startswith(outside.PREFIX)
     if code.root is None:
-        content.files[f"{top}.py"] = entry.file.read_bytes()
-        content.entries[entry.module] = f"{top}.py"
+        content.files[f"{top}.py"] = file.read_bytes()
+        content.entries[module] = f"{top}.py"
         return
-    below = f"outside/{hashlib.sha256(str(code.root).encode()).hexdigest()[:8]}" if by_path else top
-    for file in code.files.values() if by_path else _package_files(code.root):
-        path = f"{below}/{file.relative_to(code.root).as_posix()}"
-        if file.suffix == ".py":
-            content.files[path] = file.read_bytes()
+    below = f"outside/{_short_digest(str(code.root))}" if by_path else top
+    for part in code.files.values() if by_path else _package_files(code.root):
+        path = f"{below}/{part.relative_to(code.root).as_posix()}"
+        if part.suffix == ".py":
+            content.files[path] = part.read_bytes()
         else:
-            content.links[path] = str(file)
-    content.entries[entry.module] = f"{below}/{entry.file.relative_to(code.root).as_posix()}"
+            content.links[path] = str(part)
+    content.entries[module] = f"{below}/{file.relative_to(code.root).as_posix()}"
     if by_path:
-        copies[str(entry.file)] = {"module": entry.module, "copy": content.entries[entry.module]}
+        copies[str(file)] = {"module": module, "copy": content.entries[module]}
+
+
+def _short_digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _package_files(root: Path) -> Iterator[Path]:

@@ -27,6 +27,7 @@ from harness.jobs.context import STOP_SIGNALS, Context, Progress
 from harness.jobs.job import Job
 from harness.jobs.key import Code
 from harness.jobs.kinds import KINDS, Data
+from harness.jobs.outside_names import without_folder
 from harness.scheduler import code_snapshot
 from harness.scheduler.machine_causes import machine_cause
 from harness.scheduler.number_formats import check_number_formats
@@ -276,11 +277,12 @@ def _use_threads(threads: int) -> None:
 def _check_declaration(request: Request, context: Context) -> None:
     """UserError where the dataset's declaration is not that of the job's key: it was edited before the code was copied."""
     config, facts = request.job.config, request.job.parts.get("data") or {}
-    if "data" in config and isinstance(facts.get(config["data"]["name"]), Mapping):
+    name = without_folder(config["data"]["name"]) if "data" in config else ""
+    if isinstance(facts.get(name), Mapping):
         data = Data.model_validate(config["data"])
-        check_declaration(data, facts[data.name], data_dir=context.data_dir, cache=context.cache)
+        check_declaration(data, facts[name], data_dir=context.data_dir, cache=context.cache)
         if request.data_copied:
-            check_files(data, facts[data.name], data_dir=context.data_dir, cache=context.cache)
+            check_files(data, facts[name], data_dir=context.data_dir, cache=context.cache)
 
 
 def explain(error: BaseException, log: str) -> Failure:
@@ -320,8 +322,7 @@ def main(arguments: list[str]) -> int:
 
 def _check_code(job: Job) -> None:
     """UserError unless this checkout holds the code of the job's key."""
-    places = {entry.module: entry.file for entry in code_snapshot.outside_entries([job])}
-    code_snapshot.check([job], Code(), places)
+    code_snapshot.check([job], Code(), code_snapshot.outside_modules([job]))
 
 
 def describe_silent_exit(code: int) -> str:

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from harness.errors import OutputError
 from harness.files import atomic_file
+from harness.jobs.outside_names import without_folder
 from harness.store.store import Result, Store
 from harness.text import spreadsheet_cell
 
@@ -102,8 +103,8 @@ def _rows(results: Iterable[Result], root: Path) -> Iterator[dict[str, Any]]:
             "key": result.job.key,
             "identity": result.job.identity,
             "kind": result.job.kind,
-            "method": (config.get("model") or {}).get("name", ""),
-            "dataset": (config.get("data") or {}).get("name", ""),
+            "method": without_folder((config.get("model") or {}).get("name", "")),
+            "dataset": without_folder((config.get("data") or {}).get("name", "")),
             "profile": config.get("profile", ""),
             "seed": config.get("seed", -1),
             "device": result.environment.get("device") or "",

@@ -10,9 +10,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.errors import Problem, Problems, UserError
+from harness.jobs.outside_names import located_inside, without_folder
 from harness.table.checks import inconsistencies
+from harness.table.recipes import dataset_name
 from harness.table.schema import Table
 from harness.yamlfile import Document, location, read, validation_problems
+
+_NAMING = ("method", "module", "model", "cells")  # what in a row may name something outside the checkout
 
 
 def load(path: str | Path) -> Table:
@@ -43,7 +47,8 @@ def check(document: Document) -> Table:
         raise Problems([Problem(document.file, 1, "", "a table file is a mapping: paper, title, columns, rows, …")])
     reserved = [k for k in ("id", "path") if k in document.data]
     problems = [document.problem((key,), "is derived from the file's name; leave it out") for key in reserved]
-    data = {**document.data, "id": Path(document.file).stem, "path": document.file}
+    written = _located(document.data, Path(document.file).parent)
+    data = {**written, "id": Path(document.file).stem, "path": document.file}
     try:
         table = Table.model_validate(data)
     except ValidationError as error:
@@ -56,6 +61,33 @@ def check(document: Document) -> Table:
     if problems:
         raise Problems(problems)
     return table
+
+
+def _located(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A table's content in which the names of files outside the checkout are absolute: their paths count from the table."""
+    located = dict(data)
+    for key in ("defaults", "rows"):
+        if isinstance(data.get(key), dict):
+            located[key] = {name: _located_row(value, folder) for name, value in data[key].items()}
+    if isinstance(data.get("columns"), dict):
+        located["columns"] = {name: _located_column(value, folder) for name, value in data["columns"].items()}
+    accepted = data.get("incomplete_data")
+    if isinstance(accepted, dict):  # as reports name datasets
+        located["incomplete_data"] = {without_folder(dataset_name(name, folder)): accepted[name] for name in accepted}
+    return located
+
+
+def _located_row(row: Any, folder: Path) -> Any:
+    """A row, or a value of the defaults."""
+    if isinstance(row, dict):
+        return {key: located_inside(row[key], folder) if key in _NAMING else row[key] for key in row}
+    return located_inside(row, folder)
+
+
+def _located_column(column: Any, folder: Path) -> Any:
+    if isinstance(column, dict) and isinstance(column.get("tested_on"), str):
+        return {**column, "tested_on": dataset_name(column["tested_on"], folder)}
+    return column
 
 
 def _without_errors(data: Mapping[str, Any], error: ValidationError) -> Table | None:

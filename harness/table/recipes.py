@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from harness.data import catalogue
 from harness.errors import Problems, UserError, nearest
+from harness.jobs.outside_names import is_outside, located
 from harness.recipes.profile import Profile
 from harness.recipes.segmentation import Recipe
 from harness.table.paths import (
@@ -16,6 +18,8 @@ from harness.table.paths import (
     table_files,  # noqa: F401  (names that belong here, too)
 )
 from harness.yamlfile import Document, merge, read, validate
+
+_PLAIN = re.compile(r"\w[\w.-]*")
 
 
 def recipe_names(near: Path | None = None) -> list[str]:
@@ -38,6 +42,8 @@ def recipe(name: str, near: Path | None = None) -> Recipe:
     if document is None or entry not in _entries(document):
         raise UserError(f"unknown recipe '{name}'.{nearest(name, recipe_names(near))} (python -m harness list recipes)")
     document, data = _extended(document, entry)
+    if isinstance(data.get("dataset"), str):
+        data["dataset"] = dataset_name(data["dataset"], near)
     resolved_recipe: Recipe = validate(document, data, Recipe, (entry,))
     problems = [document.problem((entry, key), message) for key, message in dataset_problems(resolved_recipe)]
     if problems:
@@ -45,11 +51,21 @@ def recipe(name: str, near: Path | None = None) -> Recipe:
     return resolved_recipe
 
 
+def dataset_name(name: str, near: Path | None) -> str:
+    """A dataset's name as jobs have it: the path of `datasets/NAME.yaml` where that lies beside the table, and a path that counts
+    from the table made absolute."""
+    beside = near / "datasets" / f"{name}.yaml" if near is not None and _PLAIN.fullmatch(name) else None
+    return str(beside.absolute()) if beside is not None and beside.is_file() else located(name, near)
+
+
 def dataset_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """(field, message) of what does not fit the dataset that a recipe names."""
     try:
         dataset = catalogue.find(recipe.dataset)
         dataset.check_task()
+    except Problems as error:  # of the dataset's own file
+        yield from (("dataset", str(problem)) for problem in error.problems)
+        return
     except UserError as error:
         yield "dataset", str(error)
         return
@@ -96,7 +112,10 @@ def profile(name: str, near: Path | None = None) -> Profile:
     problems = [document.problem(("options", *at), message) for at, message in _option_problems(found)]
     if problems:
         raise Problems(problems)
-    return found
+    backbone = found.model.backbone
+    if backbone is None or not is_outside(backbone):
+        return found
+    return found.model_copy(update={"model": found.model.model_copy(update={"backbone": located(backbone, near)})})
 
 
 def _option_problems(profile: Profile) -> Iterator[tuple[tuple[str, ...], str]]:

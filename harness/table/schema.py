@@ -52,7 +52,7 @@ class MethodRef(Spec):
 
     model_config = ConfigDict(json_schema_extra=_method_forms)
 
-    name: str  # as `python -m harness list methods` prints it, or path/to/file.py:name
+    name: str  # as `python -m harness list methods` prints it, or path/to/file.py:name, counted from the table
     options: dict[str, Any] = {}  # what its function takes; also written beside the name
 
     @model_validator(mode="before")

@@ -5,6 +5,8 @@ literal tuple of the output strides that a table may choose from (`()`: they hav
 built), `WEIGHTS`, a literal mapping from names to timm's weights of them, MODEL.TAG (left out: nothing to download), and
 `build(name, *, output_stride, pretrained) -> Backbone`. Only the family that is asked for is imported, and only its code is in a
 job's key. Files whose names begin with `_` hold what several families share. README.md says how to add one.
+A family outside the checkout is a file that a table names `path/to/file.py:NAME`, or a module that an installed package offers in
+the entry-point group `harness.backbones`; it declares the same.
 """
 
 from __future__ import annotations
@@ -12,12 +14,17 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
+import importlib.util
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError, nearest
+from harness.jobs import outside, outside_names
+from harness.jobs.key import read_imports
 
 if TYPE_CHECKING:
     from methods.segmentor import Backbone
@@ -33,14 +40,21 @@ class Family:
     names: tuple[str, ...]
     strides: tuple[int, ...] | None
     weights: Mapping[str, str]
+    file: Path
+
+    def load(self) -> ModuleType:
+        """The family's module; imports it."""
+        if self.module.startswith(outside.PREFIX):
+            return outside.load(self.module, self.file, read_imports)
+        return importlib.import_module(self.module)
 
 
 @functools.cache
 def _families() -> dict[str, Family]:
     """{name: family that builds it}, from the source text."""
     by_name: dict[str, Family] = {}
-    for file in sorted(_FOLDER.glob("[!_]*.py")):
-        family = _declared(file)
+    families = [_declared(file, f"{__name__}.{file.stem}") for file in sorted(_FOLDER.glob("[!_]*.py"))]
+    for family in [*families, *_plugins()]:
         for name in family.names:
             if name in by_name:
                 where = f"in {by_name[name].module} and in {family.module}"
@@ -49,14 +63,42 @@ def _families() -> dict[str, Family]:
     return by_name
 
 
-def _declared(file: Path) -> Family:
+def _plugins() -> Iterator[Family]:
+    """The families that installed packages offer: `harness.backbones`, NAME = "package.module"."""
+    for point in entry_points(group="harness.backbones"):
+        spec = importlib.util.find_spec(point.module)
+        if spec is not None and spec.origin is not None:
+            yield _declared(Path(spec.origin), point.module)
+
+
+def _outside(name: str) -> Family:
+    """The family in the file of `path/to/file.py:NAME`; UserError where there is no such file, or it has no such name."""
+    path, _, short = name.rpartition(":")
+    subject = f"backbone '{name}'"
+    file = outside_names.original(path)
+    copy = outside_names.copy_of(file, subject)
+    if copy is None:
+        outside.check_file(file, subject)
+        copy = file, outside.module_name(file)
+    family = _declared(*copy)
+    if short not in family.names:
+        raise UserError(f"{subject}: {file.name} declares no such name in NAMES.{nearest(short, family.names)}")
+    return family
+
+
+def short_name(name: str) -> str:
+    """The name by which a backbone's family knows it: without the file of one outside the checkout."""
+    return name.rpartition(":")[2] if ".py:" in name else name
+
+
+def _declared(file: Path, module: str) -> Family:
     """The declaration in one file; UserError where it is none, or where `build` cannot be called as the others."""
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
     except (OSError, SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         raise UserError(f"{file}:{line or 1}: cannot be read as Python: {error}") from None
-    values = dict(_assignments(tree))
+    values = assignments(tree)
     if "NAMES" not in values:
         raise UserError(f"{file} declares no NAMES: a backbone family says in a literal tuple what it builds")
     names = _literal_items(file, "NAMES", values["NAMES"], str, 'of texts, such as NAMES = ("my_net_small",)')
@@ -67,16 +109,18 @@ def _declared(file: Path) -> Family:
         )
     _check_build(file, tree)
     weights = _literal_mapping(file, values["WEIGHTS"]) if "WEIGHTS" in values else {}
-    return Family(f"{__name__}.{file.stem}", names, strides, weights)
+    return Family(module, names, strides, weights, file)
 
 
-def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
-    """(name, value) of assignments at the top level, annotated ones included."""
+def assignments(tree: ast.Module) -> dict[str, ast.expr]:
+    """{name: value} of assignments at the top level, annotated ones included."""
+    values: dict[str, ast.expr] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign):
-            yield from ((target.id, node.value) for target in node.targets if isinstance(target, ast.Name))
+            values |= {target.id: node.value for target in node.targets if isinstance(target, ast.Name)}
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
-            yield node.target.id, node.value
+            values[node.target.id] = node.value
+    return values
 
 
 def _literal_items(file: Path, name: str, node: ast.expr, kind: type, form: str) -> Any:
@@ -110,7 +154,7 @@ def _check_build(file: Path, tree: ast.Module) -> None:
     signature = "build(name, *, output_stride=None, pretrained=False)"
     if definition is None:
         imported = {alias.asname or alias.name for n in tree.body if isinstance(n, ast.ImportFrom) for alias in n.names}
-        if "build" in imported or "build" in dict(_assignments(tree)):
+        if "build" in imported or "build" in assignments(tree):
             return
         raise UserError(f"{file} defines no {signature}, which makes a backbone of its family")
     arguments = definition.args
@@ -128,7 +172,10 @@ def names() -> list[str]:
 
 
 def family_of(name: str) -> Family | None:
-    """The family that builds the backbone called `name`; None where there is none. Imports nothing."""
+    """The family that builds the backbone called `name`; None where there is none. Imports nothing. UserError for one outside
+    the checkout whose file is not there or declares none."""
+    if ".py:" in name:
+        return _outside(name)
     families = _families()
     if name in families and not name.endswith("/"):
         return families[name]
@@ -147,7 +194,8 @@ def find(name: str) -> Family:
     if family is None:
         tail = nearest(name, names())
         raise UserError(
-            f"unknown backbone '{name}'.{tail}; or timm/NAME for a model that timm knows (python -m harness list backbones)"
+            f"unknown backbone '{name}'.{tail}; or timm/NAME for a model that timm knows, or path/to/file.py:NAME for one of "
+            "your own (python -m harness list backbones)"
         )
     return family
 
@@ -171,4 +219,4 @@ def build_backbone(name: str, *, output_stride: int | None = None, pretrained: b
     unknown name or an impossible stride, MissingError where weights are not there.
     """
     check_stride(name, output_stride)
-    return importlib.import_module(find(name).module).build(name, output_stride=output_stride, pretrained=pretrained)
+    return find(name).load().build(short_name(name), output_stride=output_stride, pretrained=pretrained)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from harness.jobs.outside_names import without_folder
 from harness.plan.durations import work
 from harness.recipes.segmentation import Recipe
 from harness.store.store import Result
@@ -143,9 +144,9 @@ def _initialisation(report: TableReport, row: str) -> list[str]:
                 continue
             assert cell is not None
             model, own = job.config["model"], cell.cell.backbone
-            backbone = f"backbone {model.get('backbone')}"
+            backbone = f"backbone {without_folder(str(model.get('backbone')))}"
             if own not in (None, model.get("backbone")):
-                backbone += f" in place of {own} (profile {report.profile.name})"
+                backbone += f" in place of {without_folder(own)} (profile {report.profile.name})"
             trainings = [training.job.parts.get("weights", {}) for training in cell.trainings] or [{}]
             for weights in trainings:
                 found[f"{backbone} from {_weights(model.get('pretrained'), weights)}"] = None
@@ -163,7 +164,7 @@ def _weights(source: bool | str, weights: Mapping[str, str]) -> str:
 
 
 def _reference(ref: Any) -> str:
-    return ref.name + (f" ({_options(ref.options)})" if ref.options else "")
+    return without_folder(ref.name) + (f" ({_options(ref.options)})" if ref.options else "")
 
 
 def _options(options: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.jobs.key import changes
+from harness.jobs.outside_names import without_folder
 from harness.plan.durations import work
 from harness.store.store import Result, Store
 from harness.table.metrics import scale
@@ -70,7 +71,7 @@ def _about(report: TableReport, cell_report: CellReport) -> Iterator[tuple[str, 
         yield line(table.descriptors.get(name, name)), line(text)
     if spec.method is not None:
         options = ", ".join(f"{k} {v}" for k, v in cell_report.cell.options.items())
-        yield "method", line(spec.method.name + (f" ({options})" if options else ""))
+        yield "method", line(without_folder(spec.method.name) + (f" ({options})" if options else ""))
     if spec.module is not None:
         yield "module", line(f"{spec.module.name}, {spec.module.evidence}. {spec.module.note}".strip())
     facts = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from harness.jobs.outside_names import without_folder
 from harness.plan.planner import Plan
 from harness.store.store import Store, read_result
 from harness.text import line
@@ -39,7 +40,7 @@ def _describe(config: Mapping[str, Any]) -> tuple[str, str, str]:
     def of(value: Any, key: str) -> Any:
         return value.get(key, "") if isinstance(value, Mapping) else ""
 
-    return tuple(short(str(text), 60) for text in (  # type: ignore[return-value]
+    return tuple(short(without_folder(str(text)), 60) for text in (  # type: ignore[return-value]
         of(of(config, "model"), "name"), of(of(config, "data"), "name"), of(config, "profile")
     ))  # fmt: skip
 

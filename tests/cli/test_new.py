@@ -7,16 +7,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from harness import ROOT
 from harness.cli import new_cluster
 from harness.cli.main import main
+from harness.data import catalogue
 from harness.scheduler.slurm.cluster_file import Cluster
 from harness.scheduler.slurm.controller import Controller, Partition
 from harness.table.load import load
 from harness.table.recipes import recipe, recipe_names
 from harness.yamlfile import read, validate
 from methods import registry
+from methods.backbones import build_backbone
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +44,17 @@ def test_a_new_table_of_a_new_recipe_and_a_new_method():
     assert registry.find("net.py:net").summary.startswith("net")
     (cell,) = (c for c in load("t.yaml").cells() if (c.row, c.column) == ("net", "miou"))
     assert (cell.recipe, cell.method.endswith("net.py:net")) == ("mine/longer", True)
+
+
+def test_a_new_dataset_and_a_new_backbone_are_valid():
+    assert main(["new", "dataset", "street"]) == 0
+    assert catalogue.find(f"{Path.cwd()}/datasets/street.yaml").classes == ("background", "object")
+    assert main(["new", "backbone", "net"]) == 0
+    backbone = build_backbone("net.py:net")
+    maps = backbone(torch.zeros(1, 3, 65, 49))
+    assert [tuple(m.shape[1:]) for m in maps] == [
+        (c, -(-65 // s), -(-49 // s)) for c, s in zip(backbone.channels, backbone.strides)
+    ]
 
 
 def test_what_is_there_is_left_as_it_is(capsys: pytest.CaptureFixture[str]):
@@ -78,8 +92,9 @@ def test_a_new_cluster_file_without_slurm_is_valid_too(monkeypatch: pytest.Monke
     assert validate(document, document.data, Cluster).gpus == 1
 
 
-def test_a_new_method_is_formatted_as_ours_are():
-    assert main(["new", "method", "net"]) == 0
+@pytest.mark.parametrize("kind", ["method", "backbone"])
+def test_new_python_is_formatted_as_ours_is(kind: str):
+    assert main(["new", kind, "net"]) == 0
     for arguments in (["check"], ["format", "--check"]):
         command = [sys.executable, "-m", "ruff", *arguments, "--config", str(ROOT / "pyproject.toml"), "net.py"]
         done = subprocess.run(command, capture_output=True, text=True)

@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 from harness import ROOT
 from harness.cli.main import main
 from harness.cli.schema import KINDS, documents, schema, schema_of
+from harness.data.declaration import Declaration
 from harness.errors import Exit, Problems, UserError
 from harness.json_schema import field_comments
 from harness.nightly.config import Nightly
@@ -40,6 +41,7 @@ FOLDERS = {  # where files of each kind lie
 MODELS = {
     "table": Table,
     "recipe": Recipe,
+    "dataset": Declaration,
     "profile": Profile,
     "paper": Paper,
     "names": Names,

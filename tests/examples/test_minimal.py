@@ -28,7 +28,7 @@ def test_the_readme_gives_this_command():
 def test_the_table_names_a_method_outside_the_registry():
     table = load(ROOT / "examples" / "minimal.yaml")
     assert table.rows["parsenet"].method is not None
-    assert table.rows["parsenet"].method.name == "examples/parsenet.py:parsenet"
+    assert table.rows["parsenet"].method.name == str(ROOT / "examples/parsenet.py:parsenet")
 
 
 @pytest.mark.slow

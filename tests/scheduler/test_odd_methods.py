@@ -97,9 +97,7 @@ def test_a_file_whose_name_no_module_can_have_is_refused(tmp_path: Path) -> None
         (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match="the file's name is too long for a module's; at most 150 bytes"):
         find(f"{tmp_path}/{'n' * 200}.py:forks", "context")
-    with pytest.raises(
-        UserError, match=r"a package's __init__\.py is no method's file; put the context into one beside it"
-    ):
+    with pytest.raises(UserError, match=r"a package's __init__\.py cannot be named; put it into a file beside that"):
         find(f"{tmp_path}/__init__.py:forks", "context")
 
 

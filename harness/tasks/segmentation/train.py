@@ -207,7 +207,8 @@ def _losses(model: Segmentor, recipe: Recipe) -> distributed.Losses:
 def _identity(config: TrainConfig, iterations: int, context: Context) -> Mapping[str, Any]:
     """The fields that must agree to resume from a checkpoint: configuration, length, processes, and the key's parts."""
     return {
-        "config": config.model_dump(mode="json", exclude={"recipe": {"checkpoint_every"}}),
+        "config": context.parts.get("config")  # as the key has it, without folders of files outside the checkout
+        or config.model_dump(mode="json", exclude={"recipe": {"checkpoint_every"}}),
         "iterations": iterations,
         "processes": world_size(),
         **{part: context.parts.get(part, {}) for part in ("code", "packages", "data")},

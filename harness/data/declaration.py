@@ -1,0 +1,181 @@
+"""A dataset as a YAML file: where its images and label maps lie, its splits, and what the values in the label maps mean.
+
+    title: Streets of my town
+    folder: .
+    image: images/{split}/{id}.png
+    label: masks/{split}/{id}.png
+    splits: {train: 120, val: 30}
+    classes:
+      - {name: road, colour: [128, 64, 128]}
+      - {name: car, colour: [0, 0, 142], values: [2, 3]}
+    ignore: [255]
+
+The file becomes the same `Dataset` that the catalogue's are (harness.data.layout).
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator, model_validator
+
+from harness.data.catalogue._notation import distinct
+from harness.data.layout import IGNORE, Dataset, Layout
+from harness.errors import Problems, nearest
+from harness.spec import Positive, Spec
+from harness.yamlfile import Document, Path_, read, validate
+
+_MAX_CLASSES = 254  # training ids are bytes, of which one is IGNORE and one marks what is not declared
+_FORM = (
+    "is a path below 'folder' with {split} and one {id}, which a folder's end precedes and the ending of files follows, such as "
+    "images/{split}/{id}.png"
+)
+
+Byte = Annotated[int, Field(ge=0, le=255)]
+SplitName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+\z")]
+RawValue = Annotated[int, Field(ge=0, le=65535)]
+
+
+class ClassSpec(Spec):
+    """One class. Its training id is its place in the list, counted from 0."""
+
+    name: str = Field(min_length=1)  # as reports print it
+    colour: tuple[Byte, Byte, Byte] | None = None  # red, green, blue in figures; one is chosen where absent
+    values: tuple[RawValue, ...] | None = None  # in the label files that mean this class; its training id where absent
+
+
+class Declaration(Spec):
+    """A dataset outside the checkout. Its name is the file's, without `.yaml`.
+
+    An image and its label map have the same `{id}`, which may contain `/`. A label map has one channel, or a palette whose
+    indices are the values. Which images a split has is said by folders (`{split}` in the patterns) or by lists (`listing`).
+    """
+
+    title: str  # what people call it
+    folder: str = "."  # of the files, counted from this file; where there is none, below the data folder (--data)
+    image: str  # path of an image, with {split} and {id}: images/{split}/{id}.jpg
+    label: str  # path of its label map, with {split} and {id}: masks/{split}/{id}.png
+    listing: str = ""  # path of a text file with the ids of a split, one per line: lists/{split}.txt
+    splits: dict[SplitName, Positive | None] = Field(
+        min_length=1
+    )  # {name: images that it must have, null where that is not published}
+    folders: dict[str, str] = {}  # {split: what {split} stands for in paths} where that is not its name
+    classes: tuple[ClassSpec, ...] = Field(min_length=1, max_length=_MAX_CLASSES)  # in the order of their training ids
+    ignore: tuple[RawValue, ...] = (IGNORE,)  # values in the label files of pixels that count in no loss and no score
+    mirror_pairs: tuple[tuple[str, str], ...] = ()  # classes that a horizontal flip exchanges: [[left arm, right arm]]
+    licence: str = ""  # under which it may be used
+    source: str = ""  # where it was got
+    note: str = ""  # what a reader must know of it
+
+    @field_validator("image", "label")
+    @classmethod
+    def _pattern(cls, pattern: str) -> str:
+        _check_braces(pattern, "split", "id")
+        start, _, end = pattern.partition("{id}")
+        if (
+            pattern.count("{id}") != 1
+            or Path(pattern).is_absolute()
+            or "/" in end
+            or (start and not start.endswith("/"))
+        ):
+            raise ValueError(_FORM)
+        return pattern
+
+    @field_validator("listing")
+    @classmethod
+    def _listing(cls, pattern: str) -> str:
+        _check_braces(pattern, "split")
+        if pattern and "{split}" not in pattern:
+            raise ValueError("is a path with {split}, counted from `folder`, such as lists/{split}.txt")
+        return pattern
+
+    @model_validator(mode="after")
+    def _one_folder_or_list_per_split(self) -> Declaration:
+        if not self.listing and len(self.splits) > 1:
+            for key in ("image", "label"):
+                if "{split}" not in getattr(self, key):
+                    raise ValueError(f"'{key}' needs {{split}} where no 'listing' says which images a split has")
+        return self
+
+    def problems(self) -> Iterator[tuple[Path_, str]]:
+        """(path, message) of what contradicts itself."""
+        names = [spec.name for spec in self.classes]
+        meaning: dict[int, str] = dict.fromkeys(self.ignore, "'ignore'")
+        for number, spec in enumerate(self.classes):
+            if spec.name in names[:number]:
+                yield ("classes", number, "name"), f"two classes are called '{spec.name}'"
+            for value in self._values(number):
+                if value in meaning:
+                    yield (
+                        ("classes", number, *(("values",) if spec.values is not None else ())),
+                        f"the value {value} means {meaning[value]} already; a value means one thing",
+                    )
+                meaning.setdefault(value, f"class '{spec.name}'")
+        for number, pair in enumerate(self.mirror_pairs):
+            for name in pair:
+                if name not in names:
+                    yield (
+                        ("mirror_pairs", number),
+                        f"unknown class '{name}'.{nearest(name, names, label='classes are')}",
+                    )
+        for split in self.folders:
+            if split not in self.splits:
+                yield ("folders", split), f"no such split.{nearest(split, self.splits, label='splits are')}"
+
+    def _values(self, number: int) -> tuple[int, ...]:
+        values = self.classes[number].values
+        return (number,) if values is None else values
+
+    def dataset(self, file: Path) -> Dataset:
+        """The dataset that the file at `file` declares."""
+        colours = distinct(len(self.classes))
+        names = [spec.name for spec in self.classes]
+        labels = {value: k for k in range(len(names)) for value in self._values(k)} | dict.fromkeys(self.ignore, IGNORE)
+        return Dataset(
+            name=file.stem,
+            title=self.title,
+            classes=tuple(names),
+            palette=tuple(spec.colour or colours[k] for k, spec in enumerate(self.classes)),
+            splits=self.splits,
+            layouts=(Layout("declared", self.image, self.label, labels, self.folders, self.listing),),
+            folder=file.stem,
+            place=str(file.parent / Path(self.folder).expanduser()),
+            licence=self.licence,
+            source=self.source or str(file),
+            note=self.note,
+            mirror_pairs=tuple((names.index(a), names.index(b)) for a, b in self.mirror_pairs),
+        )
+
+
+def _check_braces(pattern: str, *names: str) -> None:
+    """ValueError unless only these names stand in braces."""
+    allowed = " and ".join(f"{{{name}}}" for name in names)
+    try:
+        parts = [*string.Formatter().parse(pattern)]
+    except ValueError as error:
+        raise ValueError(f"{error}; only {allowed} are filled in") from None
+    for _, name, form, conversion in parts:
+        if name is not None and (name not in names or form or conversion):
+            raise ValueError(f"only {allowed} are filled in, not {{{name}}}")
+
+
+def declaration(document: Document) -> Declaration:
+    """The declaration in a YAML file; Problems with everything that is wrong in it."""
+    if not isinstance(document.data, dict):
+        raise Problems(
+            [document.problem((), "a dataset's file is a mapping: title, folder, image, label, splits, classes")]
+        )
+    spec: Declaration = validate(document, document.data, Declaration)
+    problems = [document.problem(path, message) for path, message in spec.problems()]
+    if problems:
+        raise Problems(problems)
+    return spec
+
+
+def read_dataset(file: Path, original: Path) -> Dataset:
+    """The dataset that a YAML file declares; `original`: where the file lies, which its folder is counted from. Problems with
+    everything that is wrong in it."""
+    return declaration(read(file)).dataset(original)

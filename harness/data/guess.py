@@ -1,0 +1,385 @@
+"""Guesses the declaration of a dataset (harness.data.declaration) from a folder of images and label maps.
+
+What is guessed: which folders hold images and which label maps, the splits (sub-folders, or lists of names), the patterns, the
+values in the label maps, names of classes where a text file lists them, colours where label maps have a palette. What could not
+be guessed is said in words, for the person who finishes the file.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from harness.data.annotations.label_maps import read_raw_label
+from harness.data.catalogue._notation import distinct
+from harness.data.layout import IGNORE
+from harness.errors import DataError, UserError
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+_IMAGES = {
+    "images",
+    "image",
+    "imgs",
+    "img",
+    "jpegimages",
+    "leftimg8bit",
+    "rgb",
+    "photos",
+    "pictures",
+    "input",
+    "inputs",
+}
+_LABELS = {
+    *(
+        "masks",
+        "mask",
+        "labels",
+        "label",
+        "annotations",
+        "annotation",
+        "segmentationclass",
+        "gt",
+        "gtfine",
+        "ground_truth",
+    ),
+    *("groundtruth", "segmentation", "segmentations", "targets", "target"),
+}
+_SPLITS = {
+    **{"train": "train", "training": "train", "trn": "train", "trainval": "trainval"},
+    **{
+        "val": "val",
+        "valid": "val",
+        "validation": "val",
+        "dev": "val",
+        "test": "test",
+        "testing": "test",
+        "tst": "test",
+    },
+}
+_ORDER = ("train", "trainval", "val", "test")
+_NAME_FILES = ("classes.txt", "class_names.txt", "labels.txt", "label_names.txt", "names.txt", "classes.json")
+_MOST_MASKS = 2000  # label maps that are read; the others have to be of the same values, which `test` checks
+_MOST_CLASSES = 254
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The patterns of images and label maps, and {split: what stands for it in them}."""
+
+    image: str
+    label: str
+    folders: dict[str, str]
+    ids: dict[str, list[str]]  # {split: ids that have both}
+    listing: str = ""
+
+
+@dataclass
+class Guess:
+    """What was found in a folder. `values`: {raw value: (name, colour)} of classes; `unknown`: what a person has to say."""
+
+    folder: Path
+    layout: Layout
+    values: dict[int, tuple[str, tuple[int, int, int]]] = field(default_factory=dict)
+    ignore: tuple[int, ...] = (IGNORE,)
+    unknown: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """One file: folders before its id with `{split}` for the split's, the split, and the id with the file's ending."""
+
+    prefix: str
+    split: str
+    name: str
+
+
+def guess(folder: Path) -> Guess:
+    """The declaration that fits a folder best. UserError where it holds no images beside label maps."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder")
+    images, labels, others = _pictures(folder)
+    if not images or not labels:
+        found = ", ".join(sorted(others)[:8]) or "none"
+        raise UserError(
+            f"{folder}: found no folder of {'images' if not images else 'label maps'}; expected are folders called images (img, "
+            f"JPEGImages, …) and masks (labels, annotations, …); folders with pictures: {found}. python -m harness new dataset "
+            "writes a file to fill in by hand"
+        )
+    unknown: list[str] = []
+    layout = _layout(folder, images, labels, unknown)
+    result = Guess(folder, layout, unknown=unknown)
+    _read_values(result)
+    return result
+
+
+def _pictures(folder: Path) -> tuple[list[_Picture], list[_Picture], set[str]]:
+    """Pictures in folders of images, in folders of label maps, and the names of other folders with pictures."""
+    found: dict[str, list[_Picture]] = {"image": [], "label": []}
+    others: set[str] = set()
+    for directory, inner, files in os.walk(folder):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        parts = Path(directory).relative_to(folder).parts
+        pictures = sorted(name for name in files if name.lower().endswith(_PICTURES) and not name.startswith("."))
+        kinds = [i for i, part in enumerate(parts) if part.lower() in _IMAGES | _LABELS]
+        if not pictures:
+            continue
+        if not kinds:
+            others.add("/".join(parts) or ".")
+            continue
+        at = kinds[-1]
+        splits = [i for i, part in enumerate(parts) if part.lower() in _SPLITS and i != at]
+        end = max(at, *splits[:1]) + 1 if splits else at + 1
+        prefix = "/".join("{split}" if splits and i == splits[0] else part for i, part in enumerate(parts[:end]))
+        split = parts[splits[0]] if splits else ""
+        kind = "image" if parts[at].lower() in _IMAGES else "label"
+        found[kind] += [_Picture(prefix, split, "/".join([*parts[end:], name])) for name in pictures]
+    return found["image"], found["label"], others
+
+
+def _layout(folder: Path, images: Sequence[_Picture], labels: Sequence[_Picture], unknown: list[str]) -> Layout:
+    """Patterns and splits; what does not fit is added to `unknown`."""
+    image_prefix, images = _commonest(images, "images", unknown)
+    label_prefix, labels = _commonest(labels, "label maps", unknown)
+    image_end, label_end = _endings([p.name for p in images], [p.name for p in labels])
+    if not label_end:
+        both = f"{image_prefix}/{images[0].name}, {label_prefix}/{labels[0].name}"
+        raise UserError(
+            f"{folder}: no label map has the name of an image ({both}); "
+            "an image and its label map share the beginning of their names, and all end alike"
+        )
+    ids: dict[str, list[str]] = defaultdict(list)
+    masks = {(p.split, p.name.removesuffix(label_end)) for p in labels if p.name.endswith(label_end)}
+    pictures = {(p.split, p.name.removesuffix(image_end)) for p in images if p.name.endswith(image_end)}
+    other_ends = [p.name for p in images if not p.name.endswith(image_end)]
+    if other_ends:
+        unknown.append(
+            f"{len(other_ends)} images do not end in {image_end}, such as {other_ends[0]}: they are left out"
+        )
+    for what, lonely in (
+        ("images have no label map", pictures - masks),
+        ("label maps have no image", masks - pictures),
+    ):
+        if lonely:
+            unknown.append(f"{len(lonely)} {what}, such as {sorted(lonely)[0][1]}")
+    for split, id in sorted(pictures & masks):
+        ids[split].append(id)
+    image, label = f"{image_prefix}/{{id}}{image_end}", f"{label_prefix}/{{id}}{label_end}"
+    if [*ids] == [""]:
+        return _by_lists(folder, image, label, ids[""], unknown)
+    names = {folder_name: _SPLITS[folder_name.lower()] for folder_name in ids}
+    folders = {name: folder_name for folder_name, name in names.items() if folder_name != name}
+    ordered = sorted(ids, key=lambda name: _ORDER.index(names[name]))
+    return Layout(image, label, folders, {names[name]: ids[name] for name in ordered})
+
+
+def _commonest(pictures: Sequence[_Picture], what: str, unknown: list[str]) -> tuple[str, list[_Picture]]:
+    """The pictures that lie where most do."""
+    counts = Counter(p.prefix for p in pictures)
+    prefix = counts.most_common(1)[0][0]
+    unknown += [f"{count} {what} in {other}: left out" for other, count in counts.most_common()[1:]]
+    return prefix, [p for p in pictures if p.prefix == prefix]
+
+
+def _endings(images: Sequence[str], labels: Sequence[str]) -> tuple[str, str]:
+    """What follows the id in names of images and of label maps, as most have it; '' where none go together."""
+    ends: Counter[tuple[str, str]] = Counter()
+    by_start: dict[str, list[str]] = defaultdict(list)
+    for label in labels:
+        by_start[label[: len(label) - len(Path(label).suffix)]].append(label)
+    starts = sorted(by_start)
+    for image in images:
+        stem = image[: len(image) - len(Path(image).suffix)]
+        if stem in by_start:
+            ends[Path(image).suffix, Path(by_start[stem][0]).suffix] += 1
+            continue
+        near = bisect.bisect_left(starts, stem)
+        for start in starts[max(0, near - 1) : near + 1]:
+            common = stem[
+                : next((i for i, (a, b) in enumerate(zip(stem, start)) if a != b), min(len(stem), len(start)))
+            ]
+            common = common.rstrip("_-.") if common != stem else common
+            label = by_start[start][0]
+            if common and not common.endswith("/"):
+                ends[image[len(common) :], label[len(common) :]] += 1
+    if not ends:
+        return "", ""
+    (pair, count) = ends.most_common(1)[0]
+    return pair if count * 2 > len(images) or count > 1 else ("", "")
+
+
+def _by_lists(folder: Path, image: str, label: str, ids: list[str], unknown: list[str]) -> Layout:
+    """Splits by text files of names; one split of all images where there are none."""
+    known, found = set(ids), {}
+    for file in sorted(folder.rglob("*.txt")):
+        name = _SPLITS.get(file.stem.lower())
+        if name is None:
+            continue
+        lines = file.read_text(encoding="utf-8", errors="replace").split()
+        listed = [line for line in lines if line in known]
+        if lines and len(listed) * 10 >= len(lines) * 9:
+            found[name] = (file, listed)
+        else:
+            shown = lines[0][:60] if lines else "nothing"
+            unknown.append(
+                f"{file} holds no names of images without their ending (it begins with '{shown}'): it is left out"
+            )
+    patterns = Counter(str(file.with_stem("{split}").relative_to(folder)) for file, _ in found.values())
+    if not patterns:
+        unknown.append(
+            "splits: found neither sub-folders nor lists called train, val, test; all images are 'train', and there is no 'val'"
+        )
+        return Layout(image, label, {}, {"train": ids})
+    pattern = patterns.most_common(1)[0][0]
+    chosen = {
+        name: (file, listed)
+        for name, (file, listed) in found.items()
+        if str(file.with_stem("{split}").relative_to(folder)) == pattern
+    }
+    folders = {name: file.stem for name, (file, _) in chosen.items() if file.stem != name}
+    ordered = sorted(chosen, key=_ORDER.index)
+    return Layout(image, label, folders, {name: chosen[name][1] for name in ordered}, pattern)
+
+
+def _read_values(result: Guess) -> None:
+    """Enters the values of the label maps with names and colours."""
+    layout = result.layout
+    masks = [
+        result.folder / layout.label.replace("{split}", layout.folders.get(split, split)).replace("{id}", id)
+        for split, ids in layout.ids.items()
+        for id in ids
+    ]
+    chosen = (
+        masks
+        if len(masks) <= _MOST_MASKS
+        else [masks[i] for i in np.linspace(0, len(masks) - 1, _MOST_MASKS).astype(int)]
+    )
+    if len(chosen) < len(masks):
+        result.unknown.append(f"values: {len(chosen)} of {len(masks)} label maps were read; others may hold more")
+    counts: Counter[int] = Counter()
+    problems: list[str] = []
+    for mask in chosen:
+        try:
+            values, numbers = np.unique(read_raw_label(str(mask)), return_counts=True)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        counts.update(dict(zip(values.tolist(), numbers.tolist())))
+    if problems:
+        result.unknown.append(f"{len(problems)} label maps cannot be read, the first: {problems[0]}")
+    values_found = sorted(value for value in counts if value != IGNORE)
+    if len(values_found) > _MOST_CLASSES:
+        result.unknown.append(
+            f"values: {len(values_found)} different ones, of {_MOST_CLASSES} classes that there can be; are these label maps?"
+        )
+        values_found = values_found[:_MOST_CLASSES]
+    if not values_found:
+        result.unknown.append("classes: no value was read; say them by hand")
+        values_found = [0]
+    result.values = _described(result, values_found, chosen)
+
+
+def _described(
+    result: Guess, values: Sequence[int], masks: Sequence[Path]
+) -> dict[int, tuple[str, tuple[int, int, int]]]:
+    names, colours = _names(result, values), _palette(masks[0]) if masks else {}
+    chosen = distinct(len(values))
+    if 0 in values and not names:
+        result.unknown.append("whether the value 0 is a class or means 'not annotated': it is written as a class")
+    return {
+        value: (names.get(value, f"class {value}"), colours.get(value, chosen[k])) for k, value in enumerate(values)
+    }
+
+
+def _names(result: Guess, values: Sequence[int]) -> dict[int, str]:
+    """{value: name} by a text file of names, one for each value or for each number from 0 on."""
+    for file in (result.folder / name for name in _NAME_FILES):
+        if not file.is_file():
+            continue
+        text = file.read_text(encoding="utf-8", errors="replace")
+        try:
+            lines = (
+                json.loads(text)
+                if file.suffix == ".json"
+                else [line.strip() for line in text.splitlines() if line.strip()]
+            )
+        except ValueError:
+            lines = None
+        if isinstance(lines, list) and all(isinstance(line, str) for line in lines) and len(set(lines)) == len(lines):
+            if len(lines) > max(values):
+                return {value: lines[value] for value in values}
+            if len(lines) == len(values):
+                return dict(zip(values, lines))
+        result.unknown.append(f"names of classes: {file} does not list one for each of the {len(values)} values")
+        return {}
+    result.unknown.append(
+        f"names of classes: found no {_NAME_FILES[0]}; the values have stand-ins ('class {values[0]}')"
+    )
+    return {}
+
+
+def _palette(mask: Path) -> dict[int, tuple[int, int, int]]:
+    """{value: colour} of a label map with a palette; empty where it has none."""
+    from PIL import Image
+
+    try:
+        with Image.open(mask) as picture:
+            palette = picture.getpalette() if picture.mode == "P" else None
+    except Exception:  # of any of its plug-ins; reading it says why
+        palette = None
+    colours = [tuple(palette[i : i + 3]) for i in range(0, len(palette) - 2, 3)] if palette else []
+    return dict(enumerate(colours)) if len(set(colours)) > 1 else {}
+
+
+# ------------------------------------------------------------------------------------------------------------- writing
+
+
+def as_yaml(result: Guess, name: str, folder: str) -> str:
+    """The declaration as a commented YAML file; `folder`: where the files lie, counted from that file."""
+    layout = result.layout
+    lines = [f"# {name}: guessed from {sum(map(len, layout.ids.values()))} images with label maps. Look at it, then:"]
+    lines += [
+        "#   python -m harness data show FILE     images with their labels",
+        "#   python -m harness test FILE          every clause",
+    ]
+    if result.unknown:
+        lines += ["# What could not be guessed:", *(f"# - {' '.join(text.split())}" for text in result.unknown)]
+    lines += [
+        f"title: {_text(name.replace('_', ' '))}",
+        f"folder: {_text(folder)}  # counted from this file; where there is no such folder, below the data folder (--data)",
+        f"image: {_text(layout.image)}",
+        f"label: {_text(layout.label)}",
+    ]
+    lines += [f"listing: {_text(layout.listing)}"] if layout.listing else []
+    lines.append(
+        "splits: {" + ", ".join(f"{split}: {len(ids)}" for split, ids in layout.ids.items()) + "}  # images in each"
+    )
+    if layout.folders:
+        lines.append("folders: {" + ", ".join(f"{split}: {_text(to)}" for split, to in layout.folders.items()) + "}")
+    lines += ["", "classes:  # in the order of their training ids; `values` in label files mean the class"]
+    for value, (title, colour) in result.values.items():
+        lines.append(f"  - {{name: {_text(title)}, colour: [{', '.join(map(str, colour))}], values: [{value}]}}")
+    ignored = ", ".join(map(str, result.ignore))
+    lines += [
+        f"ignore: [{ignored}]  # values of pixels that count in no loss and no score",
+        "# licence: under which it may be used",
+    ]
+    return "\n".join([*lines, "# source: where it was got", ""])
+
+
+def _text(text: str) -> str:
+    """A text as YAML has it; JSON's quotes where a plain one would be something else."""
+    plain = text.replace("_", "").replace(" ", "").replace("/", "").replace("-", "").replace(".", "")
+    words = {"true", "false", "null", "yes", "no", "on", "off"}
+    if text and (
+        text == "."
+        or (plain.isalnum() and not plain[0].isdigit() and text == text.strip() and text.lower() not in words)
+    ):
+        return text
+    return json.dumps(text, ensure_ascii=False)
