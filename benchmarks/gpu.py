@@ -3,15 +3,17 @@ environment `PYTHONPATH=. python benchmarks/gpu.py`.
 
     python benchmarks/gpu.py [--parts PART ...] [--list]
 
-Tests first, in the order in which they tell most; then throughput (benchmarks/results/gpu_throughput.csv), and mmengine's
-Runner in the same call where mmsegmentation is installed (gpu_peers.csv). Outcomes go to benchmarks/results/gpu_parts.csv, a
-line per part as soon as it has ended. Exit code 1 where a part failed.
+Tests first, in the order in which they tell most; then throughput (benchmarks/results/gpu_throughput.csv), mmengine's Runner in
+the same call where mmsegmentation is installed (gpu_peers.csv), time and memory of IDRNet's Table 5 (gpu_table5.csv); and where
+CamVid is in HARNESS_DATA the gate of profile `fast` (trainings under both profiles, gpu_gate.csv). Outcomes go to
+benchmarks/results/gpu_parts.csv, a line per part as soon as it has ended. Exit code 1 where a part failed.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import os
 import subprocess
 import sys
 import time
@@ -31,8 +33,39 @@ def parts() -> dict[str, list[str]]:
     }
     throughput = str(ROOT / "benchmarks" / "gpu_throughput.py")
     commands["throughput"] = [sys.executable, throughput, str(RESULTS / "gpu_throughput.csv")]
-    commands["peers"] = [sys.executable, str(ROOT / "benchmarks" / "gpu_peers.py"), str(RESULTS / "gpu_peers.csv")]
+    for name in ("peers", "table5"):
+        commands[name] = [sys.executable, str(ROOT / "benchmarks" / f"gpu_{name}.py"), str(RESULTS / f"gpu_{name}.csv")]
+    if (Path(os.environ.get("HARNESS_DATA", "")) / "camvid").is_dir():
+        commands |= gate()
     return commands
+
+
+def gate() -> dict[str, list[str]]:
+    """Trains what the gate of profile `fast` compares, under both profiles; then writes how it stands."""
+    from harness.table.recipes import profile
+
+    found = profile("fast").gate
+    assert found is not None
+    results = str(ROOT / "results" / "gate")
+    cells = [f"tables/{found.table}.yaml", "--columns", found.column, "--repetitions", str(found.repetitions)]
+    cells += [part for row in found.rows for part in ("--rows", row)]
+    run = [sys.executable, "-m", "harness", "run", *cells, "--device", "cuda", "--results", results, "--no-figures"]
+    export = [sys.executable, "-m", "harness", "export", "--results", results, "--out", str(RESULTS / "gpu_gate.csv")]
+    plan = [
+        sys.executable,
+        "-m",
+        "harness",
+        "plan",
+        *cells,
+        "--device",
+        "cuda",
+        "--results",
+        results,
+        "--profile",
+        "fast",
+    ]
+    names = {f"gate {name}": [*run, "--profile", name] for name in (found.against, "fast")}
+    return {**names, "gate export": export, "gate": plan}
 
 
 def run(command: list[str]) -> tuple[str, float, str]:
