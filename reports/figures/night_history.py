@@ -110,6 +110,7 @@ def _plot(ax: Any, chart_points: Sequence[Point]) -> None:
     ax.xaxis.set_major_formatter(ConciseDateFormatter(places))
     ax.set_ylabel("mIoU (%)")
     ax.margins(x=0.02, y=0.12)
+    ax.set_ylim(style.keep_percent(*ax.get_ylim()))
 
 
 def tonight(

@@ -118,5 +118,6 @@ def cost(report: TableReport) -> tuple[Any, str] | None:
     ax.set_xlabel(f"FLOPs (G, {style.label(report.table.column(str(column['flops'])).convention)})")
     ax.set_ylabel("mIoU (%)")
     ax.margins(0.12)
+    ax.set_ylim(style.keep_percent(*ax.get_ylim()))
     figure.legend(loc="outside right upper")
     return figure, "mIoU against FLOPs, a point per row with one standard deviation between seeds"

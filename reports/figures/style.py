@@ -21,6 +21,18 @@ DASHES = ("-", (0, (5, 1.6)), (0, (1.2, 1.4)), (0, (5, 1.4, 1.2, 1.4)))
 
 MEASURED, FITTED, PUBLISHED, INK, FAINT = COLOURS[0], "#CFE3F1", "#B8B8B8", "#333333", "#DDDDDD"
 
+_IN_THE_DARK = {
+    "#ffffff": "#191f26",
+    "#000000": "#e6e9ee",
+    INK: "#e6e9ee",
+    FAINT: "#39424d",
+    "#999999": "#7c8590",
+    PUBLISHED: "#8b95a1",
+    FITTED: "#1f4a66",
+    **dict(zip(COLOURS, ("#4aa8e0", "#f0ac3c", "#2fc596", "#f2843a", "#dc94ce", "#d8a679", "#7cc7f2", "#b0b0b0"))),
+}
+"""Colours where the reader's page is dark; the background turns dark as well, so that a figure is legible on any page."""
+
 _STYLE = {
     "font.family": "sans-serif",
     "font.size": 9,
@@ -78,10 +90,40 @@ def canvas(width: float, height: float) -> Canvas:
 
 
 def svg(figure: Canvas) -> str:
-    """The figure as SVG text, without a date; the parts of it that are pixels are sharp on dense screens."""
+    """The figure as SVG text, without a date; the parts of it that are pixels are sharp on dense screens. It follows the
+    reader's choice of light or dark."""
     out = io.StringIO()
     figure.savefig(out, format="svg", dpi=200, metadata={"Date": None, "Creator": None})
-    return out.getvalue()
+    before, defs, after = out.getvalue().partition("<defs>")
+    return f"{before}{_dark_rules()}{defs}{after}"
+
+
+def _dark_rules() -> str:
+    """Rules for the colours that matplotlib writes into `style` attributes."""
+    rules = [
+        f'[style*="{what}: {light.lower()}"] {{ {what}: {dark} !important }}'
+        for light, dark in _IN_THE_DARK.items()
+        for what in ("fill", "stroke")
+    ]
+    return f"<style>@media (prefers-color-scheme: dark) {{ {' '.join(rules)} }}</style>\n "
+
+
+def few_ticks(axis: Any, most: int = 4) -> None:
+    """At most so many labels on an axis of a small panel, so that they cannot touch."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10], min_n_ticks=2))
+
+
+def iteration_ticks(axis: Any) -> None:
+    """Iterations as 20k, 40k."""
+    few_ticks(axis)
+    axis.set_major_formatter(lambda value, _: f"{value / 1000:g}k" if abs(value) >= 1000 else f"{value:g}")
+
+
+def keep_percent(low: float, high: float) -> tuple[float, float]:
+    """The ends of an axis of percentages, without room for values that none can have."""
+    return max(low, 0.0), min(high, 100.0)
 
 
 def plain(text: str, length: int = 30) -> str:

@@ -133,8 +133,11 @@ def _panel(ax: Any, report: TableReport, column: str, rows: Sequence[str]) -> se
     ax.set_title(style.label(spec.label or column, 24) + (f" ({unit})" if unit else ""))
     if dots:
         ax.margins(x=0.08)
+        if metric.unit == "%":
+            ax.set_xlim(style.keep_percent(*ax.get_xlim()))
     else:
         ax.set_xlim(left=0)
+    style.few_ticks(ax.xaxis, 3)
     return kinds
 
 
@@ -164,48 +167,52 @@ def _spread(cell: CellReport, by: float) -> tuple[float, float] | None:
 
 def _curves(report: TableReport) -> Figure | None:
     """Loss over iterations, a panel per set of trainings, a line per row, a band over seeds; mIoU where they were tested."""
-    panels = [
-        (f"{name}{also}", bands, key)
-        for key, also in _CURVE_NOTES.items()
-        for name, bands in _training_bands(report, key)
-    ]
+    panels = list(_training_panels(report))
     if not panels:
         return None
-    rows = list(dict.fromkeys(row for _, bands, _ in panels for row in bands))
+    rows = list(dict.fromkeys(row for panel in panels for row in panel.bands))
     looks = {row: style.line_look(i) for i, row in enumerate(rows)}
     across = 2 if len(panels) in (2, 4) else min(3, len(panels))
     down = math.ceil(len(panels) / across)
     figure = style.canvas({1: 6.0, 2: 9.0, 3: 10.8}[across], 2.7 * down + 0.2 * math.ceil(len(rows) / (2 * across)))
-    for i, (column, bands, key) in enumerate(panels):
-        _lines(figure.add_subplot(down, across, i + 1), column, bands, looks, key, last=i + across >= len(panels))
+    for i, panel in enumerate(panels):
+        _lines(figure.add_subplot(down, across, i + 1), panel, looks, last=i + across >= len(panels))
     from matplotlib.lines import Line2D
 
     labels = [style.label(report.table.row(row).name) for row in rows]
     handles = [Line2D([], [], label=label, **looks[row]) for row, label in zip(rows, labels)]
     figure.legend(handles=handles, loc="outside lower left", ncols=max(1, min(len(handles), 2 * across)))
-    seeds = max(b.seeds for _, bands, _ in panels for b in bands.values())
+    seeds = max(band.seeds for panel in panels for band in panel.bands.values())
     band_text = f", bands over {seeds} seeds" if seeds > 1 else ""
-    names = ", ".join(style.label(column) for column, _, _ in panels)
+    names = ", ".join(style.label(panel.title) for panel in panels)
     return Figure("curves.svg", style.svg(figure), f"Training loss over iterations, a line per row{band_text}: {names}")
 
 
-_CURVE_NOTES = {"loss": "", SEGMENTATION.headline: ", tested while training"}
-"""What is drawn of a training's curve, and what the panel's title says of it."""
+@dataclass(frozen=True)
+class _Panel:
+    """Curves of one quantity, by row. `quantity`: what the axis says."""
+
+    title: str
+    quantity: str
+    bands: dict[str, curves.Band]
+    tested: bool
 
 
-def _lines(
-    ax: Any, title: str, bands: dict[str, curves.Band], looks: dict[str, dict[str, Any]], key: str, *, last: bool
-) -> None:
+def _lines(ax: Any, panel: _Panel, looks: dict[str, dict[str, Any]], *, last: bool) -> None:
+    bands = panel.bands
     for row, band in bands.items():
         ax.plot(band.iterations, band.mean, linewidth=1.4, **looks[row])
         if band.seeds > 1:
             ax.fill_between(band.iterations, band.low, band.high, color=looks[row]["color"], alpha=0.15, linewidth=0)
-    ax.set_title(style.label(title, 34))
+    ax.set_title(style.label(panel.title, 34))
     ax.set_xlabel("iteration" if last else "")
-    ax.set_ylabel({"loss": "training loss, all terms", SEGMENTATION.headline: "mIoU, %"}[key])
+    ax.set_ylabel(style.label(panel.quantity, 34))
     ax.margins(x=0.01)
+    style.iteration_ticks(ax.xaxis)
+    if panel.tested:
+        ax.set_ylim(style.keep_percent(*ax.get_ylim()))
     highest, lowest = max(b.mean[0] for b in bands.values()), min(min(b.mean) for b in bands.values())
-    if key == "loss" and 0 < lowest < highest / 8:
+    if not panel.tested and 0 < lowest < highest / 8:
         from matplotlib.ticker import LogLocator, NullFormatter
 
         ax.set_yscale("log")
@@ -214,21 +221,32 @@ def _lines(
         ax.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _training_bands(report: TableReport, key: str) -> Iterator[tuple[str, dict[str, curves.Band]]]:
-    """(label, {row: curve of `key`}) of every distinct set of trainings; columns that share theirs (mIoU, accuracy) are
-    drawn once."""
+def _training_panels(report: TableReport) -> Iterator[_Panel]:
+    """Losses of every distinct set of trainings by what all of them add up, then their scores while training."""
+    columns = dict(_training_columns(report))
+    for column, cells in columns.items():
+        loss = curves.comparable_loss(result.folder for cell in cells for result in cell.trainings)
+        if bands := _bands(cells, loss.key):
+            yield _Panel(_where(report, column), loss.words[0].lower() + loss.words[1:], bands, tested=False)
+    for column, cells in columns.items():
+        if bands := _bands(cells, SEGMENTATION.headline):
+            yield _Panel(f"{_where(report, column)}, tested while training", "mIoU, %", bands, tested=True)
+
+
+def _bands(cells: Sequence[CellReport], key: str) -> dict[str, curves.Band]:
+    found = ((cell.row, curves.band([result.folder for result in cell.trainings], key)) for cell in cells)
+    return {row: band for row, band in found if band is not None}
+
+
+def _training_columns(report: TableReport) -> Iterator[tuple[str, list[CellReport]]]:
+    """The trained cells of every column; columns that share their trainings (mIoU, accuracy) are drawn once."""
     keys_drawn: set[tuple[str, ...]] = set()
     for column in report.columns:
-        bands: dict[str, curves.Band] = {}
-        keys: list[str] = []
-        for cell in _column(report, column):
-            band = curves.band([result.folder for result in cell.trainings], key)
-            if band is not None:
-                bands[cell.row] = band
-                keys += [result.job.key for result in cell.trainings]
-        if bands and tuple(keys) not in keys_drawn:
-            keys_drawn.add(tuple(keys))
-            yield _where(report, column), bands
+        cells = [cell for cell in _column(report, column) if cell.trainings]
+        keys = tuple(result.job.key for cell in cells for result in cell.trainings)
+        if cells and keys not in keys_drawn:
+            keys_drawn.add(keys)
+            yield column, cells
 
 
 def _where(report: TableReport, column: str) -> str:
