@@ -112,7 +112,7 @@ def _rows(table: Any) -> Iterator[Any]:
     for element in table.iter():
         if not isinstance(element.tag, str) or not (element.tag == "tr" or "ltx_tr" in _classes(element)):
             continue
-        if next(above for above in element.iterancestors() if _is_table(above)) is table:
+        if next((above for above in element.iterancestors() if _is_table(above)), None) is table:
             yield element
 
 

@@ -130,11 +130,14 @@ def _advice(column: ColumnReading) -> list[str]:
     metric = METRICS[meaning.metric or ""]
     advice = [f"{metric.title}, by {meaning.words}" + (f"; {meaning.assumed}" if meaning.assumed else "")]
     if metric.trains:
-        known = _recipes_of(meaning.datasets)
-        which = f" of {', '.join(meaning.datasets)}" if meaning.datasets else ""
+        known = _recipes_of(meaning.datasets) if meaning.datasets else []
         more = f" and {len(known) - 3} more" if len(known) > 3 else ""
-        listing = ", ".join(known[:3]) + more if known else "none yet"
-        advice.append(f"recipe: PAPER/ENTRY, before a row is run; recipes{which}: {listing}")
+        of = (
+            f"; of {', '.join(meaning.datasets)}: {', '.join(known[:3]) or 'none yet'}{more}"
+            if meaning.datasets
+            else ""
+        )
+        advice.append(f"recipe: PAPER/ENTRY, before a row is run (python -m harness list recipes{of})")
     else:
         advice.append("input: [[1, 3, HEIGHT, WIDTH]], before a row is run")
     return advice
@@ -142,11 +145,11 @@ def _advice(column: ColumnReading) -> list[str]:
 
 @cache
 def _recipes_of(datasets: tuple[str, ...]) -> list[str]:
-    """The recipes that train on one of these datasets; all where none is known."""
+    """The recipes that train on one of these datasets."""
     names = []
     for name in recipes.recipe_names():
         try:
-            if not datasets or recipes.recipe(name).dataset in datasets:
+            if recipes.recipe(name).dataset in datasets:
                 names.append(name)
         except UserError:  # an entry that others extend
             continue
