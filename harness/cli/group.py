@@ -28,6 +28,7 @@ COMMANDS = {
     "compare": "compare two results folders, bundles or commits, cell by cell",
     "panels": "draw images beside their truth and what rows predict",
     "features": "draw how trained rows tell classes apart: class tokens, and features of pixels under UMAP",
+    "compare-with": "train and test rows by another toolbox too, and show its numbers beside ours",
     "audit": "check what papers print: tables against themselves, the text and each other",
     "site": "write all tables as pages that open from a folder",
     "reproduce": "print the commands that make a report again",
@@ -90,7 +91,7 @@ class LazyGroup(Group):
         if cmd_name not in self.summaries:
             return None
         module = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
-        return importlib.import_module(f"harness.cli.{module}").command
+        return importlib.import_module(f"harness.cli.{module.replace('-', '_')}").command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -76,6 +76,24 @@ class EvaluateConfig(Spec):
     checkpoint: str | None = None  # the file; its digest is part of the job's key, its path is not
 
 
+class PeerConfig(Spec):
+    """Train and test `model` as the other configurations say, by another toolbox: `peer` is a file of methods/peers."""
+
+    peer: str
+    model: Model
+    data: Data
+    recipe: Recipe
+    protocol: TestProtocol
+    profile: str
+    seed: int
+    shorten: float | None = None
+
+    @property
+    def module(self) -> str:
+        """The module that drives the toolbox."""
+        return f"methods.peers.{self.peer}"
+
+
 class ComplexityConfig(Spec):
     """Count parameters and FLOPs of `model` under a named convention at `input`: one image shape, or feature shapes."""
 
@@ -118,7 +136,8 @@ class Kind:
         data = getattr(config, "data", None)
         embedded = data is not None and data.scenes() is not None
         names = (self.runner, *([SCORES] if tests_itself else []), *([SCENES] if embedded else []))
-        return {name.partition(":")[0] for name in names}
+        peer = {config.module} if isinstance(config, PeerConfig) else set()
+        return {name.partition(":")[0] for name in names} | peer
 
     def run(self, config: Mapping[str, Any], context: Context) -> list[Measurement]:
         """Runs a job of this kind here and now; validates the configuration first."""
@@ -149,6 +168,7 @@ KINDS = {
     for kind in (
         Kind("train", TrainConfig, SEGMENTATION.train, SEGMENTATION),
         Kind("evaluate", EvaluateConfig, SEGMENTATION.evaluate, SEGMENTATION),
+        Kind("peer", PeerConfig, "harness.tasks.segmentation.peer:train_and_test"),
         Kind("complexity", ComplexityConfig, "harness.tasks.complexity.measure:count"),
         Kind("latency", LatencyConfig, "harness.tasks.complexity.measure:time", exclusive=True),
     )

@@ -60,7 +60,10 @@ class KeyParts:
             if checkpoint is not None:
                 parts["weights"] = {"checkpoint": f"absent: {checkpoint}"}
                 parts["weights"] = {"checkpoint": self._file(Path(checkpoint))}
-            elif model.pretrained and kind == "train":  # a test has the training's, and nothing else needs any
+            elif model.pretrained and kind in (
+                "train",
+                "peer",
+            ):  # a test has the training's, and nothing else needs any
                 parts["weights"] = {"file": "absent"}
                 parts["weights"] = self._pretrained(model)
         except MissingError as error:

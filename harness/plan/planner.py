@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from harness.jobs.kinds import (
     EvaluateConfig,
     LatencyConfig,
     Model,
+    PeerConfig,
     TrainConfig,
     kind_of,
 )
@@ -259,6 +260,16 @@ class Planner:
         test_settings = {"protocol": recipe.test, "normalisation": recipe.normalisation}
         test = EvaluateConfig(model=model, data=test_data, **test_settings, **common)
         return self._job(plan, kind_of(task.evaluate), test, needs=(train,))
+
+    def plan_peer(self, plan: Plan, planned: PlannedCell, peer: str) -> PlannedCell:
+        """The same scores by another toolbox: a job in the place of each training with its test."""
+        jobs = []
+        for test in planned.jobs:
+            train = plan.jobs[test.needs[0]].config
+            common = {name: train[name] for name in ("model", "data", "recipe", "profile", "seed", "shorten")}
+            config = PeerConfig(peer=peer, protocol=test.config["protocol"], **common)
+            jobs.append(self._job(plan, "peer", config))
+        return replace(planned, jobs=tuple(jobs))
 
     def _checkpoint_job(self, plan: Plan, cell: Cell) -> Job:
         """The test of a file of weights; once, however many repetitions: nothing in it is random."""
