@@ -1,0 +1,81 @@
+"""What the adapter costs: a step through it over the bare model's, and the start of a job with mmsegmentation over one without.
+
+CPU seconds, the least of several, both sides taken in turn.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+import torch
+
+from harness import ROOT
+from harness.jobs.kinds import Model
+from methods.build import build_model
+from tests.support.ratios import cpu_seconds, record, report
+
+pytest.importorskip("mmseg")
+ADAPTER = Model(
+    name="adapters/mmsegmentation",
+    options={"config": "fcn_r18-d8_4xb2-80k_cityscapes-512x1024"},
+    num_classes=19,
+    backbone="own",
+)
+OURS = Model(name="fcn", num_classes=19, backbone="resnet18", output_stride=8)
+_START = """\
+import harness.scheduler.preload
+from harness.jobs.kinds import Model
+from methods.build import build_model
+build_model(Model.model_validate_json({!r}))
+"""
+
+
+def test_a_step_through_the_adapter_costs_at_most_a_hundredth_more(benchmark):
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    segmentor = build_model(ADAPTER)
+    images, targets = torch.randn(2, 3, 128, 128), torch.randint(19, (2, 128, 128))
+    samples = []
+    for target in targets:
+        sample = SegDataSample(metainfo={"img_shape": (128, 128)})
+        sample.gt_sem_seg = PixelData(data=target[None])
+        samples.append(sample)
+
+    def through_the_adapter() -> None:
+        segmentor.zero_grad(set_to_none=True)
+        sum(segmentor.losses(images, targets).values()).backward()
+
+    def bare() -> None:
+        segmentor.zero_grad(set_to_none=True)
+        losses, _ = segmentor.model.parse_losses(segmentor.model.loss(images, samples))
+        losses.backward()
+
+    ours, peer = cpu_seconds(through_the_adapter, bare, rounds=30)
+    report(benchmark, "a step of FCN on ResNet-18", ours, peer, "at most 1.01")
+    record(benchmark, lambda: None)
+    assert ours / peer <= 1.01
+
+
+def process_seconds(model: Model) -> float:
+    """CPU seconds of a process that loads what a job loads and builds its model."""
+    with open(os.devnull, "w") as null:
+        files = [(os.POSIX_SPAWN_DUP2, null.fileno(), number) for number in (1, 2)]
+        arguments = [sys.executable, "-c", _START.format(model.model_dump_json())]
+        environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        pid = os.posix_spawn(sys.executable, arguments, environ, file_actions=files)
+    _, status, usage = os.wait4(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    return usage.ru_utime + usage.ru_stime
+
+
+def test_a_job_with_mmsegmentation_starts_in_at_most_twice_the_time_of_one_without(benchmark):
+    rounds = [(process_seconds(ADAPTER), process_seconds(OURS)) for _ in range(2)]
+    ours, peer = (min(side) for side in zip(*rounds))
+    report(benchmark, "start of a job", ours, peer, "at most 2")
+    record(benchmark, lambda: None)
+    assert ours / peer <= 2
