@@ -12,8 +12,13 @@ import pytest
 import torch
 
 from harness import ROOT
-from harness.jobs.kinds import Model
+from harness.jobs.context import Context
+from harness.jobs.kinds import ComplexityConfig, Model
+from harness.table.load import load
+from harness.table.metrics import scale
+from harness.tasks.complexity import measure
 from methods.build import build_model
+from reports import verdict
 from tests.support.ratios import cpu_seconds, record, report
 
 pytest.importorskip("mmseg")
@@ -59,6 +64,27 @@ def test_a_step_through_the_adapter_costs_at_most_a_hundredth_more(benchmark):
     report(benchmark, "a step of FCN on ResNet-18", ours, peer, "at most 1.01")
     record(benchmark, lambda: None)
     assert ours / peer <= 1.01
+
+
+@pytest.mark.parametrize("row", ["dpt_vit_b", "setr_pup_vit_l", "segmenter_vit_l", "upernet_knet_swin_l"])
+def test_counts_of_quoted_rows_print_the_published_digits(benchmark, row, tmp_path):
+    """Half a minute each, so not among the tests: ECENet's Table 1."""
+    table = load(ROOT / "tables" / "ecenet_table1.yaml")
+    cells = [table.cell(row, column) for column in ("gflops", "params")]
+    shapes, options = cells[0].shapes, dict(cells[0].options)
+    assert shapes is not None
+    model = Model(name=ADAPTER.name, options=options, num_classes=150, backbone="own")
+    config = ComplexityConfig(model=model, input=shapes, convention=cells[0].convention)
+    context = Context(folder=tmp_path, cache=tmp_path, data_dir=None, device="cpu", threads=1)
+    measured = {m.name: m.value for m in measure.count(config, context)}
+    for cell in cells:
+        if cell.published is not None:
+            value = measured[cell.metric.name] / scale(cell.metric, cell.convention)
+            assert verdict.exact(value, cell.published.text, cell.rounding).word == verdict.REPRODUCED, (
+                cell.name,
+                value,
+            )
+    record(benchmark, lambda: None)
 
 
 def process_seconds(model: Model) -> float:

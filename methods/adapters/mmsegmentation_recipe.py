@@ -102,6 +102,9 @@ def _optimizer(wrapper: Mapping[str, Any], made: Translation) -> None:
         optimizer["clip_norm"] = clip["max_norm"]
     elif clip:
         made.missing.append(f"clip_grad: {dict(clip)}")
+    if wrapper.get("accumulative_counts", 1) > 1:
+        batches = wrapper["accumulative_counts"]
+        made.missing.append(f"optim_wrapper.accumulative_counts: there a step takes {batches} batches; here one")
     _rules_of_parameters(wrapper, optimizer, made)
     made.recipe["optimizer"] = optimizer
     if wrapper.get("type") == "AmpOptimWrapper":

@@ -131,6 +131,8 @@ def test_what_a_recipe_cannot_say_is_listed(capsys: pytest.CaptureFixture[str]):
     recipe, missing = recipe_of("beit-base_upernet_8xb2-160k_ade20k-640x640", capsys)
     assert (recipe.optimizer.layer_decay, recipe.test.window, recipe.test.stride) == (0.9, (640, 640), (426, 426))
     assert "the polynomial begins at iteration 1500 there" in missing
+    _, missing = recipe_of("beit-large_upernet_8xb1-amp-160k_ade20k-640x640", capsys)
+    assert "optim_wrapper.accumulative_counts: there a step takes 2 batches; here one" in missing
 
 
 @pytest.mark.slow
