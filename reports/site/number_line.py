@@ -31,8 +31,8 @@ class _Marks:
 
 
 def number_line(cell: CellReport) -> str:
-    """The drawing with its caption; '' where one glance at the numbers says as much: nothing measured, equal counts, one
-    value with nothing published."""
+    """The drawing with its caption; '' where one glance at the numbers says as much: nothing measured, equal counts, times
+    of two machines, one value with nothing published."""
     marks = _marks(cell)
     if marks is None:
         return ""
@@ -57,7 +57,8 @@ def number_line(cell: CellReport) -> str:
 
 def _marks(cell: CellReport) -> _Marks | None:
     pairs = [(v, s) for v, s in zip(cell.values, cell.seeds) if math.isfinite(v)]
-    if not pairs or (cell.published is None and len(pairs) < 2):
+    another_machine = cell.published is not None and not cell.metric.portable
+    if not pairs or another_machine or (cell.published is None and len(pairs) < 2):
         return None
     paper, interval = None, None
     margin = cell.verdict.margin or 0.0

@@ -60,6 +60,8 @@ def test_what_a_glance_shows_is_not_drawn(make: Make) -> None:
     bench.measure("aspp", "params", 42.3)
     drawing = number_line(cell(bench, "aspp", "params"))
     assert places(drawing, "paper-line", "x1") < places(drawing, "seed", "cx")
+    bench.measure("aspp", "time", 4000.0)
+    assert number_line(cell(bench, "aspp", "time")) == ""  # of another machine
     bench.measure("aspp", "flops", float("nan"))
     assert number_line(cell(bench, "aspp", "flops")) == ""
 

@@ -182,7 +182,11 @@ def test_in_a_browser_no_page_is_wider_than_a_phone(make: Make, tmp_path: Path) 
     )
     script.write_text(script.read_text(encoding="utf-8") + tells, encoding="utf-8")
     cell_page = f"cells/{names.file_name('pspnet_table5', 'ppm', 'score')}"
-    shown = [path.name for path in folder.glob("*.html")] + ["tables/pspnet_table5.html", cell_page]
+    shown = [path.name for path in folder.glob("*.html")] + [
+        "tables/pspnet_table5.html",
+        "boards/camvid--val.html",
+        cell_page,
+    ]
     frames = "".join(f'<iframe src="{(folder / page).as_uri()}" width="390" height="800"></iframe>' for page in shown)
     listens = 'addEventListener("message", (e) => document.body.append(` width ${e.data[0]} of ${e.data[1]};`));'
     around = tmp_path / "around.html"
