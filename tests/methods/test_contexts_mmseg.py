@@ -32,6 +32,9 @@ PPM = [("levels.", "psp_modules."), ("fuse.", "bottleneck.")]
 UPER = [(f"top.{ours}", theirs) for ours, theirs in PPM] + [
     ("pyramid.laterals.", "lateral_convs."), ("pyramid.outputs.", "fpn_convs."), ("fuse.", "fpn_bottleneck."),
 ]  # fmt: skip
+OCNET = [("context.far.out.", "global_relation.output_project."), ("context.near.out.", "local_relation.output_project."),
+         ("context.far.", "global_relation."), ("context.near.", "local_relation."), ("reduce.", "in_conv."),
+         ("fuse.", "out_conv.")]  # fmt: skip
 # ours, its options, theirs, its options, [(prefix of ours, of theirs)]
 HEADS = {
     "ppm": ({}, "PSPHead", {}, PPM),
@@ -43,6 +46,7 @@ HEADS = {
     "ccnet": ({}, "CCHead", {}, [*BLOCK, *CRISS_CROSS]),
     "fcn": ({"convs": 2}, "FCNHead", {"num_convs": 2, "concat_input": False}, FCN),
     "ann": ({"inner": 4}, "ANNHead", {"project_channels": 4}, ANN),
+    "ocnet": ({"inner": 4, "side": 4}, "ISAHead", {"isa_channels": 4, "down_factor": (4, 4)}, OCNET),
     "ocr": ({"inner": 4, "num_classes": 5, "fuse_kernel": 1}, "OCRHead", {"ocr_channels": 4}, OCR),
 }  # fmt: skip
 
