@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.jobs.kinds import load
-from harness.scheduler.worker import execute, run_other_rank, write_output_to
+from harness.scheduler.worker import execute, run_other_rank, wait_for_first_rank, write_output_to
 from harness.store.store import Failure
 
 GRACE = 30.0  # seconds a job may take to save and stop before it is killed
@@ -305,6 +305,7 @@ RUN_RANK = f"{__name__}:run_rank"
 def run_rank(folder: str) -> int:
     """Takes part in the job in `folder`; its output goes to the job's log, too."""
     write_output_to(Path(folder) / "log.txt")
+    wait_for_first_rank(Path(folder))
     return run_other_rank(Path(folder))
 
 

@@ -115,13 +115,28 @@ def execute(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the front end, which asks jobs to stop
     store = Store(Path(request.results))
     try:
-        with (folder / "lock").open("w") as lock:
+        with os.fdopen(os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644), "r+") as lock:
             _acquire(lock, stopping)
+            _call_other_ranks(lock)
             return _attempt(request, folder, store, stopping, earlier)
     except Interrupted:
         return Exit.RESUMABLE
     except BaseException as error:
         return report_failure(request, folder, error)
+
+
+def _call_other_ranks(lock: TextIO) -> None:
+    """Notes in the lock's file, for `wait_for_first_rank`, that this company's rank 0 has the job."""
+    if "MASTER_PORT" in os.environ:
+        lock.truncate(0)
+        lock.write(os.environ["MASTER_PORT"])
+        lock.flush()
+
+
+def wait_for_first_rank(folder: Path) -> None:
+    """Returns when rank 0 has the job: another front end may have it for hours, longer than a rendezvous can last."""
+    while not (folder / "lock").is_file() or (folder / "lock").read_text() != os.environ["MASTER_PORT"]:
+        time.sleep(0.1)
 
 
 def _attempt(request: Request, folder: Path, store: Store, stopping: list[int], earlier: Failure | None) -> int:

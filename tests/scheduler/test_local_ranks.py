@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from harness.errors import Exit
 from harness.jobs.job import Job
 from harness.jobs.key import digest
 from harness.scheduler.local import Local
+from harness.scheduler.worker import wait_for_first_rank
 from harness.store import curve
 from harness.store.store import Store
 from tests.scheduler.test_local import until
@@ -90,6 +92,20 @@ def test_a_killed_process_and_a_stopped_job(store: Store, tmp_path: Path):
 def _steps(store: Store, job: Job) -> int:
     time.sleep(0.01)
     return len(list(store.folder(job).glob("checkpoint-*.pt")))
+
+
+def test_a_rank_waits_while_another_front_end_has_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A rendezvous would end after an hour, and the job with it."""
+    monkeypatch.setenv("MASTER_PORT", "4711")
+    waiting = threading.Thread(target=wait_for_first_rank, args=(tmp_path,), daemon=True)
+    waiting.start()
+    for text in ("", "4712"):  # no rank 0 yet; that of the other front end
+        (tmp_path / "lock").write_text(text)
+        waiting.join(0.15)
+        assert waiting.is_alive()
+    (tmp_path / "lock").write_text("4711")
+    waiting.join(60)
+    assert not waiting.is_alive()
 
 
 class Server:
