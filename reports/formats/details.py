@@ -241,8 +241,9 @@ def _recipe(name: str, recipe: Recipe) -> dict[str, Any]:
     crop = "×".join(map(str, recipe.augmentation.crop))
     optimizer, schedule = recipe.optimizer, recipe.schedule
     text = (
-        f"{recipe.dataset}, {length}, batch {recipe.batch_size}, crop {crop}, {optimizer.name} at {optimizer.lr:g}, weight"
-        f" decay {optimizer.weight_decay:g}, {schedule.name}; tested on {recipe.test.split}, {recipe.test.mode}"
+        f"{without_folder(recipe.dataset)}, {length}, batch {recipe.batch_size}, crop {crop}, {optimizer.name}"
+        f" at {optimizer.lr:g}, weight decay {optimizer.weight_decay:g}, {schedule.name};"
+        f" tested on {recipe.test.split}, {recipe.test.mode}"
     )
     source = f"; source: {recipe.source}" if recipe.source else ""
     return {"name": name, "text": text + source, "differs": recipe.differs}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import re
 import subprocess
@@ -13,6 +12,8 @@ import timm
 import torch
 
 from harness import ROOT
+from harness.conformance import backbone as conformance
+from harness.conformance.clause import findings
 from harness.errors import MissingError, UserError
 from methods import backbones, pretrained
 from methods.backbones import build_backbone, names
@@ -25,13 +26,25 @@ def shapes(name, size, **options):
         return backbone, [tuple(x.shape[1:]) for x in backbone(torch.empty(2, 3, *size))]
 
 
-@pytest.mark.parametrize("size", [(64, 96), (65, 49)])
 @pytest.mark.parametrize("name", names())
-def test_maps_have_the_announced_channels_and_strides(name, size):
-    backbone, found = shapes(name, size)
-    assert found == [
-        (c, math.ceil(size[0] / s), math.ceil(size[1] / s)) for c, s in zip(backbone.channels, backbone.strides)
-    ]
+def test_maps_have_the_announced_channels_and_sides(name):
+    """The clauses of `python -m harness test` that ask for shapes alone."""
+    subject = conformance.BackboneSubject(name, device="meta")
+    conformance.it_says_what_it_gives(subject)
+    conformance.maps_have_the_announced_channels_and_sides(subject)
+
+
+@pytest.mark.parametrize("name", names())
+def test_declared_output_strides_are_those_that_are_built(name):
+    conformance.every_declared_output_stride_is_built(conformance.BackboneSubject(name, device="meta"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet18", "timm/convnext_atto"])
+def test_a_backbone_holds_every_clause(name):
+    assert [
+        f.line() for f in findings(conformance.CLAUSES, conformance.BackboneSubject(name)) if f.holds is False
+    ] == []
 
 
 @pytest.mark.parametrize(("stride", "strides"), [(8, (4, 8, 8, 8)), (16, (4, 8, 16, 16)), (32, (4, 8, 16, 32))])
@@ -309,20 +322,6 @@ def test_a_family_may_annotate_its_names_and_leave_its_strides_open(tmp_path, mo
     monkeypatch.setattr(backbones, "_FOLDER", tmp_path)
     families = backbones._families.__wrapped__()
     assert {name: family.strides for name, family in families.items()} == {"moon": None, "sun": None}
-
-
-@pytest.mark.parametrize("name", names())
-def test_declared_strides_are_those_that_are_built(name):
-    for stride in (8, 16, 32):
-        declared = stride in backbones.find(name).strides
-        with torch.device("meta"):
-            try:
-                built = importlib.import_module(backbones.module_of(name)).build(name, output_stride=stride)
-            except UserError:
-                assert not declared
-            else:
-                assert declared
-                assert max(built.strides) == stride
 
 
 @pytest.mark.parametrize("model", ["swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256"])
