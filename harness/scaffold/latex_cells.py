@@ -52,7 +52,9 @@ def _nodes(text: str, where: str, line: Callable[[int], int]) -> Any:
 def missing(package: str) -> UserError:
     from harness.errors import MissingError
 
-    return MissingError(f"reading this needs the package {package}: pip install 'segmentation-harness[scaffold]'")
+    return MissingError(
+        f"reading this needs the package {package}: pip install 'segmentation-harness[scaffold]', or `make setup` in a checkout"
+    )
 
 
 @functools.cache
@@ -162,6 +164,7 @@ class Builder:
     def _characters(self, node: Any, style: Run, script: str, math: bool) -> str:
         """Adds plain characters; what the script of the next node is."""
         text, position = node.chars, node.pos
+        position += len(text) - len(text.lstrip())
         if not math:
             self._add(re.sub(r"\s+", " ", text), replace(style, script=script) if script else style, position)
             return ""
@@ -176,7 +179,11 @@ class Builder:
 
     def _command(self, node: Any, style: Run, *, top: bool, math: bool) -> None:
         name, arguments = node.macroname, (node.nodeargd.argnlist if node.nodeargd else []) or []
-        if top and name in commands.ROW_ENDS:
+        if len(arguments) < len(
+            commands.COMMANDS.get(name, ("", ()))[0]
+        ):  # `\\multirow\\ding`: it is itself an argument
+            self._remark(node.pos, f"the command \\{name} has no argument and is left out")
+        elif top and name in commands.ROW_ENDS:
             self._end_row()
         elif name in commands.ROW_ENDS or name in commands.SPACES:
             self._add(commands.SPACES.get(name, " "), style, node.pos)

@@ -24,7 +24,7 @@ _SIGNS = {"√": "✓", "✔": "✓", "☑": "✓", "✘": "✗", "✕": "✗", 
 
 @dataclass
 class ColumnReading:
-    """A column of numbers. `values`: what is printed in it, as text, where its metric is not known."""
+    """A column of numbers, at `position` of the grid."""
 
     key: str
     label: str
@@ -98,13 +98,18 @@ def read(grid: Grid, metrics: Mapping[str, str], file: str) -> Reading:
 def _headings(grid: Grid) -> int:
     """How many rows are the heading: as rules or tags tell, and rows after them that name columns of numbers."""
     numbers = [[value.looks_like_number(cell) for cell in row] for row in grid.cells]
-    exact = [any(n and "." in cell.text for n, cell in zip(ns[1:], row[1:])) for ns, row in zip(numbers, grid.cells)]
-    before = max(1, exact.index(True) if True in exact else 1)
-    count = min(grid.headings, before) if grid.headings and True in exact else grid.headings or before
-    below = [c for c in range(grid.width) if sum(row[c] for row in numbers[count:]) * 2 > len(grid.cells) - count - 1]
+    decimal = [[n and "." in cell.text for n, cell in zip(ns, row)] for ns, row in zip(numbers, grid.cells)]
+    first = next((r for r, row in enumerate(decimal) if r and any(row[1:])), len(grid.cells))
+    count = min(grid.headings, first) or (first if first < len(grid.cells) else 1)
+    below = [c for c in range(grid.width) if any(row[c] for row in decimal[count:])]
+    below = below or [
+        c for c in range(grid.width) if sum(row[c] for row in numbers[count:]) * 2 > len(numbers) - count - 1
+    ]
     while count < len(grid.cells) - 1:
-        texts = [c for c in below if not value.is_blank(grid.cells[count][c])]
-        if not texts or any(numbers[count][c] for c in below) or _group(grid.cells[count]) is not None:
+        above, row = grid.cells[count - 1], grid.cells[count]
+        names = any(not value.is_blank(row[c]) for c in below) and not any(numbers[count][c] for c in below)
+        begins = not row[0].blank and row[0] is not above[0] and len(set(map(id, above))) > 1  # a row of its own
+        if not names or begins or _group(row) is not None:
             break
         count += 1
     return min(count, len(grid.cells))
@@ -142,6 +147,10 @@ def _body(reading: Reading, headings: int) -> list[tuple[str, list[Cell]]]:
             continue
         if (name := _group(row)) is not None:
             group = name
+            (cell,) = {id(cell): cell for cell in row if not cell.blank}.values()
+            if cell.columns == 1:
+                text = f"'{name}' stands alone in its row: taken for a heading of the rows below it"
+                reading.assumed.append(Remark(cell.line, text, cell.file))
         elif headings and texts == heading:
             reading.unread.append(Remark(row[0].line, "a second heading, left out", row[0].file))
         else:
@@ -183,7 +192,7 @@ def _columns(
             reading.unread.append(remark(f"column '{column.label}' has no known metric: {meaning.problem}"))
         elif any(not row[c].blank for row in body):
             described[key] = c
-            if meaning.metric is not None:
+            if meaning.metric is not None and not _METHOD.search(column.label):
                 reading.unread.append(remark(f"column '{column.label}' holds hardly a number; taken for a text"))
             elif numeric[c] and not is_descriptor(head) and first < grid.width:
                 reading.assumed.append(remark(f"column '{column.label}': taken for a setting of the rows, no result"))

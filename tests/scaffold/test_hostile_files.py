@@ -138,6 +138,12 @@ def test_a_missing_package_is_named(package: str, file: str, tmp_path: Path, mon
     assert f"needs the package {package}: pip install 'segmentation-harness[scaffold]'" in capsys.readouterr().err
 
 
+def test_a_command_that_is_an_argument_itself_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "t.tex").write_text(table("a\\textbf\\ding & 1.0"))
+    assert main(["new", "table", "--from", str(tmp_path / "t.tex"), "--out", str(tmp_path / "out.yaml")]) == 0
+    assert "the command \\ding has no argument and is left out" in capsys.readouterr().err
+
+
 def test_options_of_a_printed_table_need_one(capsys: pytest.CaptureFixture[str]):
     assert main(["new", "table", "--label", "tab:one"]) == 2
     assert "about the file of --from FILE" in capsys.readouterr().err

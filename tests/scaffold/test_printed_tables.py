@@ -67,6 +67,8 @@ def test_every_number_is_read_right_or_listed(name: str):
     unknown = {c.key: [row.unknown.get(c.key) for row in reading.rows] for c in reading.unknown}
     assert unknown == expected.get("unknown", {})
     remarks = sorted(remark.at(file.name) for remark in reading.unread)
+    assumed = [remark.at(file.name) for remark in reading.assumed]
+    assert all(any(part in remark for remark in assumed) for part in expected.get("assumed", [])), assumed
     missing = [part for part in expected.get("unread", []) if not any(part in remark for remark in remarks)]
     assert (missing, len(remarks)) == ([], len(expected.get("unread", []))), remarks
 
