@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
     from harness.plan.planner import Plan
     from harness.store.store import Store
     from reports.table_report import TableReport
+
+
+_NARROWEST = 60  # columns; nothing readable fits in fewer
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -29,14 +34,26 @@ def reports_of(plan: Plan, store: Store) -> Iterator[TableReport]:
     return table_reports(plan, store, remote.queue_states(plan.jobs.values(), store))
 
 
+def has_colour() -> bool:
+    """Whether standard output shows colour: a terminal that is not `dumb`, where NO_COLOR (no-color.org) does not forbid it."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def table_text(report: TableReport) -> str:
+    """A report for standard output: as wide as the terminal, in colour where it has any."""
+    from reports.formats import terminal
+
+    width = max(_NARROWEST, shutil.get_terminal_size((terminal.COLUMNS, 24)).columns)
+    return terminal.render(report, width, colour=True) if has_colour() else printable(terminal.render(report, width))
+
+
 def write_reports(plan: Plan, store: Store, *, figures: bool, show_tables: bool) -> None:
     """Writes the report of every table of the plan; `show_tables` prints each as text first. OutputError where it cannot."""
     from reports import write
-    from reports.formats import terminal
 
     for report in reports_of(plan, store):
         if show_tables:
-            sys.stdout.write("\n" + printable(terminal.render(report)))
+            sys.stdout.write("\n" + table_text(report))
         print(f"report: {write.write(report, store.reports, figures=figures)}")
 
 

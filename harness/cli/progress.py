@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import collections
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -13,7 +15,7 @@ from harness.jobs.context import Progress
 from harness.jobs.job import Job
 from harness.jobs.kinds import KINDS, OWN_BACKBONE
 from harness.jobs.outside_names import without_folder
-from harness.plan.durations import Estimate
+from harness.plan.durations import Estimate, durations
 from harness.plan.planner import Plan
 from harness.scheduler.run import Outcome, Queue
 from harness.scheduler.transport import Event
@@ -33,14 +35,57 @@ _NOUNS = {
     "complexity": "count",
     "latency": "timing",
 }
+SAVING = "saving, Ctrl-C again to drop"
 _PLAIN_EVERY = 15.0  # seconds between progress lines of one job when not on a terminal
 
 
 def progress_line(p: Progress, elapsed: float) -> str:
     """`14/20  38 img/s  loss 1.92 (main 1.71, auxiliary 0.21), …  eta 2.0 s` of a job that started `elapsed` seconds ago."""
-    left = elapsed / max(p.done, 1) * (p.total - p.done) if p.left is None else p.left
+    left = seconds_left(p, elapsed)
     rate = f"  {p.rate:.3g} img/s" if p.rate else ""
     return f"{p.done}/{p.total}{rate}  {p.text}  eta {duration(left)}"
+
+
+def seconds_left(p: Progress, elapsed: float) -> float:
+    """What a job that started `elapsed` seconds ago still takes: as it says, else at its pace so far."""
+    return elapsed / max(p.done, 1) * (p.total - p.done) if p.left is None else p.left
+
+
+class Overall:
+    """How long all jobs of a run still take: at the stored durations of jobs like them, else at those of this run's own.
+
+    `expected`: {key: seconds, None where no job like it has run} of the jobs to run.
+    """
+
+    def __init__(self, expected: Mapping[str, float | None]) -> None:
+        self._expected = dict(expected)
+        self._took: list[float] = []
+
+    def end(self, key: str, seconds: float) -> None:
+        """A job has ended, after so many seconds."""
+        self._expected.pop(key, None)
+        if seconds:
+            self._took.append(seconds)
+
+    def seconds(self, running: Mapping[str, float | None]) -> float | None:
+        """Seconds until all have ended, as many at once as are running now; None where nothing tells."""
+        usual = sum(self._took) / len(self._took) if self._took else None
+        total = 0.0
+        for key, expected in {**self._expected, **dict.fromkeys(running.keys() - self._expected.keys())}.items():
+            own = running.get(key)
+            known = own if own is not None else expected if expected is not None else usual
+            if known is None:
+                return None
+            total += known
+        return total / max(1, len(running))
+
+    def line(self, done: int, total: int, running: Mapping[str, float | None], stopping: bool = False) -> str:
+        """`12/64 jobs, 2 running, eta 3 min 12 s`; while a run stops, what that means."""
+        if stopping:
+            return f"   {SAVING}"
+        seconds = self.seconds(running)
+        eta = "not known yet" if seconds is None else duration(seconds)
+        return f"   {done}/{total} jobs, {len(running)} running, eta {eta}"
 
 
 def names(plan: Plan) -> dict[str, str]:
@@ -173,10 +218,12 @@ class Console:
     def __init__(self, plan: Plan, store: Store, todo: Queue) -> None:
         self._plan, self._store = plan, store
         self._names = names(plan)
-        self._left = len(todo.run)
+        self._left = self._all = len(todo.run)
+        self._overall = Overall(durations(todo.run, store))
         self._started: dict[str, float] = {}
         self._last_line: dict[str, float] = {}
         self._live: Live | None = None
+        self._stopping = False
         self._terminal = sys.stdout.isatty()
 
     def __enter__(self) -> Console:
@@ -196,6 +243,8 @@ class Console:
         if event.state == "started":
             self._started[key] = time.monotonic()
             return
+        if event.state != "retried":
+            self._overall.end(key, time.monotonic() - self._started.get(key, time.monotonic()))
         name = self._names.get(key, event.job.kind)
         if event.state == "retried":
             assert event.failure is not None
@@ -205,7 +254,7 @@ class Console:
         self._left -= 1
         took = duration(time.monotonic() - self._started.pop(key, time.monotonic()))
         if event.state == "done":
-            self._print(f" ✓ {name:<40} {self._summary(event.job):<44} {took}")
+            self._print(self._two_columns("✓", name, f"{self._summary(event.job):<44} {took}"))
         elif event.state == "interrupted":
             self._print(f" ‖ {name:<40} stopped after saving; the same command resumes it")
         else:
@@ -218,8 +267,9 @@ class Console:
             from rich.text import Text
 
             lines = [self._line(key, p) for key, p in running.items()]
-            waiting = self._left - len(running)
-            lines += [f"   {plural(waiting, 'job')} waiting"] if waiting > 0 else []
+            lines.append(
+                self._overall.line(self._all - self._left, self._all, self._times_left(running), self._stopping)
+            )
             self._live.update(Text(printable("\n".join(lines))))
             return
         now = time.monotonic()
@@ -228,12 +278,32 @@ class Console:
                 self._last_line[key] = now
                 self._print(self._line(key, p))
 
+    def _times_left(self, running: Mapping[str, Progress | None]) -> dict[str, float | None]:
+        """{key: seconds that a running job still takes; None where it has not said anything}"""
+        left: dict[str, float | None] = {}
+        for key, p in running.items():
+            elapsed = time.monotonic() - self._started.get(key, time.monotonic())
+            left[key] = None if p is None or not p.done else seconds_left(p, elapsed)
+        return left
+
     def _line(self, key: str, p: Progress | None) -> str:
         name = self._names.get(key, "job")
         elapsed = time.monotonic() - self._started.get(key, time.monotonic())
         if p is None or not p.done:
-            return f" ▸ {name:<40} starting, {duration(elapsed)}"
-        return f" ▸ {name:<40} {progress_line(p, elapsed)}"
+            return self._two_columns("▸", name, f"starting, {duration(elapsed)}")
+        return self._two_columns("▸", name, progress_line(p, elapsed))
+
+    def _two_columns(self, mark: str, name: str, text: str) -> str:
+        """`mark name text` on one line where that fits on the terminal, else the text wrapped below the name."""
+        one = f" {mark} {name:<40} {text}".rstrip()
+        if not self._terminal or len(one) <= (width := shutil.get_terminal_size().columns):
+            return one
+        below = textwrap.wrap(" ".join(text.split()), width, initial_indent="     ", subsequent_indent="     ")
+        return "\n".join([f" {mark} {name}", *below])
+
+    def stopping(self) -> None:
+        self._stopping = True
+        self._print(SAVING)
 
     def _summary(self, job: Job) -> str:
         result = self._store.result(job)

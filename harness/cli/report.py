@@ -9,9 +9,8 @@ import click
 
 from harness.cli import options
 from harness.cli.group import command as register
-from harness.cli.output import reports_of, write_reports
+from harness.cli.output import reports_of, table_text, write_reports
 from harness.errors import Exit, UserError
-from harness.text import printable
 
 if TYPE_CHECKING:
     from harness.plan.request import PlanRequest
@@ -40,7 +39,7 @@ def command(request: PlanRequest, format_name: str, standalone: bool, no_figures
     if format_name == "markdown":
         write_reports(plan, store, figures=not no_figures, show_tables=False)
     else:
-        from reports.formats import csv, latex, terminal
+        from reports.formats import csv, latex
 
         reports = reports_of(plan, store)
         if format_name == "latex":
@@ -48,7 +47,7 @@ def command(request: PlanRequest, format_name: str, standalone: bool, no_figures
         elif format_name == "csv":
             sys.stdout.writelines(csv.render(report, header=i == 0) for i, report in enumerate(reports))
         else:
-            sys.stdout.writelines(printable(terminal.render(report)) for report in reports)
+            sys.stdout.writelines(map(table_text, reports))
     reader = ResultReader(plan, store)
     measured = any(reader.result(job) is not None for cell in plan.cells for job in cell.jobs)
     return Exit.OK if measured else Exit.NOTHING

@@ -245,6 +245,9 @@ class NullListener:
     def progress(self, running: Mapping[str, Progress | None]) -> None:
         pass
 
+    def stopping(self) -> None:
+        pass
+
 
 def _headline(result: Result | None) -> Measurement | None:
     """The measurement that stands for an evaluation."""

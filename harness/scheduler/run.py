@@ -24,6 +24,9 @@ class Listener(Protocol):
 
     def progress(self, running: Mapping[str, Progress | None]) -> None: ...
 
+    def stopping(self) -> None:
+        """Jobs have been asked to save and stop."""
+
 
 @dataclass
 class Outcome:
@@ -110,6 +113,7 @@ def run(
                     raise
                 outcome.stopped = True
                 transport.stop()
+                listener.stopping()
     except KeyboardInterrupt:
         outcome.stopped = True  # a second Ctrl-C does not wait for jobs to save
     finally:

@@ -1,11 +1,15 @@
-"""The report as plain text for a terminal: measured beside published, a mark per verdict, at most 160 columns."""
+"""The report as plain text for a terminal: measured beside published, a mark per verdict, as many columns as there are.
+
+Rows are never wrapped: what does not fit beside the rows' labels stands in a further block of columns below. Sentences are
+wrapped and never cut. Colour is for marks alone, and asked for by who knows that there is a terminal.
+"""
 
 from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
 
 from harness.text import duration, line, plural, shorten
 from reports import advice, claims, reproduce, row_headers, verdict
@@ -16,7 +20,8 @@ from reports.table_report import TableReport
 if TYPE_CHECKING:
     from rich.table import Table
 
-COLUMNS = 160
+COLUMNS = 160  # of a file or a pipe, which have no width of their own
+_NARROW, _SHORT_LABEL = 100, 28  # below so many columns labels are cut to this
 GAP = "   "  # between two columns of the table
 OURS = "not in the paper's table:"
 _LABEL, _TITLE = 36, 24  # a row's label is cut to this, a column's where the column is no wider
@@ -47,39 +52,58 @@ _EXPLAINED = (CellStatus.FAILED, CellStatus.BLOCKED, CellStatus.STALE, CellStatu
 """What the legend gives the reasons of: something went wrong, or something is missing."""
 
 
-def render(report: TableReport) -> str:
-    """Text that ends in a newline; wide tables are printed in blocks of columns that repeat the rows' labels."""
+COLOURS = {
+    **dict.fromkeys("✓○", "green"),
+    **dict.fromkeys("≈f", "cyan"),
+    **dict.fromkeys("✗!", "red"),
+    **dict.fromkeys("?s", "yellow"),
+    "▸": "blue",
+}
+_ANSI = {"green": 32, "cyan": 36, "red": 31, "yellow": 33, "blue": 34}
+
+
+def render(report: TableReport, width: int = COLUMNS, *, colour: bool = False) -> str:
+    """Text that ends in a newline, at most `width` columns wide (where a label and one column of numbers fit in that).
+
+    All of it is printable, but for the escape sequences of `colour`.
+    """
     table = report.table
-    lines = ["", shorten(line(f"{table.name}: {table.title}"), COLUMNS)]
+    lines = ["", *_wrapped(f"{table.name}: {table.title}", width)]
     if not report.comparable:
-        lines.append(shorten(f"profile {report.profile.name}: {line(report.profile.about)}", COLUMNS))
-    lines += [
-        part for text in report.warnings for part in textwrap.wrap(f"! {line(text)}", COLUMNS, subsequent_indent="  ")
-    ]
+        lines += _wrapped(f"profile {report.profile.name}: {report.profile.about}", width)
+    lines += [part for text in report.warnings for part in _wrapped(f"! {text}", width)]
     return (
         "\n".join(
             [
                 *lines,
-                *_blocks(report),
-                *_legend(report),
-                *_headline(report),
-                *_claims(report),
-                *_steps(report),
-                *_origin(report),
+                *_blocks(report, width, colour),
+                *_legend(report, width, colour),
+                *_headline(report, width),
+                *_claims(report, width),
+                *_steps(report, width),
+                *_origin(report, width),
             ]
         )
         + "\n"
     )
 
 
-def _blocks(report: TableReport) -> Iterator[str]:
+def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    """A sentence as lines, those after the first indented by two more blanks; long names in it are broken."""
+    return textwrap.wrap(
+        line(text), width, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False
+    )
+
+
+def _blocks(report: TableReport, width: int, colour: bool) -> Iterator[str]:
     """The table as lines: as many columns side by side as there is room for, then the others below."""
     from rich.console import Console
     from rich.measure import Measurement
 
-    console = Console(width=COLUMNS, file=io.StringIO(), color_system=None)
-    labels = _labels(report)
-    room = COLUMNS - Measurement.get(console, console.options, labels).maximum
+    system: Literal["standard"] | None = "standard" if colour else None
+    console = Console(width=10 * COLUMNS, file=io.StringIO(), color_system=system, force_terminal=colour)
+    labels = _labels(report, _LABEL if width >= _NARROW else _SHORT_LABEL)
+    room = width - Measurement.get(console, console.options, labels).maximum
     groups: list[list[Table]] = [[]]
     used = 0
     for column in report.columns:
@@ -108,9 +132,9 @@ def _side_by_side(blocks: Sequence[Table]) -> Table:
     return grid
 
 
-def _labels(report: TableReport) -> Table:
-    """The column of the rows' labels."""
-    texts = [shorten(line(report.table.row(row).name), _LABEL) for row in report.rows]
+def _labels(report: TableReport, length: int) -> Table:
+    """The column of the rows' labels, each cut to this length."""
+    texts = [shorten(line(report.table.row(row).name), length) for row in report.rows]
     return _table(report, "", ("",), [(text,) for text in texts], between=OURS)
 
 
@@ -140,7 +164,7 @@ def _table(
     for entry, texts in zip(row_headers.lines(report.table, report.rows), rows):
         if entry.ours:
             inner.add_row(Text(between))
-        inner.add_row(*map(Text, texts))
+        inner.add_row(*map(Text, texts[:-1]), Text(texts[-1], style=COLOURS.get(texts[-1], "")))
     outer = Table.grid()
     outer.add_column(no_wrap=True)
     outer.add_row(Text(shorten(title, max(_TITLE, _width(heads, rows)))))
@@ -169,24 +193,35 @@ def _fields(cell: CellReport | None, related: bool) -> tuple[str, ...]:
     return (value, published, *ratios, MARKS.get(cell.outcome, ""))
 
 
-def _legend(report: TableReport) -> list[str]:
+def _legend(report: TableReport, width: int, colour: bool) -> list[str]:
     parts = []
     for outcome, count in report.counts().items():
         mark = MARKS.get(outcome, "")
         parts.append(f"{mark} {outcome} {count}".strip())
-    lines = ["cells: " + " · ".join(parts)] if parts else ["no cell is selected"]
+    lines = _wrapped("cells: " + " · ".join(parts), width) if parts else ["no cell is selected"]
+    if colour:
+        lines = [_painted(text, report.counts()) for text in lines]
     reasons = dict.fromkeys(cell.reason for cell in report if cell.status in _EXPLAINED)
-    lines += [f"  {shorten(line(reason), COLUMNS - 2)}" for reason in list(reasons)[:5]]
+    lines += [part for reason in list(reasons)[:5] for part in _wrapped(reason, width, "  ")]
     return lines + ([f"  and {plural(len(reasons) - 5, 'reason')} more"] if len(reasons) > 5 else [])
 
 
-def _headline(report: TableReport) -> list[str]:
+def _painted(text: str, outcomes: Iterable[str]) -> str:
+    """A line of the legend with its marks in colour."""
+    for outcome in outcomes:
+        mark = MARKS.get(outcome, "")
+        if mark in COLOURS:
+            text = text.replace(f"{mark} {outcome}", f"\x1b[{_ANSI[COLOURS[mark]]}m{mark}\x1b[0m {outcome}")
+    return text
+
+
+def _headline(report: TableReport, width: int) -> list[str]:
     """The table's result with what chance would give, and how it depends on what the paper does not say."""
     texts = (report.headline, report.sensitivity)
-    return [part for text in texts for part in textwrap.wrap(line(text), COLUMNS, subsequent_indent="  ")]
+    return [part for text in texts for part in _wrapped(text, width)]
 
 
-def _claims(report: TableReport) -> list[str]:
+def _claims(report: TableReport, width: int) -> list[str]:
     lines = []
     for judgement in claims.judge_claims(report):
         parts = "; ".join(
@@ -197,11 +232,11 @@ def _claims(report: TableReport) -> list[str]:
         text = f"claim: {claims.claim_text(judgement.claim, str)}: {judgement.outcome}" + (
             f" · {parts}" if parts else ""
         )
-        lines.append(shorten(line(text), COLUMNS))
+        lines += _wrapped(text, width)
     return lines
 
 
-def _steps(report: TableReport) -> list[str]:
+def _steps(report: TableReport, width: int) -> list[str]:
     steps = advice.steps(report)
     if not steps:
         return []
@@ -209,8 +244,9 @@ def _steps(report: TableReport) -> list[str]:
     others = f"; more for {plural(len(steps) - 1, 'other cell')}" if len(steps) > 1 else ""
     with_ = f"with {plural(first.seeds, 'more seed')}, about {duration(first.seconds)}"
     text = f"cheapest verdict to be had: {first.row} / {first.column} {with_}{others}"
-    return [shorten(line(text), COLUMNS)]
+    return _wrapped(text, width)
 
 
-def _origin(report: TableReport) -> list[str]:
-    return [shorten(line(text), COLUMNS) for text in reproduce.summary(reproduce.record(report), report.other_jobs)]
+def _origin(report: TableReport, width: int) -> list[str]:
+    texts = reproduce.summary(reproduce.record(report), report.other_jobs)
+    return [part for text in texts for part in _wrapped(text, width)]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from dataclasses import replace
 
 import pytest
 from rich.cells import cell_len
 
+from harness.cli import output
 from harness.jobs.job import Measurement
 from harness.store.store import Failure
 from harness.text import duration, printable, spreadsheet_cell
@@ -160,6 +162,49 @@ def test_terminal_lines_are_aligned_and_at_most_160_wide(make: Make) -> None:
     heads = [line for line in text.splitlines() if "measured" in line]
     assert len(heads) > 1  # the columns go on below
     assert sum(line.count("measured") for line in heads) == 30
+
+
+@pytest.mark.parametrize("width", [80, 100, 240])
+def test_terminal_keeps_to_its_width_and_cuts_no_sentence(make: Make, width: int) -> None:
+    bench = make(seeds=2, title=f"Context modules {'of many words ' * 12}with an end", claims=TABLE["claims"])
+    bench.measure("ppm", "score", 42.1, 42.9)
+    bench.measure("aspp", "score", 41.1, 41.9)
+    bench.fail("ocr", "score", Failure("killed", f"by {'one signal or other, ' * 12}the last of them"))
+    text = terminal.render(bench.report(), width)
+    assert max(map(cell_len, text.splitlines())) <= width
+    joined = " ".join(text.split())
+    assert "…" not in text
+    for sentence in ("of many words with an end", "the last of them", "driver NVIDIA 580.1", "(mini/scenes)"):
+        assert sentence in joined
+    heads = [line for line in text.splitlines() if "measured" in line and "paper" in line]
+    assert sum(line.count("measured") for line in heads) == 4
+    assert (len(heads) == 1) == (width == 240)  # else a block per group of columns, with the rows' labels in each
+    assert sum(line.startswith("ASPP, wider") for line in text.splitlines()) == len(heads)
+
+
+def test_colour_is_of_marks_alone_and_changes_nothing_else(make: Make) -> None:
+    report = filled(make).report()
+    plain, coloured = terminal.render(report, 80), terminal.render(report, 80, colour=True)
+    assert "\x1b[32m✓" in coloured
+    assert "\x1b[31m✗" in coloured
+    assert re.sub(r"\x1b\[[0-9]*m", "", coloured) == plain
+    assert "\x1b" not in plain
+
+
+def test_a_label_cannot_colour_a_terminal_that_has_colours(make: Make) -> None:
+    text = terminal.render(make(title="a\x1b[31mred").report(), 80, colour=True)
+    assert "a\\x1b[31mred" in text
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb"), ("", "")])
+def test_colour_is_for_terminals_that_want_it(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: bool(name), raising=False)
+    if name:
+        assert output.has_colour()
+        monkeypatch.setenv(name, value)
+    assert not output.has_colour()
 
 
 def test_terminal_leaves_out_the_papers_column_where_nothing_is_published(make: Make) -> None:
