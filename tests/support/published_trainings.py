@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from harness.environment import Device
-from harness.jobs.kinds import TrainConfig
+from harness.jobs.kinds import OWN_BACKBONE, TrainConfig
 from harness.plan.planner import Planner
 from harness.table import paths, recipes
 from harness.table.load import load
@@ -16,7 +16,10 @@ from methods import backbones
 
 @functools.cache
 def trainings() -> dict[str, TrainConfig]:
-    """{table/row/column: the training that the cell asks for}, each distinct one once, under profile `paper`."""
+    """{table/row/column: the training that the cell asks for}, each distinct one once, under profile `paper`.
+
+    Not of methods that build their backbones themselves: those are a library's models, whose code may wait for the host.
+    """
     planner = Planner(recipes.profile("paper"), cache=Path("/dev/null/cache"), device=Device("cpu", "any", 1))
     plan = planner.plan([load(file) for file in paths.table_files()])
     found: dict[str, tuple[str, TrainConfig]] = {}
@@ -24,6 +27,8 @@ def trainings() -> dict[str, TrainConfig]:
         for key in {key for job in cell.jobs for key in (job.key, *job.needs)}:
             if plan.jobs[key].kind == "train":
                 config = TrainConfig.model_validate(plan.jobs[key].config)
+                if config.model.backbone == OWN_BACKBONE:
+                    continue
                 found.setdefault(json.dumps(config.model_dump(mode="json"), sort_keys=True), (cell.name, config))
     return dict(found.values())
 
