@@ -22,7 +22,6 @@ def command() -> None:
     "--out", type=options.PathType(), metavar="FILE", help="where to (datasets/FOLDER.yaml); nothing is overwritten"
 )
 def new(folder: Path, out: Path | None) -> Exit:
-    import os
     import re
 
     from harness.cli.new import write_new
@@ -33,7 +32,7 @@ def new(folder: Path, out: Path | None) -> Exit:
     found = guess(folder)
     name = re.sub(r"[^A-Za-z0-9_-]+", "_", folder.resolve().name).strip("_") or "my_data"
     file = out or Path("datasets", f"{name}.yaml")
-    text = as_yaml(found, file.stem, os.path.relpath(folder, file.parent))
+    text = as_yaml(found, file)
     declaration(parse(text, str(file)))  # what is written can be read
     write_new(file, text)
     counts = ", ".join(f"{split} {len(ids)}" for split, ids in found.layout.ids.items())

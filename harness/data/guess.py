@@ -290,8 +290,11 @@ def _described(
 ) -> dict[int, tuple[str, tuple[int, int, int]]]:
     names, colours = _names(result, values), _palette(masks[0]) if masks else {}
     chosen = distinct(len(values))
-    if 0 in values and not names:
-        result.unknown.append("whether the value 0 is a class or means 'not annotated': it is written as a class")
+    if not names:
+        ends = " or ".join(str(value) for value in dict.fromkeys((values[0], values[-1])))
+        result.unknown.append(
+            f"which value, often the first or the last ({ends}), means 'not annotated': all are classes here"
+        )
     return {
         value: (names.get(value, f"class {value}"), colours.get(value, chosen[k])) for k, value in enumerate(values)
     }
@@ -340,13 +343,14 @@ def _palette(mask: Path) -> dict[int, tuple[int, int, int]]:
 # ------------------------------------------------------------------------------------------------------------- writing
 
 
-def as_yaml(result: Guess, name: str, folder: str) -> str:
-    """The declaration as a commented YAML file; `folder`: where the files lie, counted from that file."""
+def as_yaml(result: Guess, file: Path) -> str:
+    """The declaration as the commented text of a YAML file that is to lie at `file`."""
+    name, folder = file.stem, os.path.relpath(result.folder, file.parent)
     layout = result.layout
     lines = [f"# {name}: guessed from {sum(map(len, layout.ids.values()))} images with label maps. Look at it, then:"]
     lines += [
-        "#   python -m harness data show FILE     images with their labels",
-        "#   python -m harness test FILE          every clause",
+        f"#   python -m harness data show {file}     images with their labels",
+        f"#   python -m harness test {file}          every clause",
     ]
     if result.unknown:
         lines += ["# What could not be guessed:", *(f"# - {' '.join(text.split())}" for text in result.unknown)]

@@ -88,7 +88,7 @@ def test_what_could_not_be_guessed_is_listed(tmp_path: Path):
     assert "1 images have no label map, such as c" in text
     assert "all images are 'train', and there is no 'val'" in text
     assert "names of classes: found no classes.txt" in text
-    assert "whether the value 0 is a class" in text
+    assert "which value, often the first or the last (0 or 1), means 'not annotated'" in text
     assert "1 label maps cannot be read, the first:" in text
     assert "b.png: a label map must have one channel" in text
 
