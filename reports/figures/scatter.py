@@ -20,10 +20,10 @@ _FEWEST = 3  # points of a panel: fewer are read off the table faster
 def scatter(report: TableReport) -> tuple[Any, str] | None:
     """(figure, text alternative): a panel per metric that compares; None where none has three cells with both values.
 
-    Counts that agree to four digits show their relative differences, scores their differences in points where those are
-    small beside the range of the values. Lines through points are 90 % intervals of the mean over seeds; the band is the
-    margin within which values count as equal; hollow points were measured on modules that were fitted to the published
-    numbers.
+    Counts that print the published digits, or agree to four, show their relative differences; scores show differences
+    in points where these are small beside the range of the values. Lines through points are 90 % intervals of the mean
+    over seeds; the band is the margin within which values count as equal; hollow points were measured on modules that
+    were fitted to the published numbers.
     """
     panels = _panels(report)
     if not report.comparable or not panels:
@@ -55,13 +55,15 @@ def _panels(report: TableReport) -> dict[str, list[CellReport]]:
 
 
 def _shows_differences(cells: Sequence[CellReport]) -> bool:
-    """Whether every point would lie on the line of equality: counts that agree to four digits, scores whose typical
-    difference is below a thirtieth of their range."""
-    gaps = [abs(gap) for cell in cells if (gap := cell.difference) is not None]
-    published = [cell.published.value for cell in cells if cell.published is not None]
+    """Whether every point would lie on the line of equality: counts that print the published digits or agree to four,
+    scores whose typical difference is below a thirtieth of their range."""
+    pairs = [
+        (cell, cell.published, abs(cell.mean - cell.published.value)) for cell in cells if cell.published is not None
+    ]
     if all(cell.metric.exact for cell in cells):
-        return all(gap <= _FOUR_DIGITS * abs(value) for gap, value in zip(gaps, published))
-    return sorted(gaps)[len(gaps) // 2] < (max(published) - min(published)) / 30
+        return all(cell.text == p.text or gap <= _FOUR_DIGITS * abs(p.value) for cell, p, gap in pairs)
+    published = [p.value for _, p, _ in pairs]
+    return sorted(gap for _, _, gap in pairs)[len(pairs) // 2] < (max(published) - min(published)) / 30
 
 
 def _difference_panel(ax: Any, report: TableReport, cells: Sequence[CellReport]) -> None:

@@ -121,6 +121,16 @@ def test_counts_that_agree_to_four_digits_show_relative_differences(make: Make) 
     assert drawing[0].axes[0].get_ylabel() == "measured"
 
 
+def test_counts_that_print_few_digits_agree_where_they_print_them(make: Make) -> None:
+    values = {"ppm": {"params": 3.1}, "aspp": {"params": 42.2}, "ocr": {"params": 15.1}}
+    bench = make(published={**TABLE["published"], "values": values})
+    for row, value in (("ppm", 3.14), ("aspp", 42.21), ("ocr", 15.14)):  # the first is more than one per cent away
+        bench.measure(row, "params", value)
+    drawing = scatter.scatter(bench.report())
+    assert drawing is not None
+    assert drawing[0].axes[0].get_ylabel() == "measured − published, %"
+
+
 def test_scores_over_a_wide_range_show_differences_in_points(make: Make) -> None:
     values = {"ppm": {"score": 30.0}, "aspp": {"score": 50.0}, "ocr": {"score": 80.0}}
     bench = make(seeds=2, published={**TABLE["published"], "values": values})
