@@ -66,8 +66,12 @@ def read(grid: Grid, metrics: Mapping[str, str], file: str) -> Reading:
     """The reading of a grid. `metrics`: {pattern of column keys: metric} that a person named; UserError where no column
     of numbers has a known metric."""
     headings = _headings(grid)
-    grid = _stacked(grid, headings)
-    reading = Reading(grid, unread=list(grid.remarks))
+    stacked = _stacked(grid, headings)
+    reading = Reading(stacked, unread=list(grid.remarks))
+    if stacked is not grid:
+        text = f"blocks of {stacked.width} columns stand side by side: put one below the other"
+        reading.assumed.append(Remark(grid.first_line, text, grid.file))
+    grid = stacked
     body = _body(reading, headings)
     if not body:
         raise UserError(f"{file}:{grid.first_line}: the table has no rows of numbers below its heading")

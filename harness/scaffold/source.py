@@ -63,7 +63,7 @@ def read_text(path: Path) -> str:
 
 @dataclass
 class Macro:
-    """`\\newcommand{\\name}[arguments][default]{body}`; `delimiters`: whether `\\def` has text between its arguments."""
+    """`\\newcommand{\\name}[arguments][default]{body}`."""
 
     arguments: int
     default: str | None
