@@ -174,10 +174,10 @@ class Night:
         ]
         cells.sort(key=lambda c: known[c.name][-1].date if known.get(c.name) else "")
         selection, hours, unknown = [], 0.0, 0
-        for cell in cells:
-            jobs = list({k: plan.jobs[k] for j in cell.jobs for k in (*j.needs, j.key)}.values())
-            card = self.device(plan.profile).card
-            cost = costs.cost(plan, jobs, self.store, device=card, gpus_per_job=self.processes)
+        jobs = [list({k: plan.jobs[k] for j in c.jobs for k in (*j.needs, j.key)}.values()) for c in cells]
+        card = self.device(plan.profile).card
+        estimates = costs.costs(plan, jobs, self.store, device=card, gpus_per_job=self.processes)
+        for cell, cost in zip(cells, estimates):
             if cost.unknown_jobs:
                 unknown += 1
                 if unknown > 1:

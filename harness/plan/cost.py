@@ -45,12 +45,20 @@ def cost(plan: Plan, jobs: Sequence[Job], store: Store, *, device: str, gpus_per
 
     `device`: of what was measured, that on this kind (cpu, cuda) or card (cuda: NVIDIA H200) counts.
     """
-    measured = durations(jobs, store, device=device, processes=gpus_per_job)
+    return costs(plan, [jobs], store, device=device, gpus_per_job=gpus_per_job, slots=slots)[0]
+
+
+def costs(
+    plan: Plan, groups: Sequence[Sequence[Job]], store: Store, *, device: str, gpus_per_job: int = 1, slots: int = 1
+) -> list[Cost]:
+    """The cost of each group of jobs by itself; what the store holds is read once."""
+    every_job = list({job.key: job for jobs in groups for job in jobs}.values())
+    measured = durations(every_job, store, device=device, processes=gpus_per_job)
     training_results = [r for r in store.results("train") if _on(r, device)]
     forecast = Forecast(device, training_results)
     hours: dict[str, float] = {}
-    sources: Counter[str] = Counter()
-    for job in jobs:
+    source_of: dict[str, str] = {}
+    for job in every_job:
         seconds = measured[job.key]
         estimates = {
             "measured": None if seconds is None else seconds * (gpus_per_job if KINDS[job.kind].trains else 1),
@@ -59,14 +67,18 @@ def cost(plan: Plan, jobs: Sequence[Job], store: Store, *, device: str, gpus_per
         }
         source = next((name for name, value in estimates.items() if value is not None), None)
         if source is not None:
-            hours[job.key] = (estimates[source] or 0.0) / 3600
-            sources[source] += 1
-    tables = {}
-    for table in plan.tables:
-        table_keys = {key for cell in plan.of(table) for job in cell.jobs for key in (job.key, *job.needs)}
-        tables[table.id] = sum(h for key, h in hours.items() if key in table_keys)
-    counts = sources["measured"], sources["inferred"], sources["forecast"], len(jobs) - len(hours)
-    return Cost(sum(hours.values()), tables, *counts, slots * gpus_per_job, device.startswith("cuda"))
+            hours[job.key], source_of[job.key] = (estimates[source] or 0.0) / 3600, source
+    table_keys = {
+        t.id: {k for cell in plan.of(t) for job in cell.jobs for k in (job.key, *job.needs)} for t in plan.tables
+    }
+    found = []
+    for jobs in groups:
+        known = {job.key: hours[job.key] for job in jobs if job.key in hours}
+        sources = Counter(source_of[key] for key in known)
+        tables = {name: sum(h for key, h in known.items() if key in keys) for name, keys in table_keys.items()}
+        counts = sources["measured"], sources["inferred"], sources["forecast"], len(jobs) - len(known)
+        found.append(Cost(sum(known.values()), tables, *counts, slots * gpus_per_job, device.startswith("cuda")))
+    return found
 
 
 def _on(result: Result, device: str) -> bool:
