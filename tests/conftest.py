@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +16,8 @@ from harness import ROOT
 # Processes that tests start import this checkout, also where another one is installed; and each of them is one of many.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-from tests.support.checkout import Checkout
+from harness.store.store import Store
+from tests.support.checkout import Checkout, copy_of_checkout
 
 # Started in the background of a script, this process ignores Ctrl-C, and so would the commands that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -72,6 +72,14 @@ def write(tmp_path: Path) -> Callable[[str, str], Path]:
     return write
 
 
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty results folder of the test's own."""
+    made = Store(tmp_path / "results")
+    made.prepare()
+    return made
+
+
 @pytest.fixture(scope="session")
 def tables() -> Path:
     """The folder of the shipped table files."""
@@ -80,10 +88,7 @@ def tables() -> Path:
 
 @pytest.fixture(scope="session")
 def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("checkout")
-    for room in ("harness", "methods", "reports", "tables"):
-        shutil.copytree(ROOT / room, root / room, ignore=shutil.ignore_patterns("__pycache__"))
-    return root
+    return copy_of_checkout(tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ import pytest
 from harness import ROOT
 from harness.cli.group import COMMANDS
 from harness.cli.main import GROUP, main
-from tests.support.checkout import PATIENCE, Checkout
+from tests.support.checkout import Checkout
+from tests.support.waiting import PATIENCE
 
 TABLE = "tables/idrnet_table2.yaml"
 PART = ("--profile", "smoke", "--rows", "fcn", "--rows", "fcn_i*", "--columns", "city*")

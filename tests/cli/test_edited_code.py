@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from harness.training.checkpoint import load_weights
-from tests.support.checkout import PATIENCE, Checkout
+from tests.support.checkout import Checkout
+from tests.support.waiting import PATIENCE, Gate
 
 TABLE = """\
 paper: ours
@@ -22,7 +22,6 @@ rows:
   pooling: {module: {name: ppm, options: {channels: 4}}}
 """
 METHOD = """
-import time
 from pathlib import Path
 from torch import nn
 from methods.registry import register_context
@@ -37,9 +36,8 @@ class Mine(nn.Module):
 
 @register_context("mine")
 def mine(in_channels, *, marks):
-    Path(marks, "started").touch()
-    while not Path(marks, "go").exists():
-        time.sleep(0.02)
+    Path(marks, "started").open("w").close()
+    Path(marks, "go").open().close()
     from widths import CHANNELS
     return Mine(CHANNELS + 0)
 """
@@ -59,17 +57,16 @@ def measured(checkout: Checkout, table: Path) -> list[str]:
     return [",".join(line.split(",")[1:4]) for line in lines[1:]]
 
 
-def wait_for(mark: Path, process: subprocess.Popen) -> None:
-    """Until there is this file, which a job of the command makes."""
-    deadline = time.monotonic() + PATIENCE
-    while not mark.exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """Where the first job of the test's own method waits."""
+    made = Gate(tmp_path)
+    yield made
+    made.close()
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_the_code_it_was_planned_with(checkout: Checkout, table: Path, tmp_path: Path):
+def test_a_run_goes_on_with_the_code_it_was_planned_with(checkout: Checkout, table: Path, tmp_path: Path, gate: Gate):
     """Edited in mid-run: the file of a method that runs, its helper that is not imported yet, a module whose job waits, and
     what writes the report at the end."""
     pooling = checkout.root / "methods/contexts/ppm.py"
@@ -83,11 +80,11 @@ def test_a_run_goes_on_with_the_code_it_was_planned_with(checkout: Checkout, tab
     originals = {path: path.read_text() for path in edits}
     process = checkout.start("run", table, "--jobs", "1", "--no-figures")
     try:
-        wait_for(tmp_path / "started", process)
+        gate.wait(process)
         for path, (old, new) in edits.items():
             assert old in originals[path]
             path.write_text(originals[path].replace(old, new))
-        (tmp_path / "go").touch()
+        gate.open()
         out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, out + err
         reports.write_text(originals[reports])
@@ -119,7 +116,6 @@ columns: {miou: {}}
 rows: {own: {method: {name: 'FOLDER/held.py:held', marks: 'FOLDER'}}}
 """
 HELD = """
-import time
 from pathlib import Path
 from methods.contexts.ppm import PyramidPooling
 from methods.registry import register
@@ -127,9 +123,8 @@ from methods.segmentor import EncoderDecoder
 
 class Held(EncoderDecoder):
     def losses(self, images, targets):
-        Path(self.marks, "started").touch()
-        while not Path(self.marks, "go").exists():
-            time.sleep(0.02)
+        Path(self.marks, "started").open("w").close()
+        Path(self.marks, "go").open().close()
         return super().losses(images, targets)
 
 @register("held")
@@ -141,7 +136,7 @@ def held(backbone, num_classes, *, marks):
 
 
 @pytest.mark.slow
-def test_a_training_and_its_test_are_of_the_unedited_code(checkout: Checkout, tmp_path: Path):
+def test_a_training_and_its_test_are_of_the_unedited_code(checkout: Checkout, tmp_path: Path, gate: Gate):
     """Pyramid pooling loses half its levels while a row on it trains: training, checkpoint and test have all of them."""
     table = tmp_path / "trained.yaml"
     table.write_text(TRAINED.replace("FOLDER", str(tmp_path)))
@@ -150,10 +145,10 @@ def test_a_training_and_its_test_are_of_the_unedited_code(checkout: Checkout, tm
     text = pooling.read_text()
     process = checkout.start("run", table, "--profile", "smoke", "--no-figures")
     try:
-        wait_for(tmp_path / "started", process)
+        gate.wait(process)
         assert "1, 2, 3, 6" in text
         pooling.write_text(text.replace("1, 2, 3, 6", "1, 2"))
-        (tmp_path / "go").touch()
+        gate.open()
         out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, out + err
         stale = checkout("status", table, "--profile", "smoke", code=None)

@@ -7,8 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,8 @@ import pytest
 from harness import ROOT
 from harness.jobs.kinds import Data
 from harness.recipes.profile import Synthetic
-from tests.support.checkout import PATIENCE, Commands
+from tests.support.checkout import Commands
+from tests.support.waiting import PATIENCE, until
 
 MISBEHAVING = ROOT / "tests/support/misbehaving_methods.py"
 TABLE = "tables/idrnet_table2.yaml"
@@ -30,7 +30,7 @@ columns:
   miou: {{metric: miou, recipe: own/tiny}}
   params: {{metric: parameters, recipe: own/tiny}}
 rows:
-  fcn: {{method: {{name: fcn, channels: 8}}, model: {{backbone: resnet18}}}}
+  fcn: {{method: {{name: fcn, channels: 8}}, model: {{backbone: timm/test_resnet}}}}
 """
 RECIPE = """\
 tiny:
@@ -184,7 +184,7 @@ def test_folders_come_from_the_environment_unless_an_option_names_them(checkout:
 def test_all_errors_of_all_tables_at_once(checkout: Commands, tiny, tmp_path: Path):
     one, two = tiny(name="one"), tiny(name="two")
     one.write_text(one.read_text().replace("name: fcn", "name: fnc"))
-    two.write_text(two.read_text().replace("resnet18", "resnet18, deep: 1"))
+    two.write_text(two.read_text().replace("test_resnet", "test_resnet, deep: 1"))
     said = checkout("plan", one, two, code=2)
     assert f"{one}:7: rows.fcn.method: unknown method 'fnc'" in said
     assert f"{two}:7: rows.fcn.model.deep: unknown key 'deep'" in said
@@ -210,9 +210,11 @@ def test_nothing_to_measure_is_exit_5(checkout: Commands, tiny):
 def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(checkout: Commands, tiny, data: Path):
     command = ("run", tiny(iterations=80), "--data", data, "--columns", "miou", "--no-figures", "--jobs", "2")
     process = checkout.start(*command, start_new_session=True)
-    for _ in waiting(process):
-        if any(re.search(r'"done": [1-9]', p.read_text()) for p in checkout.results.rglob("progress.json")):
-            break
+
+    def trains() -> bool:
+        return any(re.search(r'"done": [1-9]', p.read_text()) for p in checkout.results.rglob("progress.json"))
+
+    until(trains, "a training some steps under way", process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, out + err
@@ -229,16 +231,6 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(checkout: Commands, t
     after = curve.read_text().splitlines()
     assert len(after) == 80
     assert after[: len(before)] == before, "what was trained before the interruption is not trained again"
-
-
-def waiting(process: subprocess.Popen) -> Iterator[None]:
-    """Looks again and again while the process runs; the test breaks out when it has seen what it waits for."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()
-        yield
-        time.sleep(0.02)
-    raise AssertionError("nothing happened")
 
 
 COUNTS = """\

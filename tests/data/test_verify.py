@@ -19,6 +19,7 @@ from harness.data.synthetic import synthesize
 from harness.data.verify import ensure_sound, verify
 from harness.errors import DataError
 from harness.recipes.profile import Synthetic
+from tests.support.waiting import PATIENCE
 
 SCENES = Synthetic(train_images=6, test_images=2, size=(24, 32))
 
@@ -125,7 +126,7 @@ def test_several_processes_read_a_part_each_and_all_name_every_bad_file(
     def process(k: int) -> str:
         def gather(text: str) -> list[str]:
             texts[k] = text
-            meeting.wait(timeout=60)
+            meeting.wait(timeout=PATIENCE)
             return list(texts)
 
         try:

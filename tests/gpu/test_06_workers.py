@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -16,9 +15,9 @@ from harness.store import curve
 from harness.store.store import Store
 from harness.training import checkpoint
 from tests.support.gpu_cases import DEVICE, job, training
+from tests.support.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.gpu
-PATIENCE = 240
 
 
 def test_the_same_batches_as_without(tmp_path):
@@ -43,11 +42,12 @@ def started(tmp_path):
     Request(record, str(tmp_path), None, DEVICE, 4).write(folder)
     command = [sys.executable, "-m", "harness.scheduler.worker", str(folder)]
     process = subprocess.Popen(command, start_new_session=True)
-    deadline = time.monotonic() + PATIENCE
-    while not curve.read(folder):
+
+    def has_begun() -> bool:
         assert process.poll() is None, (folder / "log.txt").read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+        return bool(curve.read(folder))
+
+    until(has_begun, "its first step")
     return process, folder, record
 
 

@@ -11,9 +11,9 @@ from harness.jobs.kinds import TrainConfig
 from harness.store import curve
 from tests.support.gpu_cases import DEVICE, job
 from tests.support.ranks import free_port
+from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.gpu, pytest.mark.gpu2]
-PATIENCE = 300
 
 
 def ranks(config: TrainConfig, folder, task="train", processes=2, *, one_visible=False):

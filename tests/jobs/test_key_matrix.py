@@ -6,18 +6,14 @@ re-keys it. `pytest -s` prints the matrix as found.
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from harness import ROOT
 from harness.data.synthetic import synthesize
 from harness.recipes.profile import Synthetic
+from tests.support import forked_checkout
+from tests.support.checkout import copy_of_checkout
 
 TABLE = """
 paper: own
@@ -34,7 +30,7 @@ rows:
   idrnet: {method: {name: idrnet, context: ppm}}
 """
 KEYS = """
-import json, sys
+import sys
 from pathlib import Path
 from harness.environment import Device
 from harness.plan.planner import Planner
@@ -50,7 +46,7 @@ for cell in plan.cells:
     for job in cell.jobs:
         keys[f"{cell.row} {cell.column} {job.kind}"] = job.key
         keys.update({f"{cell.row} {cell.column} {plan.jobs[key].kind}": key for key in job.needs})
-print(json.dumps(keys))
+answer = keys
 """
 JOBS = {
     "FCN train": "fcn ade20k train",
@@ -125,9 +121,7 @@ MATRIX = [
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout with a folder DATA of small datasets, COCO-Stuff in its official layout with MATLAB files."""
-    root = tmp_path_factory.mktemp("checkout")
-    for room in ("harness", "methods", "tables"):
-        shutil.copytree(ROOT / room, root / room, ignore=shutil.ignore_patterns("__pycache__"))
+    root = copy_of_checkout(tmp_path_factory.mktemp("checkout"))
     scenes = Synthetic(train_images=16, test_images=1, size=(16, 24))
     synthesize("ade20k", root / "own" / "data", scenes=scenes)
     synthesize("coco_stuff10k", root / "own" / "data", scenes=scenes, layout="official")
@@ -138,12 +132,10 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def keys(root: Path) -> dict[str, str]:
-    """{kind of job: key} as the checkout at `root` makes them; without byte code, which is told apart by seconds."""
-    command = [sys.executable, "-B", "-c", KEYS, str(root / "own")]
-    environ = {**os.environ, "HARNESS_WEIGHTS": str(root / "own" / "weights")}
-    done = subprocess.run(command, cwd=root, env=environ, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    """{kind of job: key} as the checkout at `root` makes them."""
+    found = forked_checkout.run(
+        KEYS, root, str(root / "own"), environ={"HARNESS_WEIGHTS": str(root / "own" / "weights")}
+    )
     return {job: found[name] for job, name in JOBS.items()}
 
 

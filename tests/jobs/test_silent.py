@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import timm  # noqa: F401  loaded once, and not by each fork
 
 from harness import ROOT
 from harness.jobs.key import Code, imported_names
 from harness.jobs.kinds import KINDS
 from harness.jobs.silent import SILENT
 from methods.backbones import module_of
+from tests.support import forked_checkout
+from tests.support.checkout import copy_of_checkout
 
 JOB = """
-import json, sys
+import sys
 from pathlib import Path
 from harness.environment import Device
 from harness.jobs.context import Context
@@ -39,7 +38,7 @@ for job in plan.jobs.values():
     measured |= {m.name: m.value for m in KINDS[job.kind].run(job.config, where)}
 timed = ("train_throughput", "train_seconds", "data_wait", "train_peak_memory")
 losses = [line["terms"] for line in curve.losses(folders["train"])]
-print(json.dumps([losses, {name: value for name, value in measured.items() if name not in timed}]))
+answer = [losses, {name: value for name, value in measured.items() if name not in timed}]
 """
 # {module: (text, what it becomes)}: each changes what the module does
 EDITS = {
@@ -75,18 +74,13 @@ def place(module: str, root: Path) -> Path:
 def run(root: Path, results: Path) -> list:
     """[losses of every step, what training and test measured] of the checkout at `root`."""
     results.mkdir()
-    command = [sys.executable, "-B", "-c", JOB, str(results)]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return forked_checkout.run(JOB, root, str(results))
 
 
 @pytest.mark.slow
 def test_edits_of_silent_modules_move_no_number(tmp_path: Path):
     assert EDITS.keys() == SILENT.keys()
-    root = tmp_path / "checkout"
-    for room in ("harness", "methods", "tables"):
-        shutil.copytree(ROOT / room, root / room, ignore=shutil.ignore_patterns("__pycache__"))
+    root = copy_of_checkout(tmp_path / "checkout")
     losses, measured = run(root, tmp_path / "before")
     assert len(losses) > 2
     assert 0 < measured["miou"] < 100

@@ -11,19 +11,12 @@ import pytest
 from harness.environment import Device
 from harness.errors import UserError
 from harness.jobs.job import Job, Measurement
-from harness.plan.cost import by_throughput, check_budget, cost, lines, unasked_cpu
+from harness.plan.cost import by_throughput, check_budget, cost, costs, lines, unasked_cpu
 from harness.plan.durations import durations
 from harness.plan.planner import Plan, Planner, Selection
 from harness.store.store import Result, Store
 from harness.table.load import load
 from harness.table.recipes import profile
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "results")
-    made.prepare()
-    return made
 
 
 @pytest.fixture
@@ -143,3 +136,24 @@ def test_a_budget_refuses_more_and_what_it_cannot_know(plan: Plan, store: Store)
     check_budget(made, None)
     with pytest.raises(UserError, match=r"needs 4 GPU-hours, more than --budget 3\.9"):
         check_budget(made, 3.9)
+
+
+def test_the_costs_of_many_groups_are_those_of_each_and_the_store_is_read_once(
+    store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch
+):
+    """A night asks for every cell by itself; what has been measured meanwhile must not be read again for each."""
+    jobs = list(plan.jobs.values())
+    for seconds, job in enumerate(jobs[:3], start=1):
+        finish(store, job, 100.0 * seconds)
+    groups = [jobs[:2], jobs[1:], [], jobs]
+    expected = [cost(plan, group, store, device="cuda") for group in groups]
+    assert len({c.hours for c in expected}) == len(groups)
+    read, asked = store.results, []
+
+    def results(kind: str):
+        asked.append(kind)
+        return read(kind)
+
+    monkeypatch.setattr(store, "results", results)
+    assert costs(plan, groups, store, device="cuda") == expected
+    assert sorted(asked) == ["evaluate", "train", "train"]

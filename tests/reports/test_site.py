@@ -23,6 +23,7 @@ from reports.audit.corpus import Finding
 from reports.site import confusion, names
 from reports.site.build import build
 from tests.support.report_bench import ENVIRONMENT, TABLE, Make, ReportBench
+from tests.support.waiting import PATIENCE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 VOID = {"meta", "link", "input", "img", "br"}
@@ -289,7 +290,7 @@ def browse(address: str, profile: Path, *options: str) -> str:
     ]
     command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", *quiet, f"--user-data-dir={profile}"]
     what = [] if any(option.startswith("--screenshot") for option in options) else ["--dump-dom"]
-    done = subprocess.run([*command, *options, *what, address], capture_output=True, timeout=120, check=True)
+    done = subprocess.run([*command, *options, *what, address], capture_output=True, timeout=PATIENCE, check=True)
     return done.stdout.decode("utf-8")
 
 

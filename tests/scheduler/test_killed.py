@@ -25,10 +25,10 @@ from harness.store.store import Store
 from harness.training import checkpoint
 from tests.scheduler.test_local import job as count
 from tests.support.kills import PHASES, VICTIMS, Aim, Victims, front_end, kill, over
+from tests.support.waiting import PATIENCE
 from tests.tasks.segmentation.test_train import TIMES, config
 
 pytestmark = pytest.mark.slow
-PATIENCE = 240.0  # seconds until a test gives up; nothing waits for it when all is well
 ITERATIONS, SAVED_EVERY = 6, 2
 
 AIMS = [

@@ -25,10 +25,10 @@ from harness.scheduler.transport import Event
 from harness.scheduler.worker import Request, explain, main, report_failure
 from harness.store.store import Store
 from harness.training.distributed import place
+from tests.support.waiting import PATIENCE
 
 MISBEHAVING = ROOT / "tests/support/misbehaving_methods.py"
 CPU = Device("cpu", "a processor", 2)
-PATIENCE = 120.0  # seconds until a test gives up; nothing waits for it when all is well
 
 
 def job(context: str, *needs: Job, kind: str = "complexity", repeats: int = 1, **options) -> Job:
@@ -38,19 +38,6 @@ def job(context: str, *needs: Job, kind: str = "complexity", repeats: int = 1, *
     record = KINDS[kind].config.model_validate(config).model_dump(mode="json")
     key = digest([kind, record, [n.key for n in needs]])
     return Job(kind, record, key, key, {"config": record, "code": {}}, tuple(n.key for n in needs))
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "results")
-    made.prepare()
-    return made
-
-
-@pytest.fixture
-def marks(tmp_path: Path) -> Path:
-    (tmp_path / "marks").mkdir()
-    return tmp_path / "marks"
 
 
 def local(store: Store, slots: int = 2) -> Local:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +13,9 @@ import pytest
 from harness.scheduler.fork_server import deferred_interrupts
 from harness.store.store import Store
 from tests.scheduler.test_local import job, local, run, until
-from tests.support.checkout import PATIENCE, Checkout
+from tests.support import waiting
+from tests.support.checkout import Checkout
+from tests.support.waiting import PATIENCE
 
 TABLE = """\
 paper: ours
@@ -23,7 +23,7 @@ title: A training that nobody waits for
 columns:
   miou: {metric: miou, recipe: own/long}
 rows:
-  fcn: {method: 'FOLDER/own.py:own', model: {backbone: resnet18}}
+  fcn: {method: 'FOLDER/own.py:own', model: {backbone: timm/test_resnet}}
 """
 METHOD = """
 import os
@@ -65,14 +65,6 @@ def processes(mark: str) -> list[str]:
     return commands
 
 
-def wait_until(condition: Callable[[], object], process: subprocess.Popen | None = None) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert process is None or process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def server_starts(results: Path, mark: str) -> bool:
     return len(processes(mark)) > 1
 
@@ -108,14 +100,14 @@ def test_no_process_is_left_over(checkout: Checkout, tmp_path: Path, instant: Ca
     mark = uuid.uuid4().hex
     command = ("run", tmp_path / "long.yaml", "--no-figures", "--device", "cpu")
     process = checkout.start(*command, start_new_session=True, environ={"HARNESS_MARK": mark})
-    wait_until(lambda: instant(checkout.results, mark), process)
+    waiting.until(lambda: instant(checkout.results, mark), instant.__name__, process)
     for number in signals:
         if process.poll() is None:
             os.killpg(process.pid, number)  # as a terminal does: to every process of the group
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == (130 if signal.SIGINT in signals else -signal.SIGKILL), out + err
     assert "Traceback" not in err
-    wait_until(lambda: not processes(mark))
+    waiting.until(lambda: not processes(mark), "no process is left")
     assert checkout.json("train") == []
 
 
@@ -129,19 +121,6 @@ def test_ctrl_c_is_acted_on_when_what_was_started_is_recorded():
     assert recorded == [True]
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "results")
-    made.prepare()
-    return made
-
-
-@pytest.fixture
-def marks(tmp_path: Path) -> Path:
-    (tmp_path / "marks").mkdir()
-    return tmp_path / "marks"
-
-
 def is_gone(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
@@ -153,9 +132,7 @@ def test_what_a_job_has_started_ends_with_it(store: Store, marks: Path):
     only = job("leaves_a_process", marks=str(marks))
     assert run(store, [only])[only.key].state == "done"
     pid = int((marks / "process").read_text())
-    deadline = time.monotonic() + PATIENCE
-    while not is_gone(pid):
-        assert time.monotonic() < deadline
+    waiting.until(lambda: is_gone(pid), "the process of the job is gone")
 
 
 @pytest.mark.slow

@@ -11,22 +11,14 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import pytest
-
 from harness.errors import Exit
 from harness.jobs.job import Job
 from harness.scheduler.local import Local
 from harness.scheduler.transport import Event
 from harness.scheduler.worker import Request, execute
 from harness.store.store import Failure, Store
-from tests.scheduler.test_local import PATIENCE, job, local, run, until
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "results")
-    made.prepare()
-    return made
+from tests.scheduler.test_local import job, local, run, until
+from tests.support.waiting import PATIENCE
 
 
 def follow(transports: Sequence[Local]) -> list[dict[str, Event]]:

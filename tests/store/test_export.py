@@ -19,13 +19,7 @@ from harness.files import read_json
 from harness.store.export import COLUMNS, frame
 from harness.store.store import Store
 from tests.store.test_store import finish, job
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = Store(tmp_path / "results")
-    store.prepare()
-    return store
+from tests.support.waiting import PATIENCE
 
 
 def test_the_frame_is_tidy(store: Store):
@@ -122,7 +116,7 @@ def test_two_processes_at_once_lose_nothing(store: Store):
     arguments = [sys.executable, "-c", WRITER, str(store.root)]
     writers = [subprocess.Popen([*arguments, str(own)], cwd=ROOT, stderr=subprocess.PIPE) for own in (1, 2)]
     for writer in writers:
-        _, errors = writer.communicate(timeout=120)
+        _, errors = writer.communicate(timeout=PATIENCE)
         assert writer.returncode == 0, errors.decode()
     measurements = frame(store)
     assert set(measurements["seed"]) == {7} | {1000 * own + i for own in (1, 2) for i in range(40)}

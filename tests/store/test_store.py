@@ -32,13 +32,6 @@ def finish(store: Store, which: Job, *values: float, started: float = 1.0):
     return store.finish(which, [Measurement(n, v, "%") for n, v in zip(names, values)], ENVIRONMENT, started)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "results")
-    made.prepare()
-    return made
-
-
 # ------------------------------------------------------------------------------------------------------- single files
 
 

@@ -5,14 +5,24 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from unittest import mock
 
+from harness import ROOT
 from harness.cli.main import main
+from tests.support.waiting import PATIENCE
 
-PATIENCE = 240  # seconds until a test of a command gives up; nothing waits for it when all is well
+
+def copy_of_checkout(root: Path, *more: str) -> Path:
+    """Its packages and tables at `root`, and the folders `more`. Byte code comes along, so that no process compiles everything:
+    it names the second in which its source was written, and what a test edits is of another."""
+    half_written = shutil.ignore_patterns("*.pyc.*")
+    for folder in ("harness", "methods", "reports", "tables", *more):
+        shutil.copytree(ROOT / folder, root / folder, ignore=half_written)
+    return root
 
 
 class Checkout:

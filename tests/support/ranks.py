@@ -11,9 +11,10 @@ from multiprocessing.context import ForkProcess
 
 import torch
 
+from tests.support.waiting import PATIENCE
+
 FORK = multiprocessing.get_context("fork")
 EXCEPTION = 1  # exit code of a process whose function raises
-PATIENCE = 240  # seconds; nothing waits for it when all is well
 
 
 def run_ranks(function: Callable[..., None], processes: int, *arguments: object) -> None:

@@ -1,11 +1,10 @@
-"""A method and contexts whose jobs stay long enough to be disturbed; named as `victims.py:NAME`."""
+"""A method and contexts whose jobs stay long enough to be disturbed; named as `slow_methods.py:NAME`."""
 
 from __future__ import annotations
 
 import os
 import select
 import signal
-import time
 from pathlib import Path
 
 import torch
@@ -15,6 +14,25 @@ from methods.registry import register, register_context
 from methods.segmentor import Backbone, EncoderDecoder
 
 HELD = 20  # steps after which a training waits
+
+
+class Small(Backbone):
+    """Two maps. It is not timm's, whose import each job of a test on Slurm would wait for, longer than for its training."""
+
+    channels, strides = (8, 16), (2, 4)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(width, more, 3, stride=2, padding=1), nn.BatchNorm2d(more), nn.ReLU())
+            for width, more in ((3, 8), (8, 16))
+        )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        maps = [images]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return maps[1:]
 
 
 class Last(nn.Module):
@@ -29,28 +47,27 @@ class Last(nn.Module):
 
 
 class Slow(EncoderDecoder):
-    """Does not reach its end before `marks`/go exists, and hears signals meanwhile; its numbers do not depend on that."""
+    """Does not end before the gate in `marks` is open, and hears signals meanwhile; its numbers do not depend on that."""
 
-    def __init__(self, backbone: Backbone, num_classes: int, marks: str) -> None:
-        super().__init__(backbone, Last(backbone.channels[-1]), num_classes, auxiliary_channels=8)
-        self.marks, self.steps, self.heard = Path(marks), 0, None
+    def __init__(self, num_classes: int, marks: str) -> None:
+        super().__init__(Small(), Last(Small.channels[-1]), num_classes, auxiliary_channels=8)
+        self.marks, self.steps, self.heard, self.gate = Path(marks), 0, None, None
 
     def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         if self.heard is None:
             self.heard, written = os.pipe2(os.O_NONBLOCK)
             signal.set_wakeup_fd(written)
+            self.gate = os.open(self.marks / "gate", os.O_RDONLY | os.O_NONBLOCK)
         self.steps += 1
-        while not (self.marks / "go").exists():
-            signalled = select.select([self.heard], [], [], 0.25)[0]
-            if signalled or self.steps < HELD:  # the first steps only take their time, so that progress can be seen
-                break
+        # the first steps only take their time, so that progress can be seen; others wait for the gate or a signal
+        select.select([self.heard, self.gate], [], [], 0.25 if self.steps < HELD else None)
         return super().losses(images, targets)
 
 
-@register("slow")
-def slow(backbone: Backbone, num_classes: int, *, marks: str = ""):
+@register("slow", own_backbone=True)
+def slow(num_classes: int, pretrained: bool, *, marks: str = ""):
     """A small FCN that waits."""
-    return Slow(backbone, num_classes, marks)
+    return Slow(num_classes, marks)
 
 
 class Uneven(Slow):
@@ -62,10 +79,10 @@ class Uneven(Slow):
         return super().losses(images, targets)
 
 
-@register("uneven")
-def uneven(backbone: Backbone, num_classes: int, *, marks: str = ""):
+@register("uneven", own_backbone=True)
+def uneven(num_classes: int, pretrained: bool, *, marks: str = ""):
     """Fails on one of several processes."""
-    return Uneven(backbone, num_classes, marks)
+    return Uneven(num_classes, marks)
 
 
 class One(nn.Module):
@@ -120,7 +137,6 @@ def endless(in_channels, *, marks: str):
 
 @register_context("waits")
 def waits(in_channels, *, marks: str, name: str = ""):
-    """Ends when `marks`/go exists."""
-    while not (Path(marks) / "go").exists():
-        time.sleep(0.05)
-    return One()
+    """Ends when the gate in `marks` is open."""
+    with (Path(marks) / "gate").open("rb", buffering=0):
+        return One()

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,20 +20,17 @@ from harness import ROOT
 from harness.files import read_json
 from harness.scheduler.slurm.ledger import Ledger
 from harness.store.store import Store
+from tests.support import waiting
+from tests.support.waiting import PATIENCE
 
-PATIENCE = 200.0  # seconds until a test gives up; nothing waits for it when all is well
 VICTIMS = ROOT / "tests/support/slow_methods.py"
 UP = ROOT / "slurm/slurm_up.sh"
 TIMED = {"train_throughput", "train_seconds", "data_wait", "train_peak_memory"}
 
 
-def until(ready: Callable[[], object], what: str) -> object:
-    """What `ready` gives as soon as it gives something."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := ready()):
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.1)
-    return found
+def until(ready: Callable[[], object], what: str, process: subprocess.Popen | None = None) -> object:
+    """What `ready` gives as soon as it gives something. Slurm tells nobody what becomes of a job: whoever wants to know asks."""
+    return waiting.until(ready, what, process, interval=0.1)
 
 
 @dataclass
@@ -140,6 +136,12 @@ class SlurmBench:
     folder: Path
     environ: dict[str, str]
     started: list[subprocess.Popen[str]] = field(default_factory=list)
+    gate: int | None = None
+
+    def let_go(self) -> None:
+        """Opens the gate: what waits goes on, and what comes later does not wait, as long as this bench is there."""
+        self.gate = os.open(self.marks / "gate", os.O_RDWR)
+        os.write(self.gate, b"open")  # which nobody reads
 
     @property
     def results(self) -> Path:
@@ -158,15 +160,15 @@ class SlurmBench:
         return self.folder / name
 
     def trainings(self, iterations: int = 60, methods: Sequence[str] = ("slow",)) -> Path:
-        """A table of one cell per method of `victims.py`, trained slowly until `marks`/go exists."""
+        """A table of one cell per method of `slow_methods.py`, trained slowly until they are let go."""
         self.yaml("recipes/own.yaml", {"short": {**RECIPE, "iterations": iterations}})
         named = {method: {"name": f"{VICTIMS}:{method}", "marks": str(self.marks)} for method in methods}
-        rows = {method: {"method": name, "model": {"backbone": "resnet18"}} for method, name in named.items()}
+        rows = {method: {"method": name} for method, name in named.items()}
         columns = {"miou": {"metric": "miou", "recipe": "own/short"}}
         return self.yaml("trainings.yaml", {"title": "Trained", "columns": columns, "rows": rows})
 
     def counts(self, **rows: tuple[str, dict[str, object]]) -> Path:
-        """A table of one cell per row, each a context of `victims.py` with its options."""
+        """A table of one cell per row, each a context of `slow_methods.py` with its options."""
         modules = {row: {"module": {"name": f"{VICTIMS}:{name}", "options": o}} for row, (name, o) in rows.items()}
         defaults = {"num_classes": 2, "input": [[1, 4, 8, 8]]}
         columns = {"params": {"metric": "parameters"}}
@@ -191,6 +193,9 @@ class SlurmBench:
         for process in self.started:
             process.kill()
             process.communicate()
+        if self.gate is not None:
+            os.close(self.gate)
+            self.gate = None
 
     def __call__(self, *arguments: object, code: int = 0, **options) -> str:
         """What the command prints; fails unless it exits with `code`."""
@@ -222,5 +227,6 @@ class SlurmBench:
 def bench_in(folder: Path, environ: dict[str, str]) -> SlurmBench:
     made = SlurmBench(folder, environ)
     made.marks.mkdir(parents=True)
+    os.mkfifo(made.marks / "gate")
     made.yaml("profiles/scenes.yaml", PROFILE)
     return made

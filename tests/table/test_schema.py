@@ -12,8 +12,8 @@ from harness.errors import Problems, UserError
 from harness.table import paths, recipes
 from harness.table.load import check, load
 from harness.table.metrics import CONVENTIONS
-from harness.table.schema import Table
 from harness.yamlfile import parse
+from tests.support.table_text import problems, table
 
 SHIPPED = sorted((ROOT / "tables").glob("*.yaml"))
 AUDITED = {
@@ -40,16 +40,6 @@ claims:
   - {better: psp, than: fcn, on: [ade]}
 defaults: {backbone: resnet50_v1c}
 """
-
-
-def table(text: str) -> Table:
-    return check(parse(text, "t.yaml"))
-
-
-def problems(text: str) -> list[tuple[int, str, str]]:
-    with pytest.raises(Problems) as caught:
-        table(text)
-    return [(p.line, p.key, p.message) for p in caught.value.problems]
 
 
 # ------------------------------------------------------------------------------------------------- the shipped tables

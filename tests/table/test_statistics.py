@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.errors import Problems
-from harness.table.load import check
-from harness.table.schema import Table
-from harness.yamlfile import parse
+from tests.support.table_text import problems, table
 
 GOOD = """\
 paper: ours
@@ -24,16 +21,6 @@ published:
   values:
     fcn: {ade: 36.90, city: 75.16}
 """
-
-
-def table(text: str) -> Table:
-    return check(parse(text, "t.yaml"))
-
-
-def problems(text: str) -> list[tuple[int, str, str]]:
-    with pytest.raises(Problems) as caught:
-        table(text)
-    return [(p.line, p.key, p.message) for p in caught.value.problems]
 
 
 @pytest.mark.parametrize(

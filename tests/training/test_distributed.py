@@ -25,6 +25,7 @@ from harness.training import checkpoint, distributed
 from harness.training.batch_norm import SynchronisedBatchNorm
 from tests.support.distributed_steps import train_on
 from tests.support.ranks import exit_codes, run_ranks, start_ranks
+from tests.support.waiting import until
 from tests.tasks.segmentation.test_train import config
 
 
@@ -90,8 +91,12 @@ def test_torchrun_is_stopped_by_a_signal_and_goes_on(tmp_path):
 
     assert exit_codes(start("whole")) == [0, 0]
     stopped = start("pieces")
-    while len(curve.read(pieces)) < 3:
+
+    def are_under_way() -> bool:
         assert all(process.is_alive() for process in stopped)
+        return len(curve.read(pieces)) >= 3
+
+    until(are_under_way, "three steps")
     os.kill(stopped[1].pid, signal.SIGUSR1)
     assert exit_codes(stopped) == [Exit.RESUMABLE] * 2
     assert len(curve.read(pieces)) == checkpoint.listing(pieces)[-1].iteration < 30

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from harness.tasks.segmentation import train as train_job
 from harness.tasks.segmentation.train import train
 from harness.training import checkpoint
 from tests.support import tiny_training
+from tests.support.waiting import PATIENCE, until
 from tests.tasks.segmentation.test_train import config, context, numbers
 
 ITERATIONS = 12
@@ -89,8 +89,6 @@ def test_a_finished_training_is_not_run_again(undisturbed, tmp_path):
 
 FORK = multiprocessing.get_context("fork")
 """A fresh interpreter would load torch for seconds before each kill."""
-PATIENCE = 240
-"""Seconds until a training that hangs fails its test; nothing waits for it when all is well."""
 
 
 def run_in_child(folder: Path, event: int | None) -> int:
@@ -141,9 +139,7 @@ def test_killed_from_outside(undisturbed, tmp_path):
     """Another process kills it as soon as its curve has a given number of lines; a fresh interpreter goes on."""
     command = [sys.executable, tiny_training.__file__, str(tmp_path), str(ITERATIONS)]
     process = subprocess.Popen(command)
-    while process.poll() is None and len(curve.read(tmp_path)) < 5:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(0.01)  # leaves the processor to it
+    until(lambda: process.poll() is not None or len(curve.read(tmp_path)) >= 5, "five steps")
     process.kill()
     process.wait()
     subprocess.run(command, check=True, timeout=PATIENCE)
@@ -202,8 +198,7 @@ def test_a_signal_saves_and_leaves_with_the_code_that_says_run_it_again(tmp_path
     folder = Store(tmp_path).folder(job)
     worker.Request(job, str(tmp_path), None, "cpu", 1).write(folder)
     child = started(lambda: sys.exit(worker.main([str(folder)])))
-    while child.is_alive() and not curve.read(folder):
-        child.join(0.01)
+    until(lambda: not child.is_alive() or curve.read(folder), "a step")
     os.kill(child.pid, number)
     child.join(PATIENCE)
     assert child.exitcode == Exit.RESUMABLE
@@ -225,8 +220,7 @@ def test_a_signal_to_the_whole_process_group_saves_also_with_data_workers(tmp_pa
         sys.exit(worker.main([str(folder)]))
 
     child = started(work)
-    while child.is_alive() and not curve.read(folder):
-        child.join(0.01)
+    until(lambda: not child.is_alive() or curve.read(folder), "a step")
     os.killpg(child.pid, signal.SIGTERM)
     child.join(PATIENCE)
     assert child.exitcode == Exit.RESUMABLE

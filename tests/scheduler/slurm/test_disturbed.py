@@ -11,6 +11,7 @@ import pytest
 from harness.errors import Exit
 from harness.files import read_json
 from tests.support.slurm_machine import Cluster, SlurmBench, until
+from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
@@ -65,10 +66,10 @@ def test_every_number_is_that_of_the_undisturbed_run(bench: SlurmBench, cluster:
     until(
         lambda: any(n.get("requeued") for n in bench.notes("ended")), "a preempted training saved and requeued itself"
     )
-    (bench.marks / "go").touch()
+    bench.let_go()
     undisturbed = bench.folder / "undisturbed"
     local = bench.start("run", *tables, results=undisturbed)  # while the endless one reaches its time limit
-    out, _ = again.communicate(timeout=300)
+    out, _ = again.communicate(timeout=PATIENCE)
     assert again.returncode == Exit.FAILED, out
 
     causes = bench.outcomes()
@@ -80,7 +81,7 @@ def test_every_number_is_that_of_the_undisturbed_run(bench: SlurmBench, cluster:
     assert bench.outcomes("CUDA") == ["out of memory"]  # more memory of the host would not help: not repeated
     bench("run", *tables, "--on", file, "--retry-failed", code=Exit.FAILED)  # the broken one stays broken
 
-    out, _ = local.communicate(timeout=300)
+    out, _ = local.communicate(timeout=PATIENCE)
     assert local.returncode == Exit.FAILED, out
     assert bench.numbers() == bench.numbers(undisturbed)
     assert len({key for key, _ in bench.numbers()}) == 4 + 4 + 3

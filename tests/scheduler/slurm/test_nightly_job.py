@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import yaml
 
 from harness import ROOT
 from harness.store.nights import History
+from tests.support.checkout import copy_of_checkout
 from tests.support.slurm_machine import Cluster, SlurmBench, until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
@@ -39,9 +39,7 @@ def test_the_example_has_times_that_there_are():
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy with an environment, as a person has it."""
-    root = tmp_path / "check out"
-    for room in ("harness", "methods", "reports", "tables", "slurm"):
-        shutil.copytree(ROOT / room, root / room, ignore=shutil.ignore_patterns("__pycache__"))
+    root = copy_of_checkout(tmp_path / "check out", "slurm")
     (root / ".venv").symlink_to(sys.prefix, target_is_directory=True)
     return root
 
@@ -61,7 +59,7 @@ def night(cluster: Cluster, checkout: Path, command: str, *scron: str) -> tuple[
 
 def test_a_night_from_a_crontab_s_line_to_its_page_and_exit_code(bench: SlurmBench, cluster: Cluster, checkout: Path):
     """Two nights: all is well; then a golden curve differs, which Slurm is told by the exit code."""
-    (bench.marks / "go").touch()
+    bench.let_go()
     (_, cron), (_, scrontab) = lines()
     table, curve, results = str(bench.trainings(iterations=4)), checkout / "test_curve.py", checkout / "results"
     tables = {"tables": [table], "profile": "scenes"}

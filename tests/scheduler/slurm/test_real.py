@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +17,9 @@ from harness.errors import Exit
 from harness.files import read_json
 from harness.scheduler.worker import Request
 from harness.store.store import Store
+from tests.support.checkout import copy_of_checkout
 from tests.support.slurm_machine import Cluster, SlurmBench, bench_in, raised, until
+from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
@@ -26,9 +27,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 def test_what_is_edited_meanwhile_does_not_reach_queued_jobs(tmp_path: Path, cluster: Cluster):
     """A checkout of its own submits and is then broken; names that a shell would trip over are on every path."""
     bench = bench_in(tmp_path / 'it\'s $HOME; `x` "q"', cluster.environ)
-    checkout = bench.folder / "checkout"
-    for room in ("harness", "methods", "reports", "tables"):
-        shutil.copytree(ROOT / room, checkout / room, ignore=shutil.ignore_patterns("__pycache__"))
+    checkout = copy_of_checkout(bench.folder / "checkout")
     waiting = ("waits", {"marks": str(bench.marks)})
     table = bench.counts(one=waiting, other=("waits", {"marks": str(bench.marks), "name": "it's $(touch x)\n"}))
     arguments = [table, "--profile", "scenes"]
@@ -38,7 +37,7 @@ def test_what_is_edited_meanwhile_does_not_reach_queued_jobs(tmp_path: Path, clu
     (checkout / "harness/tasks/complexity/measure.py").write_text("raise SystemError('edited')\n")
     until(lambda: len(bench.notes("started")) == 2, "both under way")
     assert "2 running" in bench("status", *arguments, code=Exit.FAILED)
-    (bench.marks / "go").touch()
+    bench.let_go()
     assert "2 of 2 cells measured" in bench("run", *arguments, "--on", file)
     assert len(list(bench.results.glob("slurm/h*"))) == 1  # followed, not submitted again
     assert all(note["gpus"] in ("0", "1") for note in bench.notes("started"))
@@ -79,7 +78,7 @@ def test_the_doctor_sends_a_job(bench: SlurmBench):
 def test_a_training_on_two_nodes_is_that_of_two_processes(bench: SlurmBench, cluster: Cluster):
     """Data parallel over Slurm's tasks: the same curve as torchrun's, measured once. Beside it one whose second process
     runs out of memory: that is told as the cause, not what srun then does to the first; and it is final."""
-    (bench.marks / "go").touch()
+    bench.let_go()
     table = bench.trainings(iterations=6, methods=("slow", "uneven"))
     file = bench.file("nodes: 2\nenvironment: {MASTER_ADDR: 127.0.0.1}\n")
     told = bench("run", table, "--profile", "scenes", "--on", file, "--no-figures", code=Exit.FAILED)
@@ -112,8 +111,8 @@ def test_preemption_that_cancels(tmp_path: Path, tmp_path_factory: pytest.TempPa
         until(lambda: any((read_json(p) or {}).get("done", 0) >= 3 for p in progress(bench)), "a training under way")
         cluster("sbatch", "--partition=urgent", "--exclusive", "--wrap", "true", "--output=/dev/null")
         until(lambda: bench.notes("ended"), "the preempted training saved")
-        (bench.marks / "go").touch()
-        out, _ = front.communicate(timeout=200)
+        bench.let_go()
+        out, _ = front.communicate(timeout=PATIENCE)
         assert front.returncode == Exit.OK, out
         assert "preempted" in out
         (result,) = bench.store.results("train")
@@ -129,8 +128,8 @@ def test_ctrl_c_leaves_the_queue_alone(bench: SlurmBench, cluster: Cluster):
     front = bench.start("run", table, "--profile", "scenes", "--on", bench.file())
     until(lambda: bench.notes("started"), "the job under way")
     front.send_signal(signal.SIGINT)
-    out, _ = front.communicate(timeout=60)
+    out, _ = front.communicate(timeout=PATIENCE)
     assert front.returncode == Exit.INTERRUPTED, out
-    (bench.marks / "go").touch()
+    bench.let_go()
     bench("run", table, "--profile", "scenes", "--on", bench.file())
     assert len(bench.notes("started")) == 1

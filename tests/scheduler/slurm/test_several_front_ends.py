@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from harness.jobs.job import Job
 from harness.scheduler.slurm.controller import SubmissionRefused
 from tests.support.fake_slurm import FakeSlurm, SlurmFrontEnd, job
 
@@ -35,12 +36,17 @@ def test_two_front_ends_submit_a_dead_job_once(front: SlurmFrontEnd, slurm: Fake
     assert ("a", "done", "") in other.after(30)
 
 
+def submit_and_die(front: SlurmFrontEnd, slurm: FakeSlurm, job: Job) -> None:
+    """Submits a job, and never learns Slurm's number of it."""
+    front.start(job)
+    array = slurm.submitted[0][0]
+    array.id = None
+    array.write()
+
+
 def test_a_front_end_that_died_inside_sbatch(front: SlurmFrontEnd, slurm: FakeSlurm):
     a = job("a")
-    front.start(a)
-    array = slurm.submitted[0][0]
-    array.id = None  # it never learned the number
-    array.write()
+    submit_and_die(front, slurm, a)
     other = SlurmFrontEnd(front.store.root, slurm)
     other.start(a)
     assert len(slurm.submitted) == 1
@@ -50,13 +56,9 @@ def test_a_front_end_that_died_inside_sbatch(front: SlurmFrontEnd, slurm: FakeSl
 
 def test_a_front_end_that_died_before_sbatch(front: SlurmFrontEnd, slurm: FakeSlurm):
     a = job("a")
-    front.start(a)
-    array = slurm.submitted[0][0]
-    array.id = None
-    array.write()
+    submit_and_die(front, slurm, a)
     slurm.names.clear()
-    other = SlurmFrontEnd(front.store.root, slurm)
-    other.start(a)
+    SlurmFrontEnd(front.store.root, slurm).start(a)
     assert len(slurm.submitted) == 2
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from harness.errors import Exit
 from tests.support.slurm_machine import Cluster, SlurmBench, until
+from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
@@ -79,8 +80,8 @@ def test_a_full_disk_loses_nothing(bench: SlurmBench, small: Path):
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(2**12))
-    (bench.marks / "go").touch()
-    out, _ = front.communicate(timeout=200)
+    bench.let_go()
+    out, _ = front.communicate(timeout=PATIENCE)
     assert front.returncode == Exit.OUTPUT, out
     assert "the disk is full" in out
     assert "Traceback" not in out
@@ -102,11 +103,11 @@ def test_a_job_that_never_went_on_after_it_was_suspended_is_ended(bench: SlurmBe
     cluster("scontrol", "resume", note["task"])
     until(lambda: "RUNNING" in cluster("squeue", "--noheader", "--format=%T"), "resumed")
     os.kill(note["pid"], signal.SIGSTOP)
-    out, _ = front.communicate(timeout=200)
+    out, _ = front.communicate(timeout=PATIENCE)
     assert front.returncode == Exit.FAILED, out
     assert "stalled: no progress for" in out
     assert "although Slurm says: running" in out
     assert bench.outcomes() == ["stalled"]
-    (bench.marks / "go").touch()
+    bench.let_go()
     bench(*arguments, bench.file(), "--retry-failed")
     assert {job for job, _ in bench.numbers()}

@@ -9,18 +9,7 @@ from torch import nn
 
 from harness.tasks.complexity.explicit_attention import attention_as_products, explicit_attention
 from harness.tasks.complexity.fvcore_trace import count
-
-
-class Function(nn.Module):
-    """A function of tensors as a module."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, *x):
-        return self.function(*x)
-
+from tests.support.function_module import Function
 
 CASES = {
     "conv": (nn.Conv2d(3, 8, 3, padding=1), (2, 3, 5, 7), 3 * 8 * 9 * 70),

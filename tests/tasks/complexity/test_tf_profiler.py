@@ -12,18 +12,7 @@ from torchvision.ops import deform_conv2d
 
 from harness.errors import UserError
 from harness.tasks.complexity.tf_profiler import count
-
-
-class Function(nn.Module):
-    """A function of tensors as a module."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, *x):
-        return self.function(*x)
-
+from tests.support.function_module import Function
 
 # 6 × 6 inputs with 4 channels unless said otherwise; expected float_ops
 CASES = {

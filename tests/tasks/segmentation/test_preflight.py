@@ -66,24 +66,27 @@ LOSSES = {
 }
 
 
+def refusal(model: TinySegmentor) -> BrokenContract:
+    """What is said of it before its first step."""
+    first = batch(0)
+    with pytest.raises(BrokenContract) as refused:
+        preflight(model, first.images, first.targets, CLASSES)
+    return refused.value
+
+
 @pytest.mark.parametrize("what", FORWARDS)
 def test_a_forward_that_gives_no_logits_of_the_classes_is_refused(what: str):
     change, message = FORWARDS[what]
-    first = batch(0)
-    with pytest.raises(BrokenContract) as refused:
-        preflight(with_forward(change), first.images, first.targets, CLASSES)
-    assert message in str(refused.value)
-    assert "methods/segmentor.py); nothing was trained" in str(refused.value)
-    assert refused.value.exit == Exit.FAILED
+    refused = refusal(with_forward(change))
+    assert message in str(refused)
+    assert "methods/segmentor.py); nothing was trained" in str(refused)
+    assert refused.exit == Exit.FAILED
 
 
 @pytest.mark.parametrize("what", LOSSES)
 def test_losses_that_are_no_scalars_are_refused(what: str):
     change, message = LOSSES[what]
-    first = batch(0)
-    with pytest.raises(BrokenContract) as refused:
-        preflight(with_losses(change), first.images, first.targets, CLASSES)
-    assert message in str(refused.value)
+    assert message in str(refusal(with_losses(change)))
 
 
 class Remembering(TinySegmentor):
