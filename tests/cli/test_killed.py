@@ -43,7 +43,7 @@ def kill(front: subprocess.Popen[str], results: Path, victims: Victims) -> bool:
 @pytest.mark.kills
 def test_a_run_that_is_killed_again_and_again_measures_what_an_undisturbed_one_does(tmp_path: Path):
     bench: SlurmBench = bench_in(tmp_path, dict(os.environ))
-    bench.let_go()
+    bench.gate.open()
     tables = [bench.trainings(iterations=30), bench.counts(one=("good", {}))]
     command = ["run", *tables, "--profile", "scenes", "--repetitions", 2, "--no-figures", "--jobs", 2, "--retry-failed"]
     began = time.perf_counter()

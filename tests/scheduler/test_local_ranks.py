@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from harness.store import curve
 from harness.store.store import Store
 from tests.scheduler.test_local import until
 from tests.support import gpu_cases
+from tests.support.waiting import Gate
 
 CPU = Device("cpu", "a processor", 2)
 SLOW = ROOT / "tests/support/slow_methods.py"
@@ -33,10 +34,11 @@ def training(method: str = "fcn", **settings) -> Job:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "results")
-    made.prepare()
-    return made
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """Of the slow methods."""
+    made = Gate(tmp_path)
+    yield made
+    made.close()
 
 
 def run(store: Store, *jobs: Job, processes: int = 2):
@@ -51,9 +53,9 @@ def run(store: Store, *jobs: Job, processes: int = 2):
 
 
 @pytest.mark.slow
-def test_two_processes_share_a_batch_and_one_that_fails_ends_both(store: Store, tmp_path: Path):
+def test_two_processes_share_a_batch_and_one_that_fails_ends_both(store: Store, tmp_path: Path, gate: Gate):
     """That two compute what one does is held by tests/training."""
-    (tmp_path / "go").touch()
+    gate.open()
     bad, good = training(f"{SLOW}:uneven", options={"marks": str(tmp_path)}), training(iterations=2)
     ended = run(store, bad, good)
     assert (ended[bad.key].state, ended[bad.key].failure.cause) == ("failed", "out of memory")
@@ -66,7 +68,7 @@ def test_two_processes_share_a_batch_and_one_that_fails_ends_both(store: Store, 
 
 
 @pytest.mark.slow
-def test_a_killed_process_and_a_stopped_job(store: Store, tmp_path: Path):
+def test_a_killed_process_and_a_stopped_job(store: Store, tmp_path: Path, gate: Gate):
     job = training(f"{SLOW}:slow", options={"marks": str(tmp_path)}, iterations=3, checkpoint_every=1)
     transport = Local(store, data_dir=None, device=CPU, gpus_per_job=2)
     try:
@@ -85,12 +87,11 @@ def test_a_killed_process_and_a_stopped_job(store: Store, tmp_path: Path):
         assert event.state == "interrupted"
     finally:
         transport.close()
-    (tmp_path / "go").touch()
+    gate.open()
     assert run(store, job)[job.key].state == "done"
 
 
 def _steps(store: Store, job: Job) -> int:
-    time.sleep(0.01)
     return len(list(store.folder(job).glob("checkpoint-*.pt")))
 
 

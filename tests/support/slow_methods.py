@@ -57,7 +57,7 @@ class Slow(EncoderDecoder):
         if self.heard is None:
             self.heard, written = os.pipe2(os.O_NONBLOCK)
             signal.set_wakeup_fd(written)
-            self.gate = os.open(self.marks / "gate", os.O_RDONLY | os.O_NONBLOCK)
+            self.gate = os.open(self.marks / "go", os.O_RDONLY | os.O_NONBLOCK)
         self.steps += 1
         # the first steps only take their time, so that progress can be seen; others wait for the gate or a signal
         select.select([self.heard, self.gate], [], [], 0.25 if self.steps < HELD else None)
@@ -138,5 +138,5 @@ def endless(in_channels, *, marks: str):
 @register_context("waits")
 def waits(in_channels, *, marks: str, name: str = ""):
     """Ends when the gate in `marks` is open."""
-    with (Path(marks) / "gate").open("rb", buffering=0):
+    with (Path(marks) / "go").open("rb", buffering=0):
         return One()

@@ -21,7 +21,7 @@ from harness.files import read_json
 from harness.scheduler.slurm.ledger import Ledger
 from harness.store.store import Store
 from tests.support import waiting
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, Gate
 
 VICTIMS = ROOT / "tests/support/slow_methods.py"
 UP = ROOT / "slurm/slurm_up.sh"
@@ -136,12 +136,10 @@ class SlurmBench:
     folder: Path
     environ: dict[str, str]
     started: list[subprocess.Popen[str]] = field(default_factory=list)
-    gate: int | None = None
 
-    def let_go(self) -> None:
-        """Opens the gate: what waits goes on, and what comes later does not wait, as long as this bench is there."""
-        self.gate = os.open(self.marks / "gate", os.O_RDWR)
-        os.write(self.gate, b"open")  # which nobody reads
+    def __post_init__(self) -> None:
+        self.marks.mkdir(parents=True)
+        self.gate = Gate(self.marks)
 
     @property
     def results(self) -> Path:
@@ -193,9 +191,7 @@ class SlurmBench:
         for process in self.started:
             process.kill()
             process.communicate()
-        if self.gate is not None:
-            os.close(self.gate)
-            self.gate = None
+        self.gate.close()
 
     def __call__(self, *arguments: object, code: int = 0, **options) -> str:
         """What the command prints; fails unless it exits with `code`."""
@@ -226,7 +222,5 @@ class SlurmBench:
 
 def bench_in(folder: Path, environ: dict[str, str]) -> SlurmBench:
     made = SlurmBench(folder, environ)
-    made.marks.mkdir(parents=True)
-    os.mkfifo(made.marks / "gate")
     made.yaml("profiles/scenes.yaml", PROFILE)
     return made

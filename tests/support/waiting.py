@@ -58,6 +58,7 @@ class Gate:
     def open(self) -> None:
         """Lets the job go that is there, and all that come until `close`."""
         self._ends.append(os.open(self._go, os.O_RDWR))  # which waits for nobody
+        os.write(self._ends[-1], b"open")  # which nobody takes out: a job may wait for it beside something else
 
     def close(self) -> None:
         for end in self._ends:

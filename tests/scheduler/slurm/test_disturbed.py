@@ -66,7 +66,7 @@ def test_every_number_is_that_of_the_undisturbed_run(bench: SlurmBench, cluster:
     until(
         lambda: any(n.get("requeued") for n in bench.notes("ended")), "a preempted training saved and requeued itself"
     )
-    bench.let_go()
+    bench.gate.open()
     undisturbed = bench.folder / "undisturbed"
     local = bench.start("run", *tables, results=undisturbed)  # while the endless one reaches its time limit
     out, _ = again.communicate(timeout=PATIENCE)

@@ -59,7 +59,7 @@ def night(cluster: Cluster, checkout: Path, command: str, *scron: str) -> tuple[
 
 def test_a_night_from_a_crontab_s_line_to_its_page_and_exit_code(bench: SlurmBench, cluster: Cluster, checkout: Path):
     """Two nights: all is well; then a golden curve differs, which Slurm is told by the exit code."""
-    bench.let_go()
+    bench.gate.open()
     (_, cron), (_, scrontab) = lines()
     table, curve, results = str(bench.trainings(iterations=4)), checkout / "test_curve.py", checkout / "results"
     tables = {"tables": [table], "profile": "scenes"}

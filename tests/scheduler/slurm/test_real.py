@@ -37,7 +37,7 @@ def test_what_is_edited_meanwhile_does_not_reach_queued_jobs(tmp_path: Path, clu
     (checkout / "harness/tasks/complexity/measure.py").write_text("raise SystemError('edited')\n")
     until(lambda: len(bench.notes("started")) == 2, "both under way")
     assert "2 running" in bench("status", *arguments, code=Exit.FAILED)
-    bench.let_go()
+    bench.gate.open()
     assert "2 of 2 cells measured" in bench("run", *arguments, "--on", file)
     assert len(list(bench.results.glob("slurm/h*"))) == 1  # followed, not submitted again
     assert all(note["gpus"] in ("0", "1") for note in bench.notes("started"))
@@ -78,7 +78,7 @@ def test_the_doctor_sends_a_job(bench: SlurmBench):
 def test_a_training_on_two_nodes_is_that_of_two_processes(bench: SlurmBench, cluster: Cluster):
     """Data parallel over Slurm's tasks: the same curve as torchrun's, measured once. Beside it one whose second process
     runs out of memory: that is told as the cause, not what srun then does to the first; and it is final."""
-    bench.let_go()
+    bench.gate.open()
     table = bench.trainings(iterations=6, methods=("slow", "uneven"))
     file = bench.file("nodes: 2\nenvironment: {MASTER_ADDR: 127.0.0.1}\n")
     told = bench("run", table, "--profile", "scenes", "--on", file, "--no-figures", code=Exit.FAILED)
@@ -111,7 +111,7 @@ def test_preemption_that_cancels(tmp_path: Path, tmp_path_factory: pytest.TempPa
         until(lambda: any((read_json(p) or {}).get("done", 0) >= 3 for p in progress(bench)), "a training under way")
         cluster("sbatch", "--partition=urgent", "--exclusive", "--wrap", "true", "--output=/dev/null")
         until(lambda: bench.notes("ended"), "the preempted training saved")
-        bench.let_go()
+        bench.gate.open()
         out, _ = front.communicate(timeout=PATIENCE)
         assert front.returncode == Exit.OK, out
         assert "preempted" in out
@@ -130,6 +130,6 @@ def test_ctrl_c_leaves_the_queue_alone(bench: SlurmBench, cluster: Cluster):
     front.send_signal(signal.SIGINT)
     out, _ = front.communicate(timeout=PATIENCE)
     assert front.returncode == Exit.INTERRUPTED, out
-    bench.let_go()
+    bench.gate.open()
     bench("run", table, "--profile", "scenes", "--on", bench.file())
     assert len(bench.notes("started")) == 1

@@ -80,7 +80,7 @@ def test_a_full_disk_loses_nothing(bench: SlurmBench, small: Path):
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(2**12))
-    bench.let_go()
+    bench.gate.open()
     out, _ = front.communicate(timeout=PATIENCE)
     assert front.returncode == Exit.OUTPUT, out
     assert "the disk is full" in out
@@ -108,6 +108,6 @@ def test_a_job_that_never_went_on_after_it_was_suspended_is_ended(bench: SlurmBe
     assert "stalled: no progress for" in out
     assert "although Slurm says: running" in out
     assert bench.outcomes() == ["stalled"]
-    bench.let_go()
+    bench.gate.open()
     bench(*arguments, bench.file(), "--retry-failed")
     assert {job for job, _ in bench.numbers()}
