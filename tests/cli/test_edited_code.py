@@ -143,7 +143,7 @@ def test_a_training_and_its_test_are_of_the_unedited_code(checkout: Checkout, tm
     (tmp_path / "held.py").write_text(HELD)
     pooling = checkout.root / "methods/contexts/ppm.py"
     text = pooling.read_text()
-    process = checkout.start("run", table, "--profile", "smoke", "--no-figures")
+    process = checkout.start("run", table, "--profile", "smoke", "--no-figures", "--keep-weights")
     try:
         gate.wait(process)
         assert "1, 2, 3, 6" in text
