@@ -202,7 +202,7 @@ def test_every_format_tells_an_ablation_step_by_step(make: Make) -> None:
     for row, first in (("ppm", 40.0), ("aspp", 41.5), ("ocr", 43.0)):
         bench.measure(row, "score", first, first + 2.1, first + 3.9 + first / 100)
     report = bench.report()
-    (told,) = table_view.table(report, (), ())["claims"]
+    (told,) = table_view.table(report, (), (), ())["claims"]
     assert told["text"] == "each better than the one before: PPM → ASPP → OCR"
     assert [part.partition(":")[0] for part in told["parts"]] == ["mIoU · ASPP", "mIoU · OCR"]
     assert "each better than the one before: PPM → ASPP → OCR" in markdown.render(report)

@@ -69,7 +69,7 @@ def test_what_rests_on_it_is_not_comparable_and_every_format_says_so(make: Make,
     ]
     assert row["verdict"] == verdict.NOT_COMPARABLE
     assert row["warning"] == warning
-    assert table_view.table(report, (), ())["warnings"] == [warning]
+    assert table_view.table(report, (), (), ())["warnings"] == [warning]
 
 
 def test_a_table_may_accept_it_in_words_and_every_format_says_that(make: Make, part_of_camvid: Path):

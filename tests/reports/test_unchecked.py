@@ -11,11 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from harness.bundles.merge import merge
+from harness.bundles.read import opened
+from harness.bundles.write import write
 from harness.cli.inspection import status_lines, why_lines
 from harness.cli.main import main
 from harness.data.synthetic import synthesize
 from harness.plan.planner import Plan
 from harness.recipes.profile import Profile, Synthetic
+from harness.store.store import Store
 from reports import verdict
 from reports.formats import csv as csv_format
 from reports.formats import latex, markdown, terminal
@@ -69,6 +73,20 @@ def test_the_numbers_stand_with_their_verdicts(measured: ReportBench, elsewhere:
     assert there.cells["ppm", "score"].verdict.word != verdict.NOT_COMPARABLE
 
 
+def test_a_report_from_a_bundle_shows_the_numbers_and_says_so(
+    measured: ReportBench, elsewhere: ReportBench, tmp_path: Path
+):
+    write(measured.store, tmp_path / "all.zip")
+    store = Store(tmp_path / "laptop")
+    store.prepare()
+    with opened(tmp_path / "all.zip", store.root) as content:
+        merge(content.root, store, with_weights=True, damaged=content.damaged)
+    report = replace(elsewhere, store=store).report()
+    assert report.warnings == [f"{UNCHECKED}: 2 of 2 measured cells", *measured.report().warnings]
+    assert report.cells["ppm", "score"].values == (42.63,)
+    assert report.cells["ppm", "score"].verdict == measured.report().cells["ppm", "score"].verdict
+
+
 def test_every_format_says_that_it_was_not_checked(elsewhere: ReportBench):
     report = elsewhere.report()
     warning = f"{UNCHECKED}: 2 of 2 measured cells"
@@ -79,7 +97,7 @@ def test_every_format_says_that_it_was_not_checked(elsewhere: ReportBench):
     rows = {(r["row"], r["column"]): r for r in csv.DictReader(io.StringIO(csv_format.render(report)))}
     assert rows["ppm", "score"]["measured"] == "42.63"
     assert UNCHECKED in rows["ppm", "score"]["warning"]
-    assert table_view.table(report, (), ())["warnings"][0] == warning
+    assert table_view.table(report, (), (), ())["warnings"][0] == warning
 
 
 def test_status_and_why_say_it_too(elsewhere: ReportBench):
