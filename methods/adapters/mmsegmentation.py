@@ -24,7 +24,7 @@ from methods.registry import register
 from methods.segmentor import Segmentor
 
 _ONE_SIZE = ("BEiT", "MAE")
-"""Backbones whose relative positions hold for images of one size: smaller ones are padded."""
+"""Backbones whose relative positions hold for images of one size: smaller ones are padded, larger ones seen in windows."""
 
 
 @register("adapters/mmsegmentation", own_backbone=True, check="methods.adapters.mmsegmentation_configs:check")
@@ -122,6 +122,12 @@ class MMSegmentor(Segmentor):
             from mmengine.config import ConfigDict
             from mmengine.registry import DefaultScope
             from mmseg.models import build_segmentor
+        backbone = model["backbone"]
+        if backbone.get("type") in _ONE_SIZE:
+            side = backbone.get("img_size", 224)
+            height, width = side if isinstance(side, list | tuple) else (side, side)
+            stride = (height * 2 // 3, width * 2 // 3)
+            model = {**model, "test_cfg": {"mode": "slide", "crop_size": (height, width), "stride": stride}}
         plain = {key: value for key, value in model.items() if key != "data_preprocessor"}
         try:
             # its rates of stochastic depth are read from tensors, which need values where a model is only counted
@@ -156,7 +162,9 @@ class MMSegmentor(Segmentor):
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
         images = self._padded(images, 0.0)
-        return self.model.encode_decode(images, [_meta(images)] * len(images))[:, :, :height, :width]
+        larger = type(self.backbone).__name__ in _ONE_SIZE and images.shape[2:] != tuple(self.backbone.img_size)
+        logits = self.model.slide_inference if larger else self.model.encode_decode
+        return logits(images, [_meta(images)] * len(images))[:, :, :height, :width]
 
     def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         images, targets = self._padded(images, 0.0), self._padded(targets, IGNORE)

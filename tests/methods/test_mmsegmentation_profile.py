@@ -50,7 +50,7 @@ def test_depth_leaves_so_many_blocks_in_a_stage(backbone: dict, limited: dict):
 
 
 def test_the_smoke_profile_makes_a_model_small_and_the_paper_profile_leaves_it_whole():
-    for profile, given in (("smoke", {"depth": 1, "image_size": 96}), ("paper", {})):
+    for profile, given in (("smoke", {"depth": 1, "image_size": 64}), ("paper", {})):
         plan = planned(table(ROW), profile=profile)
         train = next(job for job in plan.jobs.values() if job.kind == "train")
         assert train.config["model"]["options"] == {"config": SEGFORMER, **given}
@@ -74,8 +74,8 @@ def test_options_that_a_profile_cannot_give_are_said(options: str, message: str,
         recipes.profile("own", near=tmp_path)
 
 
-def test_a_backbone_of_one_size_takes_smaller_images():
-    """Padded below and to the right, with pixels that count in no loss."""
+def test_a_backbone_of_one_size_takes_other_sizes():
+    """Smaller: padded below and to the right, with pixels that count in no loss. Larger: windows of its size."""
     torch.manual_seed(0)
     model = build_model(
         Model(name="adapters/mmsegmentation", options={"config": BEIT}, num_classes=5, backbone="own")
@@ -85,6 +85,11 @@ def test_a_backbone_of_one_size_takes_smaller_images():
     whole, labels = torch.zeros(2, 3, 64, 64), torch.full((2, 64, 64), IGNORE)
     whole[:, :, :48, :40], labels[:, :48, :40] = images, targets
     torch.testing.assert_close(model(images), model(whole)[:, :, :48, :40])
+    larger = torch.randn(1, 3, 64, 106)
+    logits = model(larger)
+    assert logits.shape == (1, 5, 64, 106)
+    torch.testing.assert_close(logits[..., :42], model(larger[..., :64])[..., :42])
+    torch.testing.assert_close(logits[..., 64:], model(larger[..., 42:])[..., 22:])
     for name, loss in model.losses(whole, labels).items():
         torch.testing.assert_close(model.losses(images, targets)[name], loss)
 
