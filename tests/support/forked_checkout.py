@@ -7,7 +7,9 @@ import importlib
 import json
 import multiprocessing
 import os
+import runpy
 import sys
+import tempfile
 import traceback
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
@@ -43,9 +45,11 @@ def _run(writer: Connection, source: str, root: Path, arguments: tuple[str, ...]
         sys.argv = ["-c", *arguments]
         importlib.invalidate_caches()
         sys.dont_write_bytecode = True  # it is told apart by seconds, and tests edit faster
-        names: dict[str, Any] = {}
-        exec(compile(source, "<forked>", "exec"), names)
-        writer.send_bytes(json.dumps(names["answer"]).encode())
+        with tempfile.NamedTemporaryFile("w", suffix=".py") as script:
+            script.write(source)
+            script.flush()
+            answer = runpy.run_path(script.name)["answer"]
+        writer.send_bytes(json.dumps(answer).encode())
     except BaseException:
         writer.send_bytes(json.dumps(traceback.format_exc()).encode())
         raise
