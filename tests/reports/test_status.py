@@ -19,7 +19,8 @@ from harness.plan.planner import Plan
 from harness.store.store import Failure, Store
 from reports.formats.markdown import MEANINGS
 from reports.formats.terminal import MARKS
-from reports.site import cell_view, lists
+from reports.site import cell_list, cell_view
+from reports.site.curve_chart import TableCurves
 from reports.status import CellStatus, ResultReader, cell_status
 from reports.table_report import build
 from tests.support.report_bench import ENVIRONMENT, TABLE, Make, ReportBench
@@ -116,7 +117,7 @@ def test_status_why_report_and_site_say_the_same_of_500_cells(bench: ReportBench
         lines, _ = status_lines(plan, store, left.queued)
         said = dict(line.split("  ", 1) for line in lines[:-1])
         said = {name: text.strip() for name, text in said.items()}
-        seen = set()
+        seen, curves = set(), TableCurves(report)
         for cell in plan.cells:
             shown = report.cells[cell.row, cell.column]
             seen.add(shown.status)
@@ -124,7 +125,7 @@ def test_status_why_report_and_site_say_the_same_of_500_cells(bench: ReportBench
             assert said[cell.name] == text
             only = Plan(plan.profile, plan.repetitions, [cell], plan.jobs, plan.blocked)
             assert why_lines(only, store, left.queued)[0] == text
-            page, listed = cell_view.cell(report, shown, store), lists.list_entry(report, shown)
+            page, listed = cell_view.cell(report, shown, store, curves), cell_list.entry(report, shown)
             if shown.status.has_value:
                 assert (page["n"] == len(cell.jobs)) == (shown.status == CellStatus.MEASURED)
                 assert shown.reason in page["reason"]
