@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from harness.conformance.pyramid import TinyPyramid
 from methods import registry
 from methods.contexts.isnet import ISNetHead
-from tests.methods.test_conformance import TinyPyramid
 
 
 def reference(head: ISNetHead, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
