@@ -259,6 +259,12 @@ ALLOWED = {
     ("harness/scheduler/code_snapshot.py", "place.rename()"): "puts a snapshot that nobody uses aside, to remove it",
     ("harness/data/integrity.py", "tempfile"): "holds what decoders say on the standard error stream, without a name",
     ("harness/training/checkpoint.py", "checkpoint.path.rename()"): "puts a corrupt checkpoint out of the way",
+    (
+        "harness/store/weights.py",
+        "(folder / 'result.json').replace()",
+    ): "keeps the result of a training that runs again",
+    ("harness/cli/compare.py", "tempfile"): "a folder in which a bundle is read",
+    ("harness/conformance/dataset.py", "tempfile"): "a folder in which an image is written and read back",
     ("methods/released/sssegmentation/idrnet.py", "_names.rename()"): "gives parameters other names",
 }
 
