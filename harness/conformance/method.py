@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -126,11 +127,14 @@ def logits_are_a_map_of_classes(subject: MethodSubject) -> None:
             logits = checked_logits(model(batch(size)[0]), 2, NUM_CLASSES, type(model).__name__)
         except BrokenContract as error:
             raise Broken(f"images of {size[0]}×{size[1]}: {error}") from None
-        sides = [tuple(-(-n // stride) for n in size) for stride in (1, 2, 4, 8, 16, 32)]
+        strides = (1, 2, 4, 8, 16, 32)
+        sides = {tuple(math.ceil(n / s) for n in size) for s in strides} | {
+            tuple(n // s for n in size) for s in strides
+        }
         if tuple(logits.shape[2:]) not in sides:
             found = "×".join(map(str, logits.shape[2:]))
             raise Broken(
-                f"images of {size[0]}×{size[1]} give logits of {found}; sides are divided by 1, 2, 4, … and rounded up"
+                f"images of {size[0]}×{size[1]} give logits of {found}; sides are divided by 1, 2, 4, … and rounded"
             )
         if not logits.isfinite().all():
             raise Broken(f"images of {size[0]}×{size[1]} give logits that are not finite")

@@ -120,7 +120,7 @@ def front_end(store: Store, jobs: Sequence[Job], aim: Aim | None = None) -> Base
             aim_at(aim)
         plan = SimpleNamespace(
             jobs={job.key: job for job in jobs},
-            jobs_to_run=lambda store: [job for job in jobs if store.result(job) is None],
+            jobs_to_run=lambda store, keep_weights: [job for job in jobs if store.result(job) is None],
             reason=lambda job: None,
         )
         listener = SimpleNamespace(event=lambda event: None, progress=lambda running: None)
