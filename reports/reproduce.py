@@ -25,6 +25,7 @@ _RECORD: dict[Any, Any] = {
     ...: object,
 }
 _OPEN, _CLOSE = "<!-- reproduce: ", " -->"
+_LATEX = "% reproduce: "  # at the start of a line
 
 
 def record(report: TableReport) -> dict[str, Any]:
@@ -92,11 +93,16 @@ def _packages(environments: list[Mapping[str, Any]]) -> dict[str, list[str]]:
 
 
 def embed(record: Mapping[str, Any]) -> str:
-    """A record as a comment that Markdown and HTML do not show, and that nothing in it can close; LaTeX needs a % before."""
+    """A record as a comment that Markdown and HTML do not show, and that nothing in it can close."""
     text = json.dumps(record, ensure_ascii=True, sort_keys=True)
     for char in "-<>`":
         text = text.replace(char, f"\\u{ord(char):04x}")
     return f"{_OPEN}{text}{_CLOSE}"
+
+
+def embed_latex(record: Mapping[str, Any]) -> str:
+    """A record as what stands behind `% ` in a LaTeX comment: JSON on one line, in ASCII."""
+    return _LATEX.removeprefix("% ") + json.dumps(record, ensure_ascii=True, sort_keys=True)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -105,10 +111,8 @@ def read(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a report ({error})") from None
-    start = text.rfind(_OPEN)
-    end = text.find(_CLOSE, start)
     try:
-        record: Any = json.loads(text[start + len(_OPEN) : end]) if start >= 0 and end >= 0 else None
+        record: Any = json.loads(_embedded(text))
     except (ValueError, RecursionError):
         record = None
     if not fits(record, _RECORD):
@@ -117,6 +121,16 @@ def read(path: Path) -> dict[str, Any]:
             " or what `report --format latex` prints; write it again with python -m harness report TABLE"
         )
     return record
+
+
+def _embedded(text: str) -> str:
+    """The JSON of the last record in a report; "" where there is none. LaTeX reports once had Markdown's comment."""
+    records = [entry for entry in text.splitlines() if entry.startswith(_LATEX)]
+    if records:
+        return records[-1].removeprefix(_LATEX)
+    start = text.rfind(_OPEN)
+    end = text.find(_CLOSE, start)
+    return text[start + len(_OPEN) : end] if start >= 0 and end >= 0 else ""
 
 
 def lines(record: Mapping[str, Any], installed: Mapping[str, str]) -> Iterator[str]:

@@ -23,6 +23,11 @@ def names(table: Table, row: str, heads: Sequence[str]) -> list[str]:
     return [label, *texts[1:]] if spec.extra and not texts[0] else texts
 
 
+def with_unit(label: str, unit: str) -> str:
+    """A column's label and its unit in brackets: once, where the label ends in it already."""
+    return label if not unit or label.rstrip().endswith(f"({unit})") else f"{label} ({unit})"
+
+
 @dataclass(frozen=True)
 class Line:
     """A row with the heading that stands above it, "" where none does. `ours`: it is the heading of our own rows."""

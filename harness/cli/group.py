@@ -30,7 +30,7 @@ COMMANDS = {
     "features": "draw how trained rows tell classes apart: class tokens, and features of pixels under UMAP",
     "compare-with": "train and test rows by another toolbox too, and show its numbers beside ours",
     "audit": "check what papers print: tables against themselves, the text and each other",
-    "site": "write all tables as pages that open from a folder",
+    "site": "write tables, all or those named, as pages that open from a folder",
     "reproduce": "print the commands that make a report again",
     "nightly": "measure what the nightly file says, and report what has become worse and since when",
     "why": "explain why a cell is or is not measured",

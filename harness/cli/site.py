@@ -1,4 +1,4 @@
-"""`site`: all tables as pages that open from a folder."""
+"""`site`: tables as pages that open from a folder."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import click
 
 from harness.cli import options
 from harness.cli.group import command as register
-from harness.errors import Exit
+from harness.errors import Exit, UserError
 
 
-@register("site", "--profile smoke", notes="Without TABLE all tables are written.")
+@register(
+    "site",
+    "--profile smoke",
+    notes="Without TABLE all tables are written. With TABLE, say --out DIR where a site with others lies: none of them is lost.",
+)
 @options.optional_tables
 @click.option(
     "--out",
@@ -36,11 +40,18 @@ def command(
     from harness.plan.request import PlanRequest, plan_of
     from harness.scheduler.slurm import remote
     from harness.table import paths
-    from reports.site.build import build
+    from harness.text import plural
+    from reports.site.build import build, other_tables
 
+    named = bool(tables)
     tables = tables or tuple(str(path) for path in paths.table_files())
     plan, store = plan_of(PlanRequest(tables, (), (), profile, repetitions, data, results, device))
     folder = out or store.reports / ("site" if profile == "paper" else f"site.{profile}")
+    if named and out is None and (others := other_tables(folder, plan.tables)):
+        raise UserError(
+            f"{folder} holds {plural(len(others), 'table')} more, which would be lost: "
+            "choose another folder with --out DIR, or name no table to write all"
+        )
     findings, _ = audit_findings(plan.tables)
     queued = remote.queue_states(plan.jobs.values(), store)
     print(f"site: {build(plan, store, folder, findings, figures=not no_figures, queue_states=queued)}")

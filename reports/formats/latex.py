@@ -106,7 +106,7 @@ def render(report: TableReport) -> str:
     headings = [shorten(heading, LABEL) for heading in heads.values()]
     headings += [_heading(report, column) for column in report.columns]
     record = reproduce.record(report)
-    comments = [*(line(text) for text in reproduce.summary(record, report.other_jobs)), reproduce.embed(record)]
+    comments = [*(line(text) for text in reproduce.summary(record, report.other_jobs)), reproduce.embed_latex(record)]
     return (
         latex_templates(escape)
         .get_template("table.tex.jinja")
@@ -153,8 +153,7 @@ def _key(text: str) -> str:
 
 def _heading(report: TableReport, column: str) -> str:
     spec, metric = report.table.columns[column], report.table.column(column).metric
-    unit = f" ({metric.unit})" if metric.unit else ""
-    return shorten(spec.label or column, LABEL) + unit
+    return row_headers.with_unit(shorten(spec.label or column, LABEL), metric.unit)
 
 
 def _lines(report: TableReport, heads: Sequence[str]) -> Iterator[dict[str, object]]:

@@ -104,10 +104,11 @@ def _lines(report: TableReport, notes: _Footnotes) -> Iterator[dict[str, Any]]:
 
 def _heading(report: TableReport, column: str, notes: _Footnotes) -> str:
     spec, resolved = report.table.columns[column], report.table.column(column)
-    about = [resolved.metric.unit] if resolved.metric.unit else []
+    label, unit = shorten(spec.label or column, LABEL), resolved.metric.unit
+    about = [unit] if row_headers.with_unit(label, unit) != label else []
     about += [markdown(resolved.convention)] if resolved.metric.name == "flops" else []
     about += [f"ratio to {_label(report.table, spec.relative_to)}"] if spec.relative_to else []
-    head = markdown(shorten(spec.label or column, LABEL)) + (f" ({'; '.join(about)})" if about else "")
+    head = markdown(label) + (f" ({'; '.join(about)})" if about else "")
     others = {cell.convention for cell in report if cell.column == column and cell.measured}
     others -= {"", resolved.convention}
     texts = [spec.note] if spec.note else []

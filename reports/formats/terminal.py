@@ -146,8 +146,7 @@ def _block(report: TableReport, column: str) -> Table:
     rows = [_fields(report.cells.get((row, column)), related) for row in report.rows]
     if not any(row[1] for row in rows):  # nothing published in this column
         heads, rows = (heads[0], *heads[2:]), [(row[0], *row[2:]) for row in rows]
-    unit = f" ({metric.unit})" if metric.unit else ""
-    title = line(spec.label or column) + unit
+    title = row_headers.with_unit(line(spec.label or column), metric.unit)
     return _table(report, title, heads, rows)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from harness.files import atomic_folder
 from harness.plan.planner import Plan
 from harness.store.nights import History
 from harness.store.store import Store
+from harness.table.schema import Table
 from harness.text import line, sentence
 from reports import spreads
 from reports.audit import paper
@@ -203,8 +204,8 @@ class _Site:
             "cards": front.cards(summaries, papers, profile.comparable),
             "outcomes": [o for o in ORDER if any(o in summary["counts"] for summary in summaries)],
             "headline": headline,
-            "total": len(self.plan.cells),
-            "measured": sum(summary["measured"] + summary["extra_measured"] for summary in summaries),
+            "total": sum(summary["total"] for summary in summaries),
+            "measured": sum(summary["measured"] for summary in summaries),
             "findings": len(self.findings),
             "comparable": profile.comparable,
             "about": line(profile.about),
@@ -228,6 +229,12 @@ def _other_profiles(folder: Path, profile: str) -> list[tuple[str, str]]:
         if other != folder and _is_site(other) and re.fullmatch(r"[A-Za-z0-9_-]+", name):
             found.append((name, f"../{other.name}/index.html"))
     return found
+
+
+def other_tables(folder: Path, tables: Iterable[Table]) -> set[str]:
+    """The pages of tables in the site at `folder` that a site of these tables would not have; none where there is no site."""
+    pages = {page.name for page in (folder / "tables").glob("*.html")} if _is_site(folder) else set()
+    return pages - {names.file_name(table.id) for table in tables}
 
 
 def _is_site(folder: Path) -> bool:

@@ -64,10 +64,10 @@ def summary(report: TableReport, findings: int) -> dict[str, Any]:
         "counts": counted,
         "bar": bar(runnable(counted)),
         "measured": sum(cell.measured for cell in own),
+        "total": len(own),
         "runnable": sum(runnable(counted).values()),
         "folded": sum(folded(counted).values()),
         "extra": len(cells) - len(own),
-        "extra_measured": sum(cell.measured for cell in cells) - sum(cell.measured for cell in own),
         "findings": findings,
         "evidence": _evidence(own),
         "source": report.table.published.source,
@@ -174,7 +174,7 @@ def _scores_sentence(evidence: Mapping[str, int]) -> str:
     rest = {w: evidence.get(f"score {w}", 0) for w in (verdict.INCONCLUSIVE, verdict.NOT_REPRODUCED, verdict.INVALID)}
     total, waiting = sum(agree) + sum(rest.values()), evidence.get("score ", 0)
     if not total:
-        return f"None of the {plural(waiting, 'score')} that can run has been measured yet." if waiting else ""
+        return f"None of the {plural(waiting, 'score')} has been measured yet." if waiting else ""
     texts = [f"{sum(agree)} of {plural(total, 'judged score')} agree{' within the margin' if not agree[1] else ''}"]
     texts += [f"{n} {'is' if n == 1 else 'are'} {word}" for word, n in rest.items() if n]
     texts += [f"{waiting} not measured yet"] if waiting else []

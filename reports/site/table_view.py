@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from harness.jobs.outside_names import without_folder
 from harness.text import line, number, signed
 from reports import claims, commands, row_headers
 from reports.cell_report import CellReport
@@ -45,7 +46,7 @@ def table(
         "counts": runnable(counts(own)),
         "folded": folded(counts(own)),
         "bar": bar(runnable(counts(own))),
-        "warnings": [line(warning) for warning in report.warnings],
+        "warnings": [line(warning) for warning in (*report.warnings, *_backbones(report))],
         "headline": report.headline,
         "sensitivity": report.sensitivity,
         "stub": [short(heading) for heading in heads.values()],
@@ -59,11 +60,27 @@ def table(
     }
 
 
+def _backbones(report: TableReport) -> list[str]:
+    """Which backbones the profile builds in place of the table's, where it does: the row headers are the paper's."""
+    found: dict[str, None] = {}
+    for cell in report:
+        for job in cell.jobs:
+            used, own = (job.config.get("model") or {}).get("backbone"), cell.cell.backbone
+            if used is not None and own is not None and used != own:
+                found[f"{without_folder(used)} in place of {without_folder(own)}"] = None
+    if not found:
+        return []
+    return [
+        f"profile {report.profile.name} measures on backbone {', '.join(found)}; row headers print what the paper says"
+    ]
+
+
 def _column(report: TableReport, column: str) -> dict[str, str]:
     spec, metric = report.table.columns[column], report.table.column(column).metric
-    unit = [metric.unit] if metric.unit else []
+    label = short(spec.label or column, 60)
+    unit = [metric.unit] if row_headers.with_unit(label, metric.unit) != label else []
     unit += [report.table.column(column).convention] if metric.name == "flops" else []
-    return {"label": short(spec.label or column, 60), "unit": "; ".join(unit), "note": line(spec.note or metric.title)}
+    return {"label": label, "unit": "; ".join(unit), "note": line(spec.note or metric.title)}
 
 
 def _rows(report: TableReport, heads: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -63,6 +63,19 @@ def test_a_site_replaces_a_site_and_nothing_else(tmp_path: Path, capsys: pytest.
         assert main(["site", TABLE, "--out", str(tmp_path / "empty"), *common]) == 0
 
 
+def test_a_site_of_chosen_tables_replaces_no_fuller_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["--results", str(tmp_path), "--no-figures"]
+    assert main(["site", TABLE, *common]) == 0
+    fuller = tmp_path / "reports" / "site" / "tables" / "another.html"
+    fuller.write_text("another table's page", encoding="utf-8")
+    capsys.readouterr()
+    assert main(["site", TABLE, *common]) == 2
+    said = capsys.readouterr().err
+    assert "1 table more" in said
+    assert "--out DIR" in said
+    assert fuller.is_file()
+
+
 def test_reproduce_of_a_fresh_report_and_of_something_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["report", TABLE, "--no-figures", "--results", str(tmp_path)])
     capsys.readouterr()

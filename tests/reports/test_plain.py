@@ -265,3 +265,11 @@ def test_an_empty_store_renders_everywhere(make: Make) -> None:
 )  # fmt: skip
 def test_durations_read_well(seconds: float, expected: str) -> None:
     assert duration(seconds) == expected
+
+
+def test_a_unit_that_the_label_has_stands_there_once(make: Make) -> None:
+    columns = {**TABLE["columns"], "params": {"label": "Params (M)", "metric": "parameters"}}
+    report = make(columns=columns).report()
+    for text in (terminal.render(report), latex.render(report), markdown.render(report)):
+        assert "Params (M)" in text
+        assert "(M) (M)" not in text

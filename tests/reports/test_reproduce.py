@@ -41,6 +41,9 @@ def test_latex_leads_back_to_its_commands_too(make: Make, tmp_path: Path) -> Non
     assert reproduce.read(file) == reproduce.record(bench.report())
     comments = [text for text in file.read_text(encoding="utf-8").splitlines() if text.startswith("%")]
     assert any("driver NVIDIA 580.1" in text for text in comments)
+    assert any(text.startswith('% reproduce: {"command": "python -m harness run') for text in comments)
+    file.write_text(f"% {reproduce.embed(reproduce.record(bench.report()))}\n", encoding="utf-8")  # as it was once
+    assert reproduce.read(file) == reproduce.record(bench.report())
 
 
 def test_every_report_says_all_that_its_numbers_depend_on(make: Make) -> None:

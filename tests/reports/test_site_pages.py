@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.recipes.profile import Profile, Synthetic
+from harness.recipes.profile import ModelChanges, Profile, Synthetic
 from reports.audit.corpus import Finding
 from reports.audit.systems import place
 from reports.meanings import MEANINGS
@@ -44,7 +44,8 @@ def test_a_card_counts_the_papers_rows_and_never_ours(make: Make) -> None:
     (card,) = front.cards([entry], {}, comparable=True)
     assert card["sentence"].startswith("1 of 1 measured count of parameters and FLOPs print")
     page = Page(made(bench) / "index.html")
-    assert f"{len(TABLE['columns'])} cells of ours below the paper's" in page.text
+    assert f"1 of {len(TABLE['columns']) * 5} cells measured in 1 table." in page.text
+    assert f"{len(TABLE['columns'])} cells of our own rows" in page.text
     cells = (bench.store.reports / "site" / "cells.html").read_text(encoding="utf-8")
     assert cells.count('data-paper="ours"') == len(TABLE["columns"])
 
@@ -64,7 +65,7 @@ def test_measured_tables_come_first_and_the_others_are_folded(make: Make) -> Non
     [
         ({}, ""),
         ({"count ": 4}, "No count has been measured."),
-        ({"count ": 4, "score ": 2}, "No count has been measured. None of the 2 scores that can run has been measured yet."),
+        ({"count ": 4, "score ": 2}, "No count has been measured. None of the 2 scores has been measured yet."),
         ({f"count {REPRODUCED}": 1, f"count {FITTED}": 2, f"count {INFERRED}": 3, f"count {NOT_REPRODUCED}": 1},
          "1 of 7 measured counts of parameters and FLOPs print the published digits; 3 more on partly inferred modules; "
          "2 on modules fitted to do so, which is no evidence; 1 differs."),
@@ -98,6 +99,16 @@ def test_a_table_shows_differences_where_they_say_something(make: Make) -> None:
     text = (made(bench) / "tables" / "pspnet_table5.html").read_text(encoding="utf-8")
     assert 'class="difference"' not in text
     assert 'class="sortable paper muted"' in text
+
+
+def test_a_table_says_which_backbone_was_measured_in_place_of_the_papers(make: Make) -> None:
+    profile = SMOKE.model_copy(update={"model": ModelChanges(backbone="resnet34")})
+    text = Page(made(make(profile=profile)) / "tables" / "pspnet_table5.html").text
+    assert (
+        "Profile smoke measures on backbone resnet34 in place of resnet18; row headers print what the paper says"
+        in text
+    )
+    assert "in place of" not in Page(made(make()) / "tables" / "pspnet_table5.html").text
 
 
 def test_a_table_can_be_taken_along(make: Make) -> None:

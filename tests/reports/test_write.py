@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -55,6 +56,22 @@ def test_profiles_do_not_overwrite_each_other(make: Make) -> None:
     bench = make(profile=SMOKE)
     assert write(bench.report(), bench.store.reports, figures=False).name == "pspnet_table5.smoke.md"
     assert (bench.store.reports / "pspnet_table5.smoke.csv").exists()
+
+
+def test_a_narrower_report_takes_no_numbers_away(make: Make) -> None:
+    bench = make(select_columns=["params", "flops"])
+    bench.measure("ppm", "params", 23.07)
+    bench.measure("aspp", "flops", 674.47)
+    path = write(bench.report(), bench.store.reports, figures=False)
+    assert path.name == "pspnet_table5.md"
+    before = path.read_text(encoding="utf-8")
+    narrow = make(select_columns=["params"], select_rows=["ppm"])
+    other = write(narrow.report(), bench.store.reports, figures=False)
+    assert path.read_text(encoding="utf-8") == before
+    assert re.fullmatch(r"pspnet_table5\.part-[0-9a-f]{8}\.md", other.name)
+    assert other.with_suffix(".csv").is_file()
+    for bench in (make(select_columns=["params", "flops"]), make()):  # the same cells, all cells
+        assert write(bench.report(), bench.store.reports, figures=False) == path
 
 
 def test_a_refused_write_leaves_the_old_report_whole(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
