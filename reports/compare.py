@@ -70,26 +70,35 @@ class Comparison:
         return HIGHER if low > 0 else LOWER if high < 0 else UNDECIDED
 
 
-def compare(a: Iterable[Result], b: Iterable[Result], names: Mapping[str, str] | None = None) -> list[Comparison]:
+def compare(
+    a: Iterable[Result], b: Iterable[Result], names: Mapping[str, Mapping[str, str]] | None = None
+) -> list[Comparison]:
     """Every number that a table may show, of every configuration on either side.
 
-    `names`: {identity: cell} of the cells to compare; without it all configurations are, named by what they hold.
+    `names`: {identity: {metric: cell}} of the cells to compare, where a number that no cell shows goes with the first cell of
+    its job; without it all configurations are compared, named by what they hold.
     """
     first, second = _newest(a), _newest(b)
-    groups: dict[str, dict[str, Job]] = defaultdict(dict)
-    for identity, result in {**first, **second}.items():
-        if names is None or identity in names:
-            name = names[identity] if names is not None else _group(result.job)
-            groups[name][identity] = result.job
-    found = []
-    labels = _labels(groups) if names is None else {name: name for name in groups}
-    for name, jobs in groups.items():
-        for metric in METRICS.values():
-            comparison = _comparison(labels[name], metric, jobs, first, second)
-            if comparison is not None:
-                found.append(comparison)
-    order = {name: i for i, name in enumerate(names.values())} if names is not None else {}
-    return sorted(found, key=lambda c: (order.get(c.cell, 0), c.cell, c.metric.name))
+    stored = {identity: result.job for identity, result in {**first, **second}.items()}
+    if names is None:
+        groups: dict[str, dict[str, Job]] = defaultdict(dict)
+        for identity, job in stored.items():
+            groups[_group(job)][identity] = job
+        labels = _labels(groups)
+        wanted: dict[tuple[str, str], dict[str, Job]] = {
+            (labels[name], metric): jobs for name, jobs in groups.items() for metric in METRICS
+        }
+    else:
+        wanted = defaultdict(dict)
+        for identity in (i for i in names if i in stored):
+            cells = names[identity]
+            for metric in METRICS:
+                cell = cells.get(metric) or next(iter(cells.values()))
+                wanted[cell, metric][identity] = stored[identity]
+    comparisons = (_comparison(cell, METRICS[metric], jobs, first, second) for (cell, metric), jobs in wanted.items())
+    cells_in_order = [cell for cells in names.values() for cell in cells.values()] if names is not None else []
+    order = {cell: i for i, cell in reversed([*enumerate(cells_in_order)])}
+    return sorted(filter(None, comparisons), key=lambda c: (order.get(c.cell, 0), c.cell, c.metric.name))
 
 
 def _newest(results: Iterable[Result]) -> dict[str, Result]:
@@ -145,11 +154,14 @@ def _labels(groups: Mapping[str, Mapping[str, Job]]) -> dict[str, str]:
 
 
 def text_lines(comparisons: Sequence[Comparison], a: str, b: str) -> Iterator[str]:
-    """Two lines per number, at most 80 columns wide apart from long names: the cell, then its values and what follows."""
+    """A line per cell and one per number of it below, at most 80 columns wide apart from long names."""
     yield f"A: {line(a)}"
     yield f"B: {line(b)}"
+    cell = None
     for one in comparisons:
-        yield f"{line(one.cell)}"
+        if one.cell != cell:
+            cell = one.cell
+            yield f"{line(cell)}"
         yield f"  {_sentence(one)}"
     counts: dict[str, int] = defaultdict(int)
     for one in comparisons:
@@ -173,6 +185,8 @@ def _sentence(one: Comparison) -> str:
         low, high = (signed(end, metric.decimals) for end in one.interval)
         text += f" [{low}, {high}]"
     rest = [f"{count} only in {side}" for side, count in (("A", one.only_a), ("B", one.only_b)) if count]
+    if one.outcome == ONE_SEED:
+        return "; ".join([text, ", ".join([ONE_SEED, *rest])])
     return f"{text}; {one.outcome} ({', '.join([plural(len(one.pairs), 'pair'), *rest])})"
 
 

@@ -17,6 +17,7 @@ from harness.store import weights
 from harness.store.lock import busy
 from harness.store.store import Result, Store, read_result
 from harness.table.metrics import METRICS
+from harness.text import plural
 
 
 @dataclass
@@ -37,10 +38,12 @@ class Merge:
 
     def lines(self, source: str) -> list[str]:
         """The merge in a few lines of text."""
-        counts = [f"{self.added} results added", f"{self.known} already here"]
+        here = f"{self.known} already here"
+        here += f" ({len(self.conflicts)} of them in conflict)" if self.conflicts else ""
+        counts = [f"{self.added} results added", here]
+        counts += [plural(len(self.damaged), "damaged file")] if self.damaged else []
         counts += [f"{self.weights} with weights"] if self.weights else []
         counts += [f"{self.failed} failures added"] if self.failed else []
-        counts += [f"{len(self.conflicts)} in conflict"] if self.conflicts else []
         lines = [f"{source}: {', '.join(counts)}"]
         lines += [f"conflict: {text}" for text in self.conflicts]
         lines += [f"damaged: {text}" for text in self.damaged]

@@ -82,11 +82,16 @@ def _results(side: str, results: Path, stack: contextlib.ExitStack) -> list[Resu
     return [r for r in stored if r.environment.get("commit") == matching[0]]
 
 
-def _cell_names(tables: Sequence[str], profile: str, repetitions: int, results: Path) -> dict[str, str]:
-    """{identity of a job: the cell that shows it} of these tables."""
-    from harness.plan.request import PlanRequest, plan_of
+def _cell_names(tables: Sequence[str], profile: str, repetitions: int, results: Path) -> dict[str, dict[str, str]]:
+    """{identity of a job: {metric: the cell that shows it}} of these tables; one job may fill several cells."""
+    from harness.cli.inspection import plan_to_read
+    from harness.plan.request import PlanRequest
 
-    plan, _ = plan_of(
+    plan, _ = plan_to_read(
         PlanRequest(options.table_files(tables), profile=profile, repetitions=repetitions, results=results)
     )
-    return {job.identity: cell.name for cell in plan.cells for job in cell.jobs}
+    names: dict[str, dict[str, str]] = {}
+    for cell in plan.cells:
+        for job in cell.jobs:
+            names.setdefault(job.identity, {}).setdefault(cell.metric.name, cell.name)
+    return names

@@ -29,14 +29,18 @@ _FORMATS = ("csv", "parquet")
 @click.option("--out", type=options.PathType(), metavar="FILE", help="where the table goes; needed for parquet")
 @options.results
 def command(bundle: Path | None, weights: bool, file_format: str | None, out: Path | None, results: Path) -> Exit:
+    from harness.cli.inspection import warn_of_absence
+
     if bundle is not None:
         if file_format is not None or out is not None:
             raise UserError("a bundle has its own format: leave --format and --out away, or leave BUNDLE away")
+        warn_of_absence(results)
         return _export_bundle(bundle, weights, results)
     if weights:
         raise UserError(
             "--weights goes with a bundle: say which file, as in python -m harness export results.zip --weights"
         )
+    warn_of_absence(results)
     return _export_table(file_format or "csv", out, results)
 
 
@@ -47,9 +51,8 @@ def _export_bundle(bundle: Path, weights: bool, results: Path) -> Exit:
     written = write(Store(results), bundle, with_weights=weights)
     parts = [f"{plural(written.jobs, 'job')} with {plural(written.measurements, 'measurement')}"]
     parts += [f"{plural(written.failed, 'failed job')}"] if written.failed else []
-    parts += [
-        f"weights of {plural(written.weights, 'training')}" if written.weights else "no weights (--weights adds them)"
-    ]
+    without = "no weights, of which there are none here" if weights else "no weights (--weights adds them)"
+    parts += [f"weights of {plural(written.weights, 'training')}" if written.weights else without]
     parts += [f"{plural(written.damaged, 'damaged record')} left out"] if written.damaged else []
     print(f"written: {bundle} ({bundle.stat().st_size / 2**20:.1f} MiB: {', '.join(parts)})")
     return Exit.OK if written.jobs else Exit.NOTHING

@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from harness.text import printable
 
 if TYPE_CHECKING:
     from harness.jobs.job import Job
     from harness.plan.planner import Plan
+    from harness.plan.request import PlanRequest
     from harness.store.store import Result, Store
+
+# ----------------------------------------------------------------------------------------------------- results folder
+
+
+def warn_of_absence(results: Path) -> bool:
+    """Whether there is no results folder, which is then said on standard error: its name may be mistyped."""
+    if results.exists():
+        return False
+    print(printable(f"warning: no results folder at {results}: nothing is measured there"), file=sys.stderr)
+    return True
+
+
+def plan_to_read(request: PlanRequest) -> tuple[Plan, Store]:
+    """The plan and store of a command that only reads: without a results folder it says so, and creates none."""
+    from harness.plan.request import plan_of
+
+    if not warn_of_absence(request.results):
+        return plan_of(request)
+    with tempfile.TemporaryDirectory(prefix="harness-") as scratch:
+        return plan_of(request, cache=Path(scratch))
+
 
 # ------------------------------------------------------------------------------------------------------------ status
 
@@ -43,19 +70,24 @@ def _with_reason(status: str, reason: str) -> str:
 # --------------------------------------------------------------------------------------------------------------- why
 
 
-def why_lines(plan: Plan, store: Store, queued: Mapping[str, str] | None = None) -> list[str]:
-    """How the plan's one cell stands; and of every repetition when it was measured, or what changed since it was."""
-    from reports.status import ResultReader, cell_status
+def why_lines(plan: Plan, store: Store, queued: Mapping[str, str] | None = None, name: str | None = None) -> list[str]:
+    """How the plan's one cell stands; and of every repetition when it was measured, or what changed since it was.
+
+    `name`: the cell as the commands that follow are to name it.
+    """
+    from reports.status import CellStatus, ResultReader, cell_status
 
     (cell,) = plan.cells
     reader = ResultReader(plan, store, queued)
-    lines = [_with_reason(*cell_status(cell, reader))]
+    status, reason = cell_status(cell, reader)
+    lines = [_with_reason(status, reason)]
     for job in cell.jobs:
         result, stale = reader.result(job), store.stale(job)
         if result is not None:
             lines.append(f"measured on {_day(result)}, commit {_commit(result.environment)}: {result.folder}")
         elif stale is None:
-            lines.append("not measured: no job with this configuration has finished")
+            if status not in (CellStatus.INTERRUPTED, CellStatus.FAILED, CellStatus.NOT_RUN) or len(cell.jobs) > 1:
+                lines.append("not measured: no job with this configuration has finished")
         else:
             newest = f"{_day(stale)}, commit {_commit(stale.environment)}"
             lines.append(f"not measured: its key differs from the newest measurement ({newest})")
@@ -64,7 +96,13 @@ def why_lines(plan: Plan, store: Store, queued: Mapping[str, str] | None = None)
                 lines += [f"  {'' if kind == job.kind else '  '}{line}" for line in differences]
             lines += [f"  same    {same}"] if (same := _same_parts(job, stale)) else []
         if result is None:
-            lines += [f"{stopped}: {store.folder(member)}" for member, stopped in reader.interruptions(job)]
+            for member, stopped in reader.interruptions(job):
+                said = str(stopped) in reason
+                lines.append(f"{f'{member.kind} in' if said else f'{stopped}:'} {store.folder(member)}")
+    if status == CellStatus.FAILED:
+        options = "" if plan.profile.name == "paper" else f" --profile {plan.profile.name}"
+        lines.append(f"what it printed: python -m harness logs {name or cell.name}{options}")
+        lines.append("to try it again: python -m harness run TABLE with --retry-failed")
     return lines
 
 

@@ -13,6 +13,7 @@ from harness.cli import options
 from harness.cli.group import command as register
 from harness.cli.output import print_lines
 from harness.errors import Exit
+from harness.text import duration
 
 if TYPE_CHECKING:
     from harness.jobs.job import Job
@@ -41,7 +42,7 @@ def command(
     results: Path,
     device: str,
 ) -> Exit:
-    from harness.plan.request import plan_of
+    from harness.cli.inspection import plan_to_read
 
     request = options.cell_request(
         *options.cell_of(cell),
@@ -52,10 +53,10 @@ def command(
         results=results,
         device=device,
     )
-    plan, store = plan_of(request)
+    plan, store = plan_to_read(request)
     jobs = [plan.jobs[key] for planned in plan.cells for job in planned.jobs for key in (*job.needs, job.key)]
     texts = [text for job in dict.fromkeys(j.key for j in jobs) for text in _log(plan.jobs[job], store, lines)]
-    print_lines(texts or ["no job of this cell has begun; python -m harness why says how it stands"])
+    print_lines(texts or [f"no job of this cell has begun; python -m harness why {cell} says how it stands"])
     return Exit.OK if texts else Exit.NOTHING
 
 
@@ -69,7 +70,7 @@ def _log(job: Job, store: Store, count: int) -> Iterator[str]:
     if not (folder / "log.txt").is_file() and failure is None:
         return
     yield f"== {job.kind}{remark}: {folder / 'log.txt'}"
-    yield from _end(folder / "log.txt", count)
+    yield from _end(folder / "log.txt", count) or _without_log(folder, store)
     if failure is not None:
         yield f"failed: {failure.cause}: {failure.message}"
 
@@ -85,4 +86,18 @@ def _end(path: Path, count: int) -> list[str]:
         return [f"(cannot be read: {error.strerror})"]
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n") if line.strip()]
     more = [f"… {len(lines) - count} lines before"] if len(lines) > count else []
-    return [*more, *lines[-count:]] or ["(empty)"]
+    return [*more, *lines[-count:]]
+
+
+def _without_log(folder: Path, store: Store) -> list[str]:
+    """What is known of a job that printed nothing: its training's last iteration, and what it measured."""
+    from harness.store.curve import losses
+
+    said = ["it printed nothing"]
+    if curve := losses(folder):
+        said.append(f"{curve[-1]['iteration']} iterations in its curve, the last loss {curve[-1]['loss']:.4g}")
+    result = store.result_in(folder)
+    if result is not None:
+        measured = ", ".join(f"{m.name} {m.value:.6g} {m.unit}".rstrip() for m in result.measurements)
+        said.append(f"finished in {duration(result.seconds)}" + (f", measured {measured}" if measured else ""))
+    return [f"({'; '.join(said)})"]

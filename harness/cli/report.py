@@ -30,12 +30,12 @@ _FORMATS = ("markdown", "csv", "text", "latex")
 @click.option("--standalone", is_flag=True, help="of latex: a whole document, instead of what a paper takes by \\input")
 @options.no_figures
 def command(request: PlanRequest, format_name: str, standalone: bool, no_figures: bool) -> Exit:
-    from harness.plan.request import plan_of
+    from harness.cli.inspection import plan_to_read
     from reports.status import ResultReader
 
     if standalone and format_name != "latex":
         raise UserError("--standalone goes with --format latex")
-    plan, store = plan_of(request)
+    plan, store = plan_to_read(request)
     if format_name == "markdown":
         write_reports(plan, store, figures=not no_figures, show_tables=False)
     else:

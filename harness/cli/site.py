@@ -37,7 +37,8 @@ def command(
     device: str,
 ) -> Exit:
     from harness.cli.audit import audit_findings
-    from harness.plan.request import PlanRequest, plan_of
+    from harness.cli.inspection import plan_to_read
+    from harness.plan.request import PlanRequest
     from harness.scheduler.slurm import remote
     from harness.table import paths
     from harness.text import plural
@@ -45,7 +46,7 @@ def command(
 
     named = bool(tables)
     tables = tables or tuple(str(path) for path in paths.table_files())
-    plan, store = plan_of(PlanRequest(tables, (), (), profile, repetitions, data, results, device))
+    plan, store = plan_to_read(PlanRequest(tables, (), (), profile, repetitions, data, results, device))
     folder = out or store.reports / ("site" if profile == "paper" else f"site.{profile}")
     if named and out is None and (others := other_tables(folder, plan.tables)):
         raise UserError(

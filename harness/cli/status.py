@@ -13,14 +13,17 @@ if TYPE_CHECKING:
     from harness.plan.request import PlanRequest
 
 
-@register("status", "tables/idrnet_table2.yaml --profile smoke")
+@register(
+    "status",
+    "tables/idrnet_table2.yaml --profile smoke",
+    notes="Exit code 0: every cell that can be run is measured; 1: a run would still have something to measure.",
+)
 @options.plan_request
 def command(request: PlanRequest) -> Exit:
-    from harness.cli.inspection import status_lines
-    from harness.plan.request import plan_of
+    from harness.cli.inspection import plan_to_read, status_lines
     from harness.scheduler.slurm.remote import queue_states
 
-    plan, store = plan_of(request)
+    plan, store = plan_to_read(request)
     lines, unmeasured = status_lines(plan, store, queue_states(plan.jobs.values(), store))
     print_lines(lines)
     return Exit.FAILED if unmeasured else Exit.OK

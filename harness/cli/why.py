@@ -24,8 +24,7 @@ def command(
     results: Path,
     device: str,
 ) -> Exit:
-    from harness.cli.inspection import why_lines
-    from harness.plan.request import plan_of
+    from harness.cli.inspection import plan_to_read, why_lines
     from harness.scheduler.slurm import remote
 
     request = options.cell_request(
@@ -37,6 +36,6 @@ def command(
         results=results,
         device=device,
     )
-    plan, store = plan_of(request)
-    print_lines(why_lines(plan, store, remote.queue_states(plan.jobs.values(), store)))
+    plan, store = plan_to_read(request)
+    print_lines(why_lines(plan, store, remote.queue_states(plan.jobs.values(), store), cell))
     return Exit.OK

@@ -123,13 +123,16 @@ class PlanRequest:
         return recipes.profile(self.profile, near=Path(self.tables[0]).parent if self.tables else None)
 
 
-def plan_of(request: PlanRequest) -> tuple[Plan, Store]:
-    """The plan of the request, and its store; Problems with the errors of all its tables at once."""
+def plan_of(request: PlanRequest, *, cache: Path | None = None) -> tuple[Plan, Store]:
+    """The plan of the request, and its store; Problems with the errors of all its tables at once.
+
+    `cache`: where digests of code and data are kept, instead of below the results folder.
+    """
     tables = load_all(request.tables)
     store, device = Store(request.results), request.resolve_device()
 
     def planner_of(profile: Profile, repetitions: Sequence[int]) -> Planner:
-        return Planner(profile, tuple(repetitions), data_dir=request.data, cache=store.cache, device=device)
+        return Planner(profile, tuple(repetitions), data_dir=request.data, cache=cache or store.cache, device=device)
 
     profile = request.resolve_profile()
     if profile.gate is not None:

@@ -98,6 +98,15 @@ def test_weights_travel_on_request(store: Store, tmp_path: Path):
     assert weights.left_out(there.folder(job(1)))
 
 
+def test_weights_that_were_asked_for_and_are_not_there_are_not_offered_again(tmp_path: Path, capsys):
+    store = store_in(tmp_path / "results")
+    finish(store, job(1), 33.0)
+    assert main(["export", str(tmp_path / "all.zip"), "--weights", "--results", str(store.root)]) == 0
+    said = capsys.readouterr().out
+    assert "no weights, of which there are none here" in said
+    assert "--weights adds them" not in said
+
+
 def test_an_imported_store_is_imported_twice_without_a_word(store: Store, tmp_path: Path, capsys):
     write(store, tmp_path / "all.zip")
     for expected in ("2 results added, 0 already here", "0 results added, 2 already here"):
@@ -114,7 +123,7 @@ def test_the_first_measurement_stands_and_the_conflict_is_said(store: Store, tmp
     finish(other, job(5), 20.0)
     assert main(["merge", str(other.root), "--results", str(store.root)]) == 1
     said = capsys.readouterr().out
-    assert "1 results added, 1 already here, 1 in conflict" in said
+    assert "1 results added, 1 already here (1 of them in conflict)" in said
     assert "miou is 31.5 here and 30 there; the one here stands" in said
     result = store.result(job(0))
     assert result is not None
