@@ -102,7 +102,9 @@ def why_lines(plan: Plan, store: Store, queued: Mapping[str, str] | None = None,
     if status == CellStatus.FAILED:
         options = "" if plan.profile.name == "paper" else f" --profile {plan.profile.name}"
         lines.append(f"what it printed: python -m harness logs {name or cell.name}{options}")
-        lines.append("to try it again: python -m harness run TABLE with --retry-failed")
+        table, row, column = (name or cell.name).rsplit("/", 2)
+        part = f"{table} --rows {row} --columns {column}{options}"
+        lines.append(f"to try it again: python -m harness run {part} --retry-failed")
     return lines
 
 

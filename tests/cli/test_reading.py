@@ -64,7 +64,7 @@ def test_why_says_once_that_a_cell_failed_and_what_to_type_next(tmp_path: Path, 
     assert said[0] == "failed: error: no luck"
     assert said[1:] == [
         f"what it printed: python -m harness logs {CELL} --profile smoke",
-        "to try it again: python -m harness run TABLE with --retry-failed",
+        "to try it again: python -m harness run idrnet_table5 --rows ocr --columns flops --profile smoke --retry-failed",
     ]
 
 
