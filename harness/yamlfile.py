@@ -91,7 +91,11 @@ def read(path: str | Path) -> Document:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise Problems([Problem(file, 0, "", "there is no such file")]) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except IsADirectoryError:
+        raise Problems([Problem(file, 0, "", "is a folder; name the YAML file itself")]) from None
+    except OSError as error:
+        raise Problems([Problem(file, 0, "", f"cannot be read: {error.strerror}")]) from None
+    except UnicodeDecodeError as error:
         raise Problems([Problem(file, 0, "", f"cannot be read as UTF-8 text: {error}")]) from None
     return parse(text, file)
 

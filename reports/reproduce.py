@@ -109,7 +109,13 @@ def read(path: Path) -> dict[str, Any]:
     """The record in a report (Markdown or LaTeX); UserError where there is none."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: there is no such file; a report is RESULTS/reports/TABLE.md, which `run` writes"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read as a report: {error.strerror}") from None
+    except UnicodeDecodeError as error:
         raise UserError(f"{path}: cannot be read as a report ({error})") from None
     try:
         record: Any = json.loads(_embedded(text))

@@ -133,7 +133,7 @@ def test_what_is_not_utf8_is_said(tmp_path: Path):
 def test_no_file_and_a_folder_are_said(tmp_path: Path):
     with pytest.raises(Problems, match="there is no such file"):
         read(tmp_path / "absent.yaml")
-    with pytest.raises(Problems, match="cannot be read"):
+    with pytest.raises(Problems, match="is a folder; name the YAML file itself"):
         read(tmp_path)
 
 

@@ -103,7 +103,7 @@ def show(name: str, split: str, out: Path | None, images: int, data: Path | None
     scenes = read_scenes(root, choose(pairs(root, split), images))
     with style.styled():
         sheet = predictions.contact_sheet(scenes, root.dataset.classes, root.dataset.palette)
-        print(f"written: {predictions.write(sheet, out or results / f'{name}_{split}.png')}")
+        print(f"written: {predictions.write(sheet, out or results / f'{root.dataset.name}_{split}.png')}")
     return Exit.OK
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from harness.scheduler.run import Outcome
 
 Names = str | Iterable[str]
+_DEVICES = ("auto", "cpu", "cuda")
 
 
 def request_of(
@@ -34,15 +35,22 @@ def request_of(
     results: str | os.PathLike[str] | None = None,
     device: str = "auto",
 ) -> PlanRequest:
-    """What the command line would ask for with these arguments. UserError for a table that is not there."""
+    """What the command line would ask for with these arguments. UserError for a table that is not there, and for an argument of
+    another type."""
     if not tables:
         raise UserError("name at least one table, such as 'camvid' or 'tables/camvid.yaml'")
     if isinstance(repetitions, bool) or not isinstance(repetitions, int) or repetitions < 1:
         raise UserError(f"repetitions={repetitions!r} is not a whole number above 0")
+    if device not in _DEVICES:
+        raise UserError(f"device={device!r}: allowed are {', '.join(_DEVICES)}")
+    if not isinstance(profile, str):
+        raise UserError(f"profile={profile!r} is not the name of a profile, such as 'smoke'")
+    if settings is not None and not isinstance(settings, Mapping):
+        raise UserError(f"settings={settings!r} is not a dictionary, such as {{'recipe.iterations': 100}}")
     return PlanRequest(
-        tuple(str(table_file(table)) for table in tables),
-        _names(rows),
-        _names(columns),
+        tuple(str(table_file(_path("table", table))) for table in tables),
+        _names("rows", rows),
+        _names("columns", columns),
         profile,
         repetitions,
         _folder(data, "HARNESS_DATA"),
@@ -98,11 +106,24 @@ def cells(request: PlanRequest) -> pd.DataFrame:
     return frame
 
 
-def _names(names: Names) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
+def _names(argument: str, names: Names) -> tuple[str, ...]:
+    """The globs of an argument; UserError that names it where they are no texts."""
+    found = (names,) if isinstance(names, str) else tuple(names) if isinstance(names, Iterable) else (names,)
+    if not all(isinstance(name, str) for name in found):
+        raise UserError(f"{argument}={names!r} is neither a name nor a list of names, such as ['row_a', 'row_b*']")
+    return found
+
+
+def _path(argument: str, value: Any) -> str | os.PathLike[str]:
+    """The value; UserError that names the argument where it is no path."""
+    if not isinstance(value, str | os.PathLike):
+        raise UserError(f"{argument}: {value!r} is neither a name nor a path; write it as text, such as 'camvid'")
+    return value
 
 
 def _folder(path: str | os.PathLike[str] | None, variable: str) -> Path | None:
+    if path is not None:
+        _path(variable.removeprefix("HARNESS_").lower(), path)
     chosen = path if path is not None else os.environ.get(variable) or None
     return Path(chosen).expanduser() if chosen is not None else None
 

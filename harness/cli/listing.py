@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.cli.row_summary import KINDS, count, row_kinds
@@ -42,8 +43,11 @@ def entry_lines(what: str, name: str) -> list[str]:
         lines += [f"  {text:<{width}}  {_default(default)}" for text, default in options]
         return lines if options else [*lines, "  takes no options"]
     about = dict(LISTS[what]())
+    if what == "tables" and f"tables/{name}.yaml" in about:  # as `plan` takes it
+        name = f"tables/{name}.yaml"
     if name not in about:
-        raise UserError(f"list {what}: '{name}' is not there.{nearest(name, about)}")
+        known = [Path(table).stem for table in about] if what == "tables" else about
+        raise UserError(f"list {what}: '{name}' is not there.{nearest(name, known)}")
     return [f"{name}  {about[name]}".rstrip()]
 
 

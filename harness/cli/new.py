@@ -10,6 +10,7 @@ import click
 
 from harness.cli import options
 from harness.cli.group import action, command_group
+from harness.cli.new_names import check_dataset, check_table_names
 from harness.cli.new_table import PrintedTable
 from harness.cli.new_table import options as _printed_table
 from harness.errors import Exit, UserError
@@ -51,6 +52,7 @@ def table(
         return printed.write(name, out)
     name = checked_name(name or "my_table")
     file = out or Path(f"{name}.yaml")
+    check_table_names(file, recipe=recipe, method=method, backbone=backbone)
     row = re.sub(r"\W", "_", method.rpartition(":")[2]) if method else None
     write(file, "table.yaml", name, {"recipe": recipe, "method": method, "backbone": backbone, "row": row})
     print(f"next: python -m harness plan {file} --profile smoke")
@@ -63,7 +65,9 @@ def table(
 @_out
 def recipe(name: str | None, dataset: str | None, out: Path | None) -> Exit:
     name = checked_name(name or "my_recipe")
-    write(out or Path("recipes", f"{name}.yaml"), "recipe.yaml", name, {"dataset": dataset})
+    file = out or Path("recipes", f"{name}.yaml")
+    check_dataset(file, dataset)
+    write(file, "recipe.yaml", name, {"dataset": dataset})
     print(f"next: python -m harness new table --recipe {name}/standard")
     return Exit.OK
 

@@ -171,10 +171,10 @@ def _datasets(ctx: click.Context) -> Iterable[str]:
 
 
 def _located(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """A name of something outside the checkout with its path made absolute, counted from the current folder."""
-    from harness.jobs.outside_names import located
+    """A dataset's name as recipes of tables in the current folder have it: `streets` may be datasets/streets.yaml."""
+    from harness.table.recipes import dataset_name
 
-    return located(value, None)
+    return dataset_name(value, Path())
 
 
 # ----------------------------------------------------------------------------------------------- arguments and options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -49,14 +50,22 @@ def command(
     kind = kind_of(name, kind)
     subject, clauses = subject_of(kind, name, _options(settings), data, Store(results).cache, images or None)
     print(f"{kind} {without_folder(name)}")
-    held = broken = 0
+    held = broken = seen = 0
+    missing = None
     for finding in findings(clauses, subject):
         print(finding.line(), flush=True)
-        held, broken = held + (finding.holds is True), broken + (finding.holds is False)
+        held, broken, seen = held + (finding.holds is True), broken + (finding.holds is False), seen + 1
+        missing = missing or finding.missing
+    if seen < len(clauses):
+        print(f" – the other {len(clauses) - seen} need this one and were not looked at")
     seconds = time.monotonic() - started
     aside = len(clauses) - held - broken
     texts = [f"{held} of {len(clauses)} clauses hold", f"{broken} broken", *([f"{aside} not judged"] if aside else [])]
     print(f"{', '.join(texts)} ({seconds:.1f} s); the contract stands in docs/method-author.md")
+    if missing is not None and not broken:
+        raise missing
+    if missing is not None:
+        print(missing, file=sys.stderr)
     return Exit.FAILED if broken else Exit.OK
 
 

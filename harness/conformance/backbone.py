@@ -141,7 +141,7 @@ def a_segmentor_on_it_trains(subject: BackboneSubject) -> None:
 
 
 def _clauses(*pairs: tuple[str, Callable[[BackboneSubject], None]]) -> tuple[Clause[BackboneSubject], ...]:
-    return tuple(Clause(promise, check) for promise, check in pairs)
+    return tuple(Clause(promise, check, needed=check is it_says_what_it_gives) for promise, check in pairs)
 
 
 CLAUSES = _clauses(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from harness import ROOT
-from harness.errors import UserError
+from harness.errors import MissingError, UserError
 
 Subject = TypeVar("Subject")
 
@@ -24,10 +24,12 @@ class NotApplicable(Exception):
 
 @dataclass(frozen=True)
 class Clause(Generic[Subject]):
-    """One thing that a contract promises. `check` raises Broken where it does not hold, NotApplicable where it asks nothing."""
+    """One thing that a contract promises. `check` raises Broken where it does not hold, NotApplicable where it asks nothing.
+    `needed`: where it does not hold, the clauses after it could only repeat why."""
 
     promise: str
     check: Callable[[Subject], None]
+    needed: bool = False
 
     @property
     def name(self) -> str:
@@ -36,11 +38,12 @@ class Clause(Generic[Subject]):
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of one clause. `holds`: None where it does not apply; `message`: why not."""
+    """What came of one clause. `holds`: None where it is not judged; `message`: why not; `missing`: what is not there for it."""
 
     clause: Clause
     holds: bool | None
     message: str = ""
+    missing: MissingError | None = None
 
     def line(self) -> str:
         """The finding for people."""
@@ -49,20 +52,27 @@ class Finding:
 
 
 def findings(clauses: Sequence[Clause[Subject]], subject: Subject) -> Iterator[Finding]:
-    """Checks one clause after another. What the subject itself raises breaks the clause, with the line where it arose."""
+    """Checks one clause after another, up to a broken one that the others need. What the subject itself raises breaks the
+    clause, with the line where it arose; what is missing here (a package, a dataset) leaves it unjudged."""
     for clause in clauses:
-        try:
-            clause.check(subject)
-        except NotApplicable as reason:
-            yield Finding(clause, None, str(reason))
-        except Broken as error:
-            yield Finding(clause, False, str(error))
-        except UserError as error:
-            yield Finding(clause, False, str(error))
-        except Exception as error:  # whatever code of someone's own may raise
-            yield Finding(clause, False, f"raises {type(error).__name__}: {_first_line(error)}{_place(error)}")
-        else:
-            yield Finding(clause, True)
+        finding = _finding(clause, subject)
+        yield finding
+        if clause.needed and not finding.holds:
+            return
+
+
+def _finding(clause: Clause[Subject], subject: Subject) -> Finding:
+    try:
+        clause.check(subject)
+    except NotApplicable as reason:
+        return Finding(clause, None, str(reason))
+    except MissingError as error:
+        return Finding(clause, None, missing=error)
+    except (Broken, UserError) as error:
+        return Finding(clause, False, str(error))
+    except Exception as error:  # whatever code of someone's own may raise
+        return Finding(clause, False, f"raises {type(error).__name__}: {_first_line(error)}{_place(error)}")
+    return Finding(clause, True)
 
 
 def _first_line(error: Exception) -> str:

@@ -21,7 +21,7 @@ from harness.data.scenes import scene
 from harness.data.selection import choose
 from harness.data.synthetic import write_pair
 from harness.data.verify import check
-from harness.errors import DataError, MissingError
+from harness.errors import DataError
 from harness.jobs.kinds import Data
 
 _LISTED = 10  # problems that a clause prints
@@ -41,11 +41,8 @@ class DatasetSubject:
         return catalogue.find(self.name)
 
     def root(self) -> Root:
-        """The dataset on disk; NotApplicable where it is not here."""
-        try:
-            return files.locate(Data(name=self.name), data_dir=self.data_dir, cache=self.cache)
-        except MissingError as error:
-            raise NotApplicable(str(error).partition("\n")[0]) from None
+        """The dataset on disk; MissingError where it is not here."""
+        return files.locate(Data(name=self.name), data_dir=self.data_dir, cache=self.cache)
 
     @functools.cached_property
     def chosen(self) -> dict[str, list[Pair]]:

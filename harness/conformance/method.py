@@ -313,7 +313,7 @@ def count(subject: MethodSubject, convention: str) -> tuple[float, float]:
 
 
 def _clauses(*pairs: tuple[str, Callable[[MethodSubject], None]]) -> tuple[Clause[MethodSubject], ...]:
-    return tuple(Clause(promise, check) for promise, check in pairs)
+    return tuple(Clause(promise, check, needed=check is is_a_segmentor) for promise, check in pairs)
 
 
 CLAUSES = _clauses(

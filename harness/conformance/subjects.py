@@ -22,6 +22,11 @@ def kind_of(name: str, kind: str | None = None) -> str:
     found = _kinds_in_file(name) if outside_names.is_outside(name) else [k for k in KINDS if name in _names()[k]()]
     if not found and (name.startswith("timm/") and backbones.family_of(name) is not None):
         found = ["backbone"]
+    if not found and name.endswith(".py") and Path(name).is_file():
+        registered = sorted(entry.name for entry in registry.entries_in(Path(name)))
+        raise UserError(
+            f"{name}: say which of the file: {name}:NAME; it registers: {', '.join(registered) or 'nothing'}"
+        )
     if kind is not None and kind not in found:
         what = f"it is a {' and a '.join(found)}" if found else "there is nothing of that name"
         known = _names()[kind]()
@@ -89,7 +94,8 @@ def _literal_names(node: ast.expr | None) -> list[str]:
 def subject_of(
     kind: str, name: str, options: Mapping[str, Any], data_dir: Path | None, cache: Path, images: int | None
 ) -> tuple[Any, tuple[Clause, ...]]:
-    """What is tested, and the clauses of its contract. UserError for options that it does not take."""
+    """What is tested, and the clauses of its contract. UserError for options that it does not take, and for a dataset's file
+    that is wrong."""
     if kind in ("method", "context"):
         from harness.conformance import method
 
@@ -104,4 +110,5 @@ def subject_of(
         return backbone.BackboneSubject(name), backbone.CLAUSES
     from harness.conformance import dataset
 
+    catalogue.find(name)  # else every clause would say what is wrong in the file
     return dataset.DatasetSubject(name, data_dir, cache, images), dataset.CLAUSES

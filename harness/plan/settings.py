@@ -195,13 +195,15 @@ def _with_option(row: Row, path: Sequence[str], item: Setting) -> Row:
 
 
 def _named(problems: Iterable[Problem], items: Sequence[Setting], room: str) -> list[Problem]:
-    """The problems with the argument that caused each as its file: the one that shares most of the path with it."""
-    named = []
+    """The problems with the argument that caused each as its file: the one that shares most of the path with it. What a method
+    and its context module say alike of one option is said once."""
+    named: dict[tuple[str, str, str], Problem] = {}
     for problem in problems:
         wanted = _parts(f"{room}{problem.key}".removeprefix("rows.rows."))
         best = max(items, key=lambda item: _shared(_parts(item.name.removeprefix("row.")), wanted))
-        named.append(Problem(best.source, 0, problem.key, problem.message))
-    return named
+        same = (best.source, wanted[-1], problem.message.rpartition(": ")[2])
+        named.setdefault(same, Problem(best.source, 0, problem.key, problem.message))
+    return [*named.values()]
 
 
 def _parts(path: str) -> tuple[str, ...]:

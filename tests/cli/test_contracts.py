@@ -107,7 +107,22 @@ def test_an_exception_of_the_method_is_said_with_its_line(tmp_path: Path, capsys
         f"raises KeyError: 'no such thing' ({tmp_path}/own.py:{METHOD[: METHOD.index('raise')].count(chr(10)) + 1})"
         in printed
     )
-    assert "0 of 15 clauses hold, 15 broken" in printed
+    assert printed.count("no such thing") == 1
+    assert "the other 14 need this one" in printed
+    assert "0 of 15 clauses hold, 1 broken, 14 not judged" in printed
+
+
+def test_a_dataset_file_that_is_wrong_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "bad.yaml").write_text("colours: 3\nimage: x\n")
+    assert main(["test", f"{tmp_path}/bad.yaml", "--results", str(tmp_path / "results")]) == 2
+    printed = capsys.readouterr()
+    assert (printed.out.count("colours"), printed.err.count("bad.yaml:1: colours")) == (0, 1)
+
+
+def test_a_method_file_without_a_name_is_asked_for_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "own.py").write_text(METHOD)
+    assert main(["test", f"{tmp_path}/own.py", "--results", str(tmp_path / "results")]) == 2
+    assert "own.py:NAME; it registers: broken, crashes" in capsys.readouterr().err
 
 
 def test_each_broken_clause_of_a_backbone_is_said(tmp_path: Path):
@@ -150,10 +165,15 @@ def test_a_dataset_of_the_catalogue_holds_and_a_damaged_one_says_what(
     assert "✗ every class occurs" in printed
 
 
-def test_without_its_files_a_dataset_is_judged_by_its_declaration(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["test", "cityscapes", "--results", str(tmp_path)]) == 0
-    printed = capsys.readouterr().out
-    assert "2 of 8 clauses hold, 0 broken, 6 not judged" in printed
+def test_without_its_files_a_dataset_is_judged_by_its_declaration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("HARNESS_DATA", raising=False)
+    assert main(["test", "cityscapes", "--results", str(tmp_path)]) == 3
+    printed = capsys.readouterr()
+    assert "2 of 8 clauses hold, 0 broken, 6 not judged" in printed.out
+    assert "It must contain, e.g. for split 'train':\n       labelIds: cityscapes/leftImg8bit" in printed.err
+    assert (printed.out + printed.err).count("It must contain") == 1
     synthesize("cityscapes", tmp_path / "data", scenes=Synthetic(train_images=2, test_images=1))
     assert main(["test", "cityscapes", "--data", str(tmp_path / "data"), "--results", str(tmp_path)]) == 1
     assert "split 'train' has 2 complete pairs, declared are 2975" in capsys.readouterr().out

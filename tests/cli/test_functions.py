@@ -58,6 +58,24 @@ def test_bad_arguments_are_errors_with_advice(tmp_path: Path):
         harness.plan("camvid", repetitions=0)
 
 
+@pytest.mark.parametrize(
+    ("tables", "options", "message"),
+    [
+        ((3,), {}, "table: 3 is neither a name nor a path"),
+        ((["camvid"],), {}, r"table: \['camvid'\] is neither"),
+        (("camvid",), {"device": "tpu"}, "device='tpu': allowed are auto, cpu, cuda"),
+        (("camvid",), {"rows": 3}, "rows=3 is neither a name nor a list of names"),
+        (("camvid",), {"columns": ["miou", 3]}, "columns=.* is neither a name nor"),
+        (("camvid",), {"settings": "x=1"}, "settings='x=1' is not a dictionary"),
+        (("camvid",), {"profile": 3}, "profile=3 is not the name of a profile"),
+        (("camvid",), {"results": 3}, "results: 3 is neither"),
+    ],
+)
+def test_an_argument_of_another_type_is_an_error_that_names_it(tables: tuple, options: dict, message: str):
+    with pytest.raises(UserError, match=message):
+        harness.plan(*tables, **options)
+
+
 @pytest.mark.slow
 def test_a_run_measures_and_returns_its_outcome(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     options = {"rows": "ppm", "columns": "params", "results": tmp_path}
@@ -78,7 +96,7 @@ def test_the_page_on_notebooks_runs_as_it_stands(tmp_path: Path):
         [sys.executable, "-c", "".join(blocks)], cwd=ROOT, env=environ, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert "2 measured, 0 failed" in done.stdout
+    assert "2 newly measured, 0 failed" in done.stdout
     assert "23.07" in done.stdout
 
 
@@ -94,3 +112,10 @@ def test_importing_is_light_and_the_room_called_plan_stays_one():
         "except harness.errors.UserError as error:\n    assert 'name at least one table' in str(error)\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_a_wrong_option_of_a_method_and_its_context_is_said_once(tmp_path: Path):
+    with pytest.raises(Problems) as said:
+        harness.plan("idrnet_table5", rows="ppm", settings={"row.ppm.channels": "abc"}, results=tmp_path)
+    assert str(said.value).count("takes a whole number, not 'abc'") == 1
+    assert str(said.value).endswith("1 error in --set row.ppm.channels=abc")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from harness import ROOT
+from harness.cli.main import main
 from harness.errors import Exit
 from harness.plan.planner import Planner, Selection
 from harness.store.store import Failure, Store
@@ -26,3 +29,12 @@ def test_a_cell_whose_training_failed_is_failed_whatever_its_cluster_says_of_the
     assert cell_status(cell, ResultReader(plan, store, submitted)) == ("failed", "cancelled: by hand")
     repeated = {**submitted, train.key: "running in Slurm as 17_0"}
     assert cell_status(cell, ResultReader(plan, store, repeated)) == ("submitted", "train running in Slurm as 17_0")
+
+
+def test_a_table_is_found_by_its_bare_name(capsys: pytest.CaptureFixture[str]):
+    assert main(["list", "tables", "camvid"]) == 0
+    bare = capsys.readouterr().out
+    assert main(["list", "tables", "tables/camvid.yaml"]) == 0
+    assert bare == capsys.readouterr().out
+    assert main(["list", "tables", "camvd"]) == 2
+    assert "Did you mean 'camvid'" in capsys.readouterr().err

@@ -92,6 +92,24 @@ def test_a_new_cluster_file_without_slurm_is_valid_too(monkeypatch: pytest.Monke
     assert validate(document, document.data, Cluster).gpus == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "file", "message"),
+    [
+        (["recipe", "r", "--dataset", "camvd"], "recipes/r.yaml", "Did you mean 'camvid'"),
+        (["table", "t", "--method", "psnet"], "t.yaml", "Did you mean 'pspnet'"),
+        (["table", "t", "--method", "mymth.py:mymeth"], "t.yaml", "mymth.py"),
+        (["table", "t", "--backbone", "resnet19"], "t.yaml", "Did you mean 'resnet1"),
+        (["table", "t", "--recipe", "camvid/scrach"], "t.yaml", "Did you mean 'camvid/scratch'"),
+    ],
+)
+def test_a_name_that_is_not_there_is_said_before_anything_is_written(
+    arguments: list[str], file: str, message: str, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["new", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not Path(file).exists()
+
+
 @pytest.mark.parametrize("kind", ["method", "backbone"])
 def test_new_python_is_formatted_as_ours_is(kind: str):
     assert main(["new", kind, "net"]) == 0

@@ -56,6 +56,7 @@ def test_a_folder_becomes_a_dataset_whose_every_file_is_sound(
     assert dataset.layouts[0].labels == {0: 0, 1: 1, 255: 255}
     found = verify(str(tmp_path / "datasets/streets.yaml"), None, tmp_path / "cache")
     assert found.ok, found.text()
+    assert main(["data", "verify", "streets", "--results", "results"]) == 0  # as a recipe names it
 
 
 def test_lists_say_the_splits(tmp_path: Path):

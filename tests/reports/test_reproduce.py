@@ -103,8 +103,10 @@ def test_what_is_no_report_is_said(tmp_path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match="how it was made"):
         reproduce.read(path)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="cannot be read as a report: Is a directory"):
         reproduce.read(tmp_path)
+    with pytest.raises(UserError, match="there is no such file; a report is"):
+        reproduce.read(tmp_path / "absent.md")
 
 
 def test_commands_cannot_be_smuggled_in(make: Make) -> None:
