@@ -99,7 +99,7 @@ def test_a_new_cluster_file_without_slurm_is_valid_too(monkeypatch: pytest.Monke
         (["table", "t", "--method", "psnet"], "t.yaml", "Did you mean 'pspnet'"),
         (["table", "t", "--method", "mymth.py:mymeth"], "t.yaml", "mymth.py"),
         (["table", "t", "--backbone", "resnet19"], "t.yaml", "Did you mean 'resnet1"),
-        (["table", "t", "--recipe", "camvid/scrach"], "t.yaml", "Did you mean 'camvid/scratch'"),
+        (["table", "t", "--recipe", "camvid/scratsh"], "t.yaml", "Did you mean 'camvid/scratch'"),
     ],
 )
 def test_a_name_that_is_not_there_is_said_before_anything_is_written(
