@@ -263,6 +263,7 @@ ALLOWED = {
         "harness/store/weights.py",
         "(folder / 'result.json').replace()",
     ): "keeps the result of a training that runs again",
+    ("harness/cli/inspection.py", "tempfile"): "a cache for reading where there is no results folder",
     ("harness/cli/compare.py", "tempfile"): "a folder in which a bundle is read",
     ("harness/conformance/dataset.py", "tempfile"): "a folder in which an image is written and read back",
     ("methods/released/sssegmentation/idrnet.py", "_names.rename()"): "gives parameters other names",
