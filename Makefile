@@ -30,9 +30,9 @@ demo: setup
 	@echo "the two reports:"
 	@ls -1 $${HARNESS_RESULTS:-results}/reports/idrnet_table5.md $${HARNESS_RESULTS:-results}/reports/idrnet_table2.smoke.md
 
-# three workers on two cores: tests on a real Slurm wait more than they compute
+# three workers on two cores: tests on a real Slurm wait more than they compute, and come first (tests/conftest.py)
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # the inner loop: lint, types, and what needs neither seconds of training nor a Slurm
 check: lint

@@ -34,12 +34,12 @@ with contextlib.suppress(ImportError):  # the tests on a GPU do without it
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests on a real Slurm first: they wait more than they compute, and overlap with the others. Those that take minutes only
-    where `-m` names them."""
+    """Tests on a real Slurm first: they wait more than they compute, and overlap with the others. Then slow ones, so that none
+    is left alone at the end. Those that take minutes only where `-m` names them."""
     for name in ("all_rows", "kills"):
         if name not in config.option.markexpr:
             items[:] = [item for item in items if item.get_closest_marker(name) is None]
-    items.sort(key=lambda item: item.get_closest_marker("slurm") is None)
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("slurm", "slow")])
 
 
 @pytest.fixture(autouse=True)

@@ -148,7 +148,7 @@ def test_a_truncated_checkpoint_is_said_and_can_be_mended_as_told(checkout: Comm
         (["run", "absent.yaml"], "absent.yaml: there is no such file"),
         (["run", "camvit"], "camvit: there is no such file. Did you mean 'camvid'?"),
         (["run", "absent", "idrnet_tabel2.yaml"], "Did you mean 'idrnet_table2'?"),
-        (["run", "tables"], "cannot be read"),
+        (["run", "tables"], "is a folder; name the YAML file"),
         (["plan", TABLE, "--rows", "fnc"], "Did you mean 'fcn'?"),
         (["plan", TABLE, "--profile", "smok"], "Did you mean 'smoke'?"),
         (["plan", TABLE, "--repetitions", "0"], "'0' is not a whole number above 0"),
