@@ -17,6 +17,7 @@ from harness.text import duration
 
 if TYPE_CHECKING:
     from harness.jobs.job import Job
+    from harness.plan.request import PlanRequest
     from harness.store.store import Store
 
 _MOST = 4 << 20  # bytes of a log's end that are read
@@ -27,32 +28,11 @@ _MOST = 4 << 20  # bytes of a log's end that are read
     "idrnet_table2/fcn_idrnet/ade20k --lines 100",
     notes="Of every repetition: its training, then its test. Exit code 5: no job of the cell has begun.",
 )
-@options.cell
+@options.cell_plan_request
 @click.option("--lines", type=click.IntRange(min=1), default=30, metavar="N", help="of each log's end (30)")
-@options.profile_and_repetitions
-@options.settings
-@options.folders_and_device
-def command(
-    cell: str,
-    lines: int,
-    profile: str,
-    repetitions: int,
-    settings: tuple[str, ...],
-    data: Path | None,
-    results: Path,
-    device: str,
-) -> Exit:
+def command(cell: str, request: PlanRequest, lines: int) -> Exit:
     from harness.cli.inspection import plan_to_read
 
-    request = options.cell_request(
-        *options.cell_of(cell),
-        profile=profile,
-        repetitions=repetitions,
-        settings=settings,
-        data=data,
-        results=results,
-        device=device,
-    )
     plan, store = plan_to_read(request)
     jobs = [plan.jobs[key] for planned in plan.cells for job in planned.jobs for key in (*job.needs, job.key)]
     texts = [text for job in dict.fromkeys(j.key for j in jobs) for text in _log(plan.jobs[job], store, lines)]

@@ -331,6 +331,20 @@ def plan_request(function: Function) -> Function:
     return call
 
 
+def cell_plan_request(function: Function) -> Function:
+    """Decorator: adds a cell and how it is measured (profile, repetitions, settings, folders, device), and calls the command
+    with the cell's name as `cell` and the `request` of that cell alone."""
+    fields = ("profile", "repetitions", "settings", "data", "results", "device")
+
+    @_stack(cell, profile_and_repetitions, settings, folders_and_device)
+    @functools.wraps(function)
+    def call(cell: str, **others: Any) -> Any:
+        measured_as = {name: others.pop(name) for name in fields}
+        return function(cell, cell_request(*cell_of(cell), **measured_as), **others)
+
+    return call
+
+
 # ------------------------------------------------------------------------------------------------------------- values
 
 
