@@ -46,6 +46,8 @@ _DISTRIBUTIONS = {  # {import name: who may provide it}
     "mmengine": ("onedl-mmengine", "mmengine"),
     "transformers": ("transformers",),
 }
+_BUILT_ON = {"mmseg": {"mmcv"}}
+"""{package: others that it consists of, though the code of a job does not name them}: its layers and transforms."""
 _EMPTY_DIGEST = hashlib.sha256().hexdigest()  # the digest of a source that does nothing, as most packages' own files
 _LAYOUT = {tokenize.NL, tokenize.COMMENT, tokenize.ENCODING, tokenize.ENDMARKER}
 
@@ -235,7 +237,10 @@ class Code:
     def packages(self, modules: Iterable[str], files: Mapping[str, Path] | None = None) -> set[str]:
         """Import names of the packages that define a part of what these modules, and what they reach, compute."""
         sources = self._reached(modules, files or {})
-        return {package for source in sources.values() for package in source.packages if source.digest != _EMPTY_DIGEST}
+        named = {
+            package for source in sources.values() for package in source.packages if source.digest != _EMPTY_DIGEST
+        }
+        return named.union(*(_BUILT_ON.get(package, ()) for package in named))
 
     def save(self) -> None:
         """Writes the cache for the next command."""

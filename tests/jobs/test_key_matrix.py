@@ -28,6 +28,8 @@ columns:
 rows:
   fcn: {method: fcn}
   idrnet: {method: {name: idrnet, context: ppm}}
+  segformer:
+    method: {name: adapters/mmsegmentation, config: {backbone: {type: MixVisionTransformer}, decode_head: {type: SegformerHead}}}
 """
 KEYS = """
 import sys
@@ -46,6 +48,8 @@ for cell in plan.cells:
     for job in cell.jobs:
         keys[f"{cell.row} {cell.column} {job.kind}"] = job.key
         keys.update({f"{cell.row} {cell.column} {plan.jobs[key].kind}": key for key in job.needs})
+(scores,) = (cell for cell in plan.cells if (cell.row, cell.column) == ("segformer", "ade20k"))
+keys["segformer ade20k peer"] = planner.plan_peer(plan, scores, "mmsegmentation").jobs[0].key
 answer = keys
 """
 JOBS = {
@@ -55,66 +59,109 @@ JOBS = {
     "IDRNet train": "idrnet ade20k train",
     "FCN params": "fcn params complexity",
     "FCN latency": "fcn time latency",
+    "peer": "segformer ade20k peer",
+    "SegFormer train": "segformer ade20k train",
 }
 MOON = 'NAMES = ("moon50",)\ndef build(name, *, output_stride=None, pretrained=False): ...\n'
 NEW = ""  # in place of a text to replace: the file is new
 # (kind of edit, file, text, what it becomes): which of JOBS are re-keyed (x)
 MATRIX = [
     # what a job uses of a dataset
-    ("declare a dataset", "harness/data/catalogue/moon.py", NEW, "DATASET = None\n", "......"),
-    ("label mapping", "harness/data/catalogue/ade20k.py", "ignore=(0,)", "ignore=(0, 255)", "xx.x.."),
-    ("a class's name", "harness/data/catalogue/ade20k.py", "building, sky", "buildings, sky", "xx.x.."),
+    ("declare a dataset", "harness/data/catalogue/moon.py", NEW, "DATASET = None\n", "........"),
+    ("label mapping", "harness/data/catalogue/ade20k.py", "ignore=(0,)", "ignore=(0, 255)", "xx.x..xx"),
+    ("a class's name", "harness/data/catalogue/ade20k.py", "building, sky", "buildings, sky", "xx.x..xx"),
     (
         "a folder of a layout",
         "harness/data/catalogue/ade20k.py",
         "annotations/{split}",
         "./annotations/{split}",
-        "xx.x..",
+        "xx.x..xx",
     ),
-    ("title, note, counts", "harness/data/catalogue/ade20k.py", '"train": 20210', '"train": 20211', "......"),
-    ("another dataset", "harness/data/catalogue/lip.py", "raw(range(20))", "raw(range(20), ignore=(255,))", "......"),
-    ("the catalogue itself", "harness/data/catalogue/__init__.py", "UserError(", "UserError('' + ", "......"),
-    ("a label map on disk", "DATA/ade20k/ADEChallengeData2016/annotations/training/train_000000.png", "", "", "xx.x.."),
+    ("title, note, counts", "harness/data/catalogue/ade20k.py", '"train": 20210', '"train": 20211', "........"),
+    ("another dataset", "harness/data/catalogue/lip.py", "raw(range(20))", "raw(range(20), ignore=(255,))", "........"),
+    ("the catalogue itself", "harness/data/catalogue/__init__.py", "UserError(", "UserError('' + ", "........"),
+    (
+        "a label map on disk",
+        "DATA/ade20k/ADEChallengeData2016/annotations/training/train_000000.png",
+        "",
+        "",
+        "xx.x..xx",
+    ),
     # readers
-    ("the PNG reader", "harness/data/annotations/label_maps.py", "FORBIDDEN = 254", "FORBIDDEN = 253", "xxxx.."),
-    ("the MATLAB reader", "harness/data/annotations/matlab.py", "65535", "65534", "..x..."),
-    ("the COCO reader", "harness/data/annotations/coco.py", "_SMALLEST = 4", "_SMALLEST = 5", "......"),
-    ("embedded scenes", "harness/data/scenes.py", "_HABIT = 0.85", "_HABIT = 0.8", "......"),
+    ("the PNG reader", "harness/data/annotations/label_maps.py", "FORBIDDEN = 254", "FORBIDDEN = 253", "xxxx..xx"),
+    ("the MATLAB reader", "harness/data/annotations/matlab.py", "65535", "65534", "..x....."),
+    ("the COCO reader", "harness/data/annotations/coco.py", "_SMALLEST = 4", "_SMALLEST = 5", "........"),
+    ("embedded scenes", "harness/data/scenes.py", "_HABIT = 0.85", "_HABIT = 0.8", "........"),
     # backbones
-    ("add a family", "methods/backbones/moon.py", NEW, MOON, "......"),
-    ("another family", "methods/backbones/swin.py", '"drop_path_rate": 0.3', '"drop_path_rate": 0.2', "......"),
-    ("the own family", "methods/backbones/resnet.py", "resnet50c", "resnet50d", "xxxxxx"),
-    ("what families share", "methods/backbones/_timm_pyramid.py", "-width %", "width %", "xxxxxx"),
-    ("a backbone's weights", "own/weights/resnet50_v1c.pth", "weights", "others", "xxxx.."),
+    ("add a family", "methods/backbones/moon.py", NEW, MOON, "........"),
+    ("another family", "methods/backbones/swin.py", '"drop_path_rate": 0.3', '"drop_path_rate": 0.2', "........"),
+    ("the own family", "methods/backbones/resnet.py", "resnet50c", "resnet50d", "xxxxxx.."),
+    ("what families share", "methods/backbones/_timm_pyramid.py", "-width %", "width %", "xxxxxx.."),
+    ("a backbone's weights", "own/weights/resnet50_v1c.pth", "weights", "others", "xxxx...."),
     # methods
-    ("add a method", "methods/moon.py", NEW, "@register('moon')\ndef moon(backbone, num_classes): ...\n", "......"),
-    ("FCN itself", "methods/fcn.py", "conv_bn_relu(width, channels, 3)", "conv_bn_relu(width, channels, 5)", "xxx.xx"),
-    ("an option's default", "methods/fcn.py", "convs: Positive = 1", "convs: Positive = 2", "xxx.xx"),
-    ("a context used by IDRNet", "methods/contexts/ppm.py", "AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "...x.."),
-    ("a context not used", "methods/contexts/ccnet.py", "import", "import math\nimport", "......"),
-    ("IDRNet's deletion", "methods/idrnet/deletion.py", "import torch\n", "import torch\n\nADDED = 1\n", "...x.."),
-    ("only counted", "methods/idrnet/table5.py", "import", "import math\nimport", "......"),
-    ("released names", "methods/released/sssegmentation/idrnet.py", "head.relations.mean", "head.mean", "......"),
+    ("add a method", "methods/moon.py", NEW, "@register('moon')\ndef moon(backbone, num_classes): ...\n", "........"),
+    (
+        "FCN itself",
+        "methods/fcn.py",
+        "conv_bn_relu(width, channels, 3)",
+        "conv_bn_relu(width, channels, 5)",
+        "xxx.xx..",
+    ),
+    ("an option's default", "methods/fcn.py", "convs: Positive = 1", "convs: Positive = 2", "xxx.xx.."),
+    ("a context used by IDRNet", "methods/contexts/ppm.py", "AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "...x...."),
+    ("a context not used", "methods/contexts/ccnet.py", "import", "import math\nimport", "........"),
+    ("IDRNet's deletion", "methods/idrnet/deletion.py", "import torch\n", "import torch\n\nADDED = 1\n", "...x...."),
+    ("only counted", "methods/idrnet/table5.py", "import", "import math\nimport", "........"),
+    ("released names", "methods/released/sssegmentation/idrnet.py", "head.relations.mean", "head.mean", "........"),
+    # another toolbox: the model that both train, and its training and test of it
+    ("the adapter", "methods/adapters/mmsegmentation.py", '"MMSyncBN", ', "", "......xx"),
+    ("the peer's code", "methods/peers/mmsegmentation.py", "pad_val=0", "pad_val=1", "......x."),
+    (
+        "what runs a peer",
+        "harness/tasks/segmentation/peer.py",
+        "config.shorten or 1",
+        "config.shorten or 2",
+        "......x.",
+    ),
+    ("the seeds", "harness/training/random_state.py", "import torch\n", "import torch\n\nADDED = 1\n", "xxxx..xx"),
+    ("weights of the adapter", "own/weights/adapters/mmsegmentation.pth", "weights", "others", "......xx"),
     # training and testing
-    ("a loss", "harness/tasks/segmentation/losses.py", "threshold: float = 0.7", "threshold: float = 0.6", "xxxx.."),
-    ("the loop", "harness/training/loop.py", "set_to_none=True", "set_to_none=False", "xxxx.."),
-    ("the scores", "harness/tasks/segmentation/confusion.py", "minlength=_SIDE", "minlength=1 + _SIDE", ".x...."),
-    ("a FLOP counter", "harness/tasks/complexity/mmcv_hooks.py", "import", "import math\nimport", "....xx"),
-    ("TensorBoard", "harness/training/tensorboard.py", '"tensorboard"', '"events"', "......"),
-    ("checks of files", "harness/data/verify.py", "_MAX_LINES = 50", "_MAX_LINES = 20", "......"),
-    ("a message", "harness/errors.py", "Did you mean", "Do you mean", "......"),
-    ("a message where numbers are made", "harness/training/loop.py", 'f"', 'f" ', "xxxx.."),
-    ("the scheduler", "harness/scheduler/local.py", "import", "import math\nimport", "......"),
+    ("a recipe", "tables/recipes/idrnet.yaml", "epochs: 130", "epochs: 131", "xx.x..xx"),
+    ("another recipe", "tables/recipes/idrnet.yaml", "epochs: 220", "epochs: 221", "........"),
+    ("a loss", "harness/tasks/segmentation/losses.py", "threshold: float = 0.7", "threshold: float = 0.6", "xxxx...x"),
+    ("the loop", "harness/training/loop.py", "set_to_none=True", "set_to_none=False", "xxxx...x"),
+    ("the scores", "harness/tasks/segmentation/confusion.py", "minlength=_SIDE", "minlength=1 + _SIDE", ".x......"),
+    ("a FLOP counter", "harness/tasks/complexity/mmcv_hooks.py", "import", "import math\nimport", "....xx.."),
+    ("TensorBoard", "harness/training/tensorboard.py", '"tensorboard"', '"events"', "........"),
+    ("checks of files", "harness/data/verify.py", "_MAX_LINES = 50", "_MAX_LINES = 20", "........"),
+    ("a message", "harness/errors.py", "Did you mean", "Do you mean", "........"),
+    ("a message where numbers are made", "harness/training/loop.py", 'f"', 'f" ', "xxxx...x"),
+    ("the scheduler", "harness/scheduler/local.py", "import", "import math\nimport", "........"),
     # the text of a source
-    ("a comment", "harness/training/loop.py", "\nimport ", "\n# a remark\nimport ", "......"),
-    ("a docstring", "methods/fcn.py", '"""FCN: ', '"""The FCN: ', "......"),
-    ("a package's docstring", "methods/idrnet/__init__.py", '"""IDRNet', '"""The IDRNet', "......"),
-    ("a renamed local variable", "methods/fcn.py", "inputs", "widths", "xxx.xx"),  # see harness.jobs.key
+    ("a comment", "harness/training/loop.py", "\nimport ", "\n# a remark\nimport ", "........"),
+    ("a docstring", "methods/fcn.py", '"""FCN: ', '"""The FCN: ', "........"),
+    ("a package's docstring", "methods/idrnet/__init__.py", '"""IDRNet', '"""The IDRNet', "........"),
+    ("a renamed local variable", "methods/fcn.py", "inputs", "widths", "xxx.xx.."),  # see harness.jobs.key
     # around
-    ("a new table", "tables/moon.yaml", NEW, "paper: moon\n", "......"),
-    ("timm's version", "timm-99.0.dist-info/METADATA", NEW, "Name: timm\nVersion: 99.0\n", "xxxxxx"),
-    ("fvcore's version", "fvcore-99.0.dist-info/METADATA", NEW, "Name: fvcore\nVersion: 99.0\n", "....xx"),
-    ("torch's version", "torch-99.0.dist-info/METADATA", NEW, "Name: torch\nVersion: 99.0\n", "......"),
+    ("a new table", "tables/moon.yaml", NEW, "paper: moon\n", "........"),
+    ("timm's version", "timm-99.0.dist-info/METADATA", NEW, "Name: timm\nVersion: 99.0\n", "xxxxxx.."),
+    ("fvcore's version", "fvcore-99.0.dist-info/METADATA", NEW, "Name: fvcore\nVersion: 99.0\n", "....xx.."),
+    ("torch's version", "torch-99.0.dist-info/METADATA", NEW, "Name: torch\nVersion: 99.0\n", "........"),
+    (
+        "mmsegmentation's version",
+        "onedl_mmsegmentation-99.0.dist-info/METADATA",
+        NEW,
+        "Name: onedl-mmsegmentation\nVersion: 99.0\n",
+        "......xx",
+    ),
+    (
+        "mmengine's version",
+        "onedl_mmengine-99.0.dist-info/METADATA",
+        NEW,
+        "Name: onedl-mmengine\nVersion: 99.0\n",
+        "......xx",
+    ),
+    ("mmcv's version", "onedl_mmcv-99.0.dist-info/METADATA", NEW, "Name: onedl-mmcv\nVersion: 99.0\n", "......xx"),
 ]
 
 
@@ -128,6 +175,8 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "own" / "table.yaml").write_text(TABLE, encoding="utf-8")
     (root / "own" / "weights").mkdir()
     (root / "own" / "weights" / "resnet50_v1c.pth").write_bytes(b"weights that nothing reads here")
+    (root / "own" / "weights" / "adapters").mkdir()
+    (root / "own" / "weights" / "adapters" / "mmsegmentation.pth").write_bytes(b"weights that nothing reads either")
     return root
 
 
