@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import keyword
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -37,7 +38,7 @@ COMMANDS = {
     "logs": "print what the jobs of a cell printed",
     "clean": "delete what no number needs: sizes first, then it asks",
     "list": "list what there is",
-    "new": "write a commented table, recipe, method, … to start from",
+    "new": "write a commented file to start from: a table, recipe, method or other part",
     "test": "check a method, backbone or dataset against its contract, clause by clause",
     "schema": "write JSON Schemas and the key reference of the YAML files",
     "data": "prepare, verify, show and synthesize datasets",
@@ -49,12 +50,29 @@ COMMANDS = {
 
 
 class _ExampleHelp(click.Command):
-    """Writes the epilog as it is, without wrapping: an example that can be copied."""
+    """Writes the epilog's paragraphs as wide as the help: sentences wrapped, examples so that they can be copied."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        if self.epilog:
+        for paragraph in self.epilog.split("\n\n") if self.epilog else ():
             formatter.write_paragraph()
-            formatter.write(f"{self.epilog}\n")
+            title, *indented = paragraph.split("\n")
+            if not title.endswith(":") or not all(line.startswith("  ") for line in indented):
+                formatter.write_text(paragraph)
+                continue
+            formatter.write(f"{title}\n")
+            for line in indented:
+                formatter.write(_copyable(line, formatter.width) if line.startswith(f"  {PROGRAM}") else f"{line}\n")
+
+
+def _copyable(command_line: str, width: int) -> str:
+    """A command line in lines of at most `width` columns, each but the last continued by a backslash, as a shell takes it."""
+    lines = [" "]
+    for word in shlex.split(command_line, posix=False):  # quotes stay, and what is between them
+        if len(lines[-1]) + len(word) + 3 > width and lines[-1].strip():
+            lines[-1] += " \\"
+            lines.append("   ")
+        lines[-1] += f" {word}"
+    return "\n".join(lines) + "\n"
 
 
 class Command(_ExampleHelp):

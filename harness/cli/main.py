@@ -26,9 +26,14 @@ _EPILOG = f"""example:
   {PROGRAM} run tables/idrnet_table2.yaml --profile smoke
 
 exit codes:
-  0 everything selected is measured   1 a cell failed             2 a file or argument is wrong
-  3 a dataset or weights are missing  4 results cannot be written 5 nothing to measure
-  75 Slurm took only some jobs (--detach): run it again    130 interrupted, the same command resumes
+    0  everything selected is measured
+    1  a cell failed
+    2  a file or argument is wrong
+    3  a dataset or weights are missing
+    4  results cannot be written
+    5  nothing to measure
+   75  Slurm took only some jobs (--detach): run it again
+  130  interrupted, the same command resumes
 
 completion in bash (zsh_source and fish_source for other shells):
   eval "$({_COMPLETE}=bash_source {_SCRIPT})\""""

@@ -145,7 +145,7 @@ def help_pages() -> list[tuple[str, ...]]:
 def test_every_help_has_an_example_that_parses(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]):
     assert main([*words, "--help"]) == 0
     page = capsys.readouterr().out
-    example = re.search(r"example:\n  python -m harness (.*)", page)[1]
+    example = re.search(r"example:\n  python -m harness (.*)", page.replace("\\\n   ", ""))[1]
     context = GROUP.make_context("python -m harness", [word.strip("'") for word in example.split()])
     called = []
     while isinstance(context.command, click.Group):
@@ -160,6 +160,17 @@ def test_every_help_has_an_example_that_parses(words: tuple[str, ...], capsys: p
     if not words:
         assert "exit codes:" in page
         assert all(f"\n  {name} " in page for name in COMMANDS)
+
+
+@pytest.mark.parametrize("words", help_pages(), ids=" ".join)
+def test_no_help_is_wider_than_80_columns(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([*words, "--help"]) == 0
+    page = capsys.readouterr().out
+    assert [line for line in page.splitlines() if len(line) > 80] == []
+    assert "…" not in page
 
 
 def test_h_is_help_and_nothing_at_all_is_help_with_exit_2(capsys: pytest.CaptureFixture[str]):
