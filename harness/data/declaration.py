@@ -10,6 +10,7 @@
       - {name: car, colour: [0, 0, 142], values: [2, 3]}
     ignore: [255]
 
+Where label maps are pictures in the classes' colours, `encoding: colours` says so, and each class's `colour` is its value.
 The file becomes the same `Dataset` that the catalogue's are (harness.data.layout).
 """
 
@@ -18,7 +19,7 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -37,21 +38,25 @@ _FORM = (
 Byte = Annotated[int, Field(ge=0, le=255)]
 SplitName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+\z")]
 RawValue = Annotated[int, Field(ge=0, le=65535)]
+Colour = tuple[Byte, Byte, Byte]
+_COLOURS = "harness.data.annotations.colours"
 
 
 class ClassSpec(Spec):
     """One class. Its training id is its place in the list, counted from 0."""
 
     name: str = Field(min_length=1)  # as reports print it
-    colour: tuple[Byte, Byte, Byte] | None = None  # red, green, blue in figures; one is chosen where absent
+    colour: Colour | None = None  # red, green, blue in figures; one is chosen where absent
     values: tuple[RawValue, ...] | None = None  # in the label files that mean this class; its training id where absent
+    colours: tuple[Colour, ...] | None = None  # the same of `encoding: colours`; its `colour` where absent
 
 
 class Declaration(Spec):
     """A dataset outside the checkout. Its name is the file's, without `.yaml`.
 
     An image and its label map have the same `{id}`, which may contain `/`. A label map has one channel, or a palette whose
-    indices are the values. Which images a split has is said by folders (`{split}` in the patterns) or by lists (`listing`).
+    indices are the values; or colours that mean classes (`encoding`). Which images a split has is said by folders (`{split}`
+    in the patterns) or by lists (`listing`).
     """
 
     title: str  # what people call it
@@ -64,7 +69,12 @@ class Declaration(Spec):
     )  # {name: images that it must have, null where that is not published}
     folders: dict[str, str] = {}  # {split: what {split} stands for in paths} where that is not its name
     classes: tuple[ClassSpec, ...] = Field(min_length=1, max_length=_MAX_CLASSES)  # in the order of their training ids
-    ignore: tuple[RawValue, ...] = (IGNORE,)  # values in the label files of pixels that count in no loss and no score
+    # what a pixel of a label map says: a class's value, or its colour
+    encoding: Literal["values", "colours"] = "values"
+    # values (of `encoding: colours`, colours; none where absent) of pixels that count in no loss and no score
+    ignore: tuple[RawValue | Colour, ...] = (IGNORE,)
+    # what a value or colour is that stands neither in `classes` nor in `ignore`
+    undeclared: Literal["error", "ignore"] = "error"
     mirror_pairs: tuple[tuple[str, str], ...] = ()  # classes that a horizontal flip exchanges: [[left arm, right arm]]
     licence: str = ""  # under which it may be used
     source: str = ""  # where it was got
@@ -102,17 +112,18 @@ class Declaration(Spec):
 
     def problems(self) -> Iterator[tuple[Path_, str]]:
         """(path, message) of what contradicts itself."""
+        yield from self._of_other_encoding()
         names = [spec.name for spec in self.classes]
-        meaning: dict[int, str] = dict.fromkeys(self.ignore, "'ignore'")
+        meaning: dict[object, str] = dict.fromkeys(self._ignored(), "'ignore'")
         for number, spec in enumerate(self.classes):
             if spec.name in names[:number]:
                 yield ("classes", number, "name"), f"two classes are called '{spec.name}'"
             for value in self._values(number):
                 if value in meaning:
-                    yield (
-                        ("classes", number, *(("values",) if spec.values is not None else ())),
-                        f"the value {value} means {meaning[value]} already; a value means one thing",
-                    )
+                    word, shown = ("colour", [*value]) if isinstance(value, tuple) else ("value", value)
+                    given = [key for key in (f"{word}s", word) if getattr(spec, key, None) is not None]
+                    message = f"the {word} {shown} means {meaning[value]} already; a {word} means one thing"
+                    yield ("classes", number, *given[:1]), message
                 meaning.setdefault(value, f"class '{spec.name}'")
         for number, pair in enumerate(self.mirror_pairs):
             for name in pair:
@@ -125,22 +136,57 @@ class Declaration(Spec):
             if split not in self.splits:
                 yield ("folders", split), f"no such split.{nearest(split, self.splits, label='splits are')}"
 
-    def _values(self, number: int) -> tuple[int, ...]:
-        values = self.classes[number].values
-        return (number,) if values is None else values
+    def _of_other_encoding(self) -> Iterator[tuple[Path_, str]]:
+        """(path, message) of colours among values, of values among colours, and of classes without a colour."""
+        by_colour = self.encoding == "colours"
+        for number, value in enumerate(self._ignored()):
+            if isinstance(value, tuple) != by_colour:
+                form = "colours, such as [[0, 0, 0]]" if by_colour else "numbers, such as [255]"
+                yield ("ignore", number), f"with 'encoding: {self.encoding}' it lists {form}"
+        for number, spec in enumerate(self.classes):
+            other = "values" if by_colour else "colours"
+            if getattr(spec, other) is not None:
+                yield ("classes", number, other), f"has no meaning with 'encoding: {self.encoding}'"
+            if by_colour and spec.colour is None and spec.colours is None:
+                yield ("classes", number), f"class '{spec.name}' needs its colour: colour: [red, green, blue]"
+
+    def _ignored(self) -> tuple[int | Colour, ...]:
+        return () if self.encoding == "colours" and "ignore" not in self.model_fields_set else self.ignore
+
+    def _values(self, number: int) -> tuple[int | Colour, ...]:
+        """What means a class in label files."""
+        spec = self.classes[number]
+        if self.encoding == "colours":
+            return spec.colours if spec.colours is not None else (spec.colour,) if spec.colour is not None else ()
+        return (number,) if spec.values is None else spec.values
 
     def dataset(self, file: Path) -> Dataset:
         """The dataset that the file at `file` declares."""
         colours = distinct(len(self.classes))
         names = [spec.name for spec in self.classes]
-        labels = {value: k for k in range(len(names)) for value in self._values(k)} | dict.fromkeys(self.ignore, IGNORE)
+        labels = {_code(value): k for k in range(len(names)) for value in self._values(k)}
+        labels |= {_code(value): IGNORE for value in self._ignored()}
+        by_colour = self.encoding == "colours"
+        layout = Layout(
+            "declared",
+            self.image,
+            self.label,
+            labels,
+            self.folders,
+            self.listing,
+            annotations=_COLOURS if by_colour else "",
+            colours=by_colour,
+            undeclared=self.undeclared,
+        )
         return Dataset(
             name=file.stem,
             title=self.title,
             classes=tuple(names),
-            palette=tuple(spec.colour or colours[k] for k, spec in enumerate(self.classes)),
+            palette=tuple(
+                spec.colour or (spec.colours or colours[k : k + 1])[0] for k, spec in enumerate(self.classes)
+            ),
             splits=self.splits,
-            layouts=(Layout("declared", self.image, self.label, labels, self.folders, self.listing),),
+            layouts=(layout,),
             folder=file.stem,
             place=str(file.parent / Path(self.folder).expanduser()),
             licence=self.licence,
@@ -148,6 +194,11 @@ class Declaration(Spec):
             note=self.note,
             mirror_pairs=tuple((names.index(a), names.index(b)) for a, b in self.mirror_pairs),
         )
+
+
+def _code(value: int | Colour) -> int:
+    """A raw value as a layout has it: of a colour, 0xRRGGBB."""
+    return int.from_bytes(value, "big") if isinstance(value, tuple) else value
 
 
 def _check_braces(pattern: str, *names: str) -> None:

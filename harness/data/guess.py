@@ -15,12 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from harness.data.annotations.label_maps import read_raw_label
-from harness.data.catalogue._notation import distinct
+from harness.data.guess_classes import Colour, classes
 from harness.data.layout import IGNORE
-from harness.errors import DataError, UserError
+from harness.errors import UserError
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _IMAGES = {
@@ -64,9 +61,6 @@ _SPLITS = {
     },
 }
 _ORDER = ("train", "trainval", "val", "test")
-_NAME_FILES = ("classes.txt", "class_names.txt", "labels.txt", "label_names.txt", "names.txt", "classes.json")
-_MOST_MASKS = 2000  # label maps that are read; the others have to be of the same values, which `test` checks
-_MOST_CLASSES = 254
 
 
 @dataclass(frozen=True)
@@ -82,11 +76,13 @@ class Layout:
 
 @dataclass
 class Guess:
-    """What was found in a folder. `values`: {raw value: (name, colour)} of classes; `unknown`: what a person has to say."""
+    """What was found in a folder. `values`: {raw value: (name, colour)} of classes, `by_colour`: whether these are colours,
+    0xRRGGBB; `unknown`: what a person has to say."""
 
     folder: Path
     layout: Layout
-    values: dict[int, tuple[str, tuple[int, int, int]]] = field(default_factory=dict)
+    values: dict[int, tuple[str, Colour]] = field(default_factory=dict)
+    by_colour: bool = False
     ignore: tuple[int, ...] = (IGNORE,)
     unknown: list[str] = field(default_factory=list)
 
@@ -255,89 +251,8 @@ def _read_values(result: Guess) -> None:
         for split, ids in layout.ids.items()
         for id in ids
     ]
-    chosen = (
-        masks
-        if len(masks) <= _MOST_MASKS
-        else [masks[i] for i in np.linspace(0, len(masks) - 1, _MOST_MASKS).astype(int)]
-    )
-    if len(chosen) < len(masks):
-        result.unknown.append(f"values: {len(chosen)} of {len(masks)} label maps were read; others may hold more")
-    counts: Counter[int] = Counter()
-    problems: list[str] = []
-    for mask in chosen:
-        try:
-            values, numbers = np.unique(read_raw_label(str(mask)), return_counts=True)
-        except DataError as error:
-            problems.append(str(error))
-            continue
-        counts.update(dict(zip(values.tolist(), numbers.tolist())))
-    if problems:
-        result.unknown.append(f"{len(problems)} label maps cannot be read, the first: {problems[0]}")
-    values_found = sorted(value for value in counts if value != IGNORE)
-    if len(values_found) > _MOST_CLASSES:
-        result.unknown.append(
-            f"values: {len(values_found)} different ones, of {_MOST_CLASSES} classes that there can be; are these label maps?"
-        )
-        values_found = values_found[:_MOST_CLASSES]
-    if not values_found:
-        result.unknown.append("classes: no value was read; say them by hand")
-        values_found = [0]
-    result.values = _described(result, values_found, chosen)
-
-
-def _described(
-    result: Guess, values: Sequence[int], masks: Sequence[Path]
-) -> dict[int, tuple[str, tuple[int, int, int]]]:
-    names, colours = _names(result, values), _palette(masks[0]) if masks else {}
-    chosen = distinct(len(values))
-    if not names:
-        ends = " or ".join(str(value) for value in dict.fromkeys((values[0], values[-1])))
-        result.unknown.append(
-            f"which value, often the first or the last ({ends}), means 'not annotated': all are classes here"
-        )
-    return {
-        value: (names.get(value, f"class {value}"), colours.get(value, chosen[k])) for k, value in enumerate(values)
-    }
-
-
-def _names(result: Guess, values: Sequence[int]) -> dict[int, str]:
-    """{value: name} by a text file of names, one for each value or for each number from 0 on."""
-    for file in (result.folder / name for name in _NAME_FILES):
-        if not file.is_file():
-            continue
-        text = file.read_text(encoding="utf-8", errors="replace")
-        try:
-            lines = (
-                json.loads(text)
-                if file.suffix == ".json"
-                else [line.strip() for line in text.splitlines() if line.strip()]
-            )
-        except ValueError:
-            lines = None
-        if isinstance(lines, list) and all(isinstance(line, str) for line in lines) and len(set(lines)) == len(lines):
-            if len(lines) > max(values):
-                return {value: lines[value] for value in values}
-            if len(lines) == len(values):
-                return dict(zip(values, lines))
-        result.unknown.append(f"names of classes: {file} does not list one for each of the {len(values)} values")
-        return {}
-    result.unknown.append(
-        f"names of classes: found no {_NAME_FILES[0]}; the values have stand-ins ('class {values[0]}')"
-    )
-    return {}
-
-
-def _palette(mask: Path) -> dict[int, tuple[int, int, int]]:
-    """{value: colour} of a label map with a palette; empty where it has none."""
-    from PIL import Image
-
-    try:
-        with Image.open(mask) as picture:
-            palette = picture.getpalette() if picture.mode == "P" else None
-    except Exception:  # of any of its plug-ins; reading it says why
-        palette = None
-    colours = [tuple(palette[i : i + 3]) for i in range(0, len(palette) - 2, 3)] if palette else []
-    return dict(enumerate(colours)) if len(set(colours)) > 1 else {}
+    result.values, result.by_colour = classes(result.folder, masks, result.unknown)
+    result.ignore = () if result.by_colour else (IGNORE,)
 
 
 # ------------------------------------------------------------------------------------------------------------- writing
@@ -366,12 +281,16 @@ def as_yaml(result: Guess, file: Path) -> str:
     )
     if layout.folders:
         lines.append("folders: {" + ", ".join(f"{split}: {_text(to)}" for split, to in layout.folders.items()) + "}")
-    lines += ["", "classes:  # in the order of their training ids; `values` in label files mean the class"]
+    lines += ["", "encoding: colours  # label maps are pictures in the classes' colours"] if result.by_colour else []
+    meant = "the `colour`" if result.by_colour else "`values`"
+    lines += ["", f"classes:  # in the order of their training ids; {meant} in label files means the class"]
     for value, (title, colour) in result.values.items():
-        lines.append(f"  - {{name: {_text(title)}, colour: [{', '.join(map(str, colour))}], values: [{value}]}}")
+        values = "" if result.by_colour else f", values: [{value}]"
+        lines.append(f"  - {{name: {_text(title)}, colour: [{', '.join(map(str, colour))}]{values}}}")
     ignored = ", ".join(map(str, result.ignore))
     lines += [
-        f"ignore: [{ignored}]  # values of pixels that count in no loss and no score",
+        f"ignore: [{ignored}]  # {'colours' if result.by_colour else 'values'} of pixels that count in no loss and no score",
+        *(["# undeclared: ignore  # other colours count as little; where absent, they are errors"] * result.by_colour),
         "# licence: under which it may be used",
     ]
     return "\n".join([*lines, "# source: where it was got", ""])

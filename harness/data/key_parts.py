@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.data import catalogue, files
 from harness.data.completeness import count_text
-from harness.data.layout import Dataset, Layout
+from harness.data.layout import IGNORE, Dataset, Layout
 from harness.errors import MissingError, UserError
 from harness.jobs.key import digest
 from harness.jobs.kinds import Data
@@ -86,9 +86,11 @@ def _of_dataset(dataset: Dataset) -> dict[str, str]:
 
 def _of_layout(layout: Layout) -> dict[str, str]:
     paths = [layout.image, layout.label, layout.listing, layout.ids, sorted(layout.folders.items())]
+    mapping = [list(item) for item in sorted(layout.labels.items())]
+    others = ["others", IGNORE] if layout.undeclared == "ignore" else []
     return {
         "layout": layout.name,
         "paths": digest(paths)[:_SHORT],
-        "label mapping": digest([list(item) for item in sorted(layout.labels.items())])[:_SHORT],
+        "label mapping": digest([*mapping, *others])[:_SHORT],
         "label reader": layout.annotations,
     }

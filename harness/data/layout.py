@@ -25,7 +25,8 @@ class Layout:
     `ids` is the form of an id where scenes are written in this layout.
     `annotations` names the module that reads and writes label files which are no pictures: `read(path)` to raw values
     and `write(path, raw)`; or, for detection, `scan`, `check` and `write` of annotation files. It is imported only by
-    jobs whose data lie in this layout.
+    jobs whose data lie in this layout. `colours`: raw values are colours, 0xRRGGBB. `undeclared`: what a raw value that is not
+    in `labels` is: an "error", or to "ignore".
     """
 
     name: str
@@ -37,6 +38,8 @@ class Layout:
     top: str = ""
     ids: str = "{split}_{number:06d}"
     annotations: str = ""
+    colours: bool = False
+    undeclared: Literal["error", "ignore"] = "error"
 
     def annotation_module(self) -> ModuleType:
         """The module that `annotations` names; imports it."""
@@ -57,7 +60,9 @@ class Layout:
         return self.listing.format(split=self.folders.get(split, split))
 
     def allowed_values(self) -> str:
-        """The raw label values that may occur, for people: `0..33, 255`."""
+        """The raw label values that may occur, for people: `0..33, 255`, or colours."""
+        if self.colours:
+            return ", ".join(map(self.value_text, self.labels))
         runs: list[list[int]] = []
         for value in sorted(self.labels):
             if runs and value == runs[-1][1] + 1:
@@ -65,6 +70,10 @@ class Layout:
             else:
                 runs.append([value, value])
         return ", ".join(str(a) if a == b else f"{a}..{b}" for a, b in runs)
+
+    def value_text(self, value: int) -> str:
+        """A raw label value, for people: a number, or [red, green, blue] as a declaration has it."""
+        return str([*value.to_bytes(3, "big")]) if self.colours else str(value)
 
 
 @dataclass(frozen=True)

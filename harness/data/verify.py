@@ -202,5 +202,7 @@ def _count(problems: Sequence[str]) -> str:
 
 def _record(root: Root, split: str, cache: Path) -> Path:
     """The file that records a split's sound files: per copy of the dataset and per meaning of its labels."""
-    facts = repr((str(root.path.resolve()), split, sorted(root.layout.labels.items()))).encode()
+    layout = root.layout
+    meaning = (sorted(layout.labels.items()), layout.annotations, layout.undeclared)
+    facts = repr((str(root.path.resolve()), split, *meaning)).encode()
     return Path(cache) / "sound" / f"{root.dataset.name}-{hashlib.sha256(facts).hexdigest()[:12]}.json"

@@ -109,7 +109,12 @@ def _decode(path: str, data: bytes, flags: int) -> np.ndarray:
 
 def read_image(path: str) -> np.ndarray:
     """The image as uint8 [H, W, 3] in OpenCV's order (blue, green, red)."""
-    return _decode(path, read_bytes(path), cv2.IMREAD_COLOR)
+    return read_colours(path, read_bytes(path))
+
+
+def read_colours(path: str, data: bytes) -> np.ndarray:
+    """A picture's content as uint8 [H, W, 3] (blue, green, red); `path` is named in errors."""
+    return _decode(path, data, cv2.IMREAD_COLOR)
 
 
 def read_raw_label(path: str) -> np.ndarray:
@@ -144,7 +149,8 @@ class LabelReader:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self.table = _table(tuple(layout.labels.items()))
+        fill = IGNORE if layout.undeclared == "ignore" else FORBIDDEN
+        self.table = _table(tuple(layout.labels.items()), fill)
         self.read_raw = layout.annotation_module().read if layout.annotations else read_raw_label
 
     def read(self, path: str) -> np.ndarray:
@@ -153,26 +159,23 @@ class LabelReader:
 
     def map(self, path: str, raw: np.ndarray) -> np.ndarray:
         """Raw values [H, W] -> training ids; `path` is named in errors."""
-        if raw.dtype == np.uint8:
-            label = cv2.LUT(raw, self.table[:256])
-        elif int(raw.max(initial=0)) < len(self.table):
-            label = self.table[raw]
-        else:
-            label = np.full(raw.shape, FORBIDDEN, np.uint8)
+        small = raw.dtype == np.uint8  # the table's last entry is for all values beyond it
+        label = cv2.LUT(raw, self.table[:256]) if small else np.take(self.table, raw, mode="clip")
         forbidden = label == FORBIDDEN
         if forbidden.any():
             values = np.unique(raw[forbidden])
             values = [int(v) for v in values if int(v) not in self.layout.labels]
-            listing = ", ".join(map(str, values[:10])) + (", …" if len(values) > 10 else "")
-            word = "label" if len(values) == 1 else "labels"
+            listing = ", ".join(map(self.layout.value_text, values[:10])) + (", …" if len(values) > 10 else "")
+            word = ("colour" if self.layout.colours else "label") + ("" if len(values) == 1 else "s")
             allowed_values = f"{self.layout.allowed_values()} (layout '{self.layout.name}')"
             raise DataError(f"{path}: {word} {listing} outside the allowed values {allowed_values}")
         return label
 
 
 @functools.cache
-def _table(labels: tuple[tuple[int, int], ...]) -> np.ndarray:
-    table = np.full(max(256, max(raw for raw, _ in labels) + 1), FORBIDDEN, np.uint8)
+def _table(labels: tuple[tuple[int, int], ...], fill: int) -> np.ndarray:
+    """{raw value: training id} as an array, one longer than the largest value; `fill` is what other values become."""
+    table = np.full(max(256, max((raw for raw, _ in labels), default=0) + 2), fill, np.uint8)
     for raw, training in labels:
         assert training == IGNORE or training < FORBIDDEN
         table[raw] = training
@@ -185,7 +188,7 @@ def raw_values(layout: Layout) -> np.ndarray:
     first: dict[int, int] = {}
     for raw, training in layout.labels.items():
         first.setdefault(training, raw)
-    values = np.zeros(256, np.uint16 if max(first.values()) > 255 else np.uint8)
+    values = np.zeros(256, np.min_scalar_type(max(first.values())))
     for training, raw in first.items():
         values[training] = raw
     values[IGNORE] = first.get(IGNORE, first[0])
