@@ -52,17 +52,29 @@ def run(
     *tables: str | os.PathLike[str],
     jobs: int | None = None,
     retry_failed: bool = False,
+    keep_weights: bool = False,
+    logger: str | Iterable[str] = (),
     figures: bool = False,
     **options: Unpack[PlanOptions],
 ) -> Outcome:
     """Measures what is not measured yet and writes the reports; `jobs` at once (None: one per GPU, or per CPU).
+
+    `retry_failed` repeats jobs that failed before. `keep_weights` keeps those of smoke trainings, too. `logger`: tensorboard,
+    wandb, mlflow or file.py:Class, or several, beside curve.jsonl; else the profile's, else HARNESS_LOGGERS.
 
     Returns the keys of jobs that were done, have failed (with causes), were blocked or interrupted. An interrupt (the stop
     button) saves, and the same call goes on. UserError for bad input; MissingError where data or weights are not here.
     """
     from harness.cli import functions
 
-    return functions.run(functions.request_of(tables, **options), jobs=jobs, retry_failed=retry_failed, figures=figures)
+    return functions.run(
+        functions.request_of(tables, **options),
+        jobs=jobs,
+        retry_failed=retry_failed,
+        keep_weights=keep_weights,
+        logger=logger,
+        figures=figures,
+    )
 
 
 def cells(*tables: str | os.PathLike[str], **options: Unpack[PlanOptions]) -> pd.DataFrame:

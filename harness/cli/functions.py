@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,8 +71,15 @@ def plan(request: PlanRequest) -> Plan:
     return plan_of(request)[0]
 
 
-def run(request: PlanRequest, *, jobs: int | None, retry_failed: bool, figures: bool) -> Outcome:
+def run(
+    request: PlanRequest, *, jobs: int | None, retry_failed: bool, keep_weights: bool, logger: Names, figures: bool
+) -> Outcome:
     """Measures and writes reports, as the command does, with its progress printed. MissingError where nothing can run here."""
+    with _logging_to(_names("logger", logger) or request.resolve_profile().loggers):
+        return _run(request, jobs=jobs, retry_failed=retry_failed, keep_weights=keep_weights, figures=figures)
+
+
+def _run(request: PlanRequest, *, jobs: int | None, retry_failed: bool, keep_weights: bool, figures: bool) -> Outcome:
     from harness.cli import cluster, progress
     from harness.cli.output import write_reports
     from harness.plan.cost import unasked_cpu
@@ -79,17 +87,33 @@ def run(request: PlanRequest, *, jobs: int | None, retry_failed: bool, figures: 
 
     chosen, store = plan_of(request)
     store.prepare()
-    todo = scheduler.queue(chosen, store, retry_failed=retry_failed)
+    how = {"retry_failed": retry_failed, "keep_weights": keep_weights}
+    todo = scheduler.queue(chosen, store, **how)
     if todo.blocked and not todo.run and len(todo.blocked) == len(chosen.jobs_to_run(store)):
         raise MissingError("\n".join(dict.fromkeys(todo.blocked.values())))
     if text := unasked_cpu(todo.run, request.asked_device, request.resolve_device()):
         raise UserError(text)
     with progress.Console(chosen, store, todo) as listener:
         transport = cluster.transport(request, store, request.slots(jobs))
-        outcome = scheduler.run(chosen, store, transport, listener, retry_failed=retry_failed)
-    scheduler.drop_scene_weights(chosen, store, outcome)
+        outcome = scheduler.run(chosen, store, transport, listener, **how)
+    if not keep_weights:
+        scheduler.drop_scene_weights(chosen, store, outcome)
     write_reports(chosen, store, figures=figures, show_tables=False)
     return outcome
+
+
+@contextlib.contextmanager
+def _logging_to(names: Sequence[str]) -> Iterator[None]:
+    """Jobs started inside the block log to these, too; later ones of this process do not."""
+    from harness.cli.run import set_loggers
+
+    before = os.environ.get("HARNESS_LOGGERS")
+    set_loggers(names, "logger=")
+    try:
+        yield
+    finally:
+        os.environ.pop("HARNESS_LOGGERS", None)
+        os.environ.update({"HARNESS_LOGGERS": before} if before is not None else {})
 
 
 def cells(request: PlanRequest) -> pd.DataFrame:
@@ -110,7 +134,8 @@ def _names(argument: str, names: Names) -> tuple[str, ...]:
     """The globs of an argument; UserError that names it where they are no texts."""
     found = (names,) if isinstance(names, str) else tuple(names) if isinstance(names, Iterable) else (names,)
     if not all(isinstance(name, str) for name in found):
-        raise UserError(f"{argument}={names!r} is neither a name nor a list of names, such as ['row_a', 'row_b*']")
+        example = "['tensorboard', 'mine.py:Lines']" if argument == "logger" else "['row_a', 'row_b*']"
+        raise UserError(f"{argument}={names!r} is neither a name nor a list of names, such as {example}")
     return found
 
 

@@ -100,11 +100,12 @@ def command(
     return outcome.exit(plan, store)
 
 
-def set_loggers(names: Sequence[str]) -> None:
-    """Lets this command's jobs log to these, too; HARNESS_LOGGERS holds where none is named. UserError for an unknown one."""
+def set_loggers(names: Sequence[str], argument: str = "--logger ") -> None:
+    """Lets this command's jobs log to these, too; HARNESS_LOGGERS holds where none is named. UserError for an unknown one, which
+    `argument` named."""
     for name in names:
         if ".py:" not in name and name not in LOGGERS:
-            raise UserError(f"--logger {name}: not known.{nearest(name, LOGGERS)}, or path/to/file.py:Class")
+            raise UserError(f"{argument}{name}: not known.{nearest(name, LOGGERS)}, or path/to/file.py:Class")
     if names:
         absolute = (str(Path(name).expanduser().absolute()) if ".py:" in name else name for name in names)
         os.environ["HARNESS_LOGGERS"] = ",".join(absolute)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import harness
 from harness import ROOT
+from harness.cli.run import command
 from harness.errors import Problems, UserError
 from harness.jobs.job import Measurement
+from harness.store import weights
 from harness.store.store import Store
 
 
@@ -74,6 +78,65 @@ def test_bad_arguments_are_errors_with_advice(tmp_path: Path):
 def test_an_argument_of_another_type_is_an_error_that_names_it(tables: tuple, options: dict, message: str):
     with pytest.raises(UserError, match=message):
         harness.plan(*tables, **options)
+
+
+def test_every_option_of_the_command_is_an_argument_or_said_to_be_missing():
+    options = {max(option.opts, key=len) for option in command.params if option.opts[0].startswith("--")}
+    arguments = {*inspect.signature(harness.run).parameters, *harness.PlanOptions.__annotations__}
+    otherwise = {"--set": "settings", "--no-figures": "figures"}
+    without = {o for o in options if otherwise.get(o, o[2:].replace("-", "_")) not in arguments}
+    page = (ROOT / "docs/notebook.md").read_text(encoding="utf-8")
+    (said,) = re.findall(r"The command alone has (.*?)\.", page, flags=re.DOTALL)
+    assert without == set(re.findall("`(.*?)`", said))
+
+
+@pytest.mark.parametrize(
+    ("logger", "message"),
+    [
+        ("wandbb", "logger=wandbb: not known. Did you mean 'wandb'?"),
+        (["tensorboard", "wandbb"], "logger=wandbb: not known. Did you mean 'wandb'?"),
+        (3, "logger=3 is neither a name nor a list of names, such as ['tensorboard', 'mine.py:Lines']"),
+    ],
+)
+def test_an_unknown_logger_is_said_before_anything_runs(
+    logger: object, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HARNESS_LOGGERS", "tensorboard")
+    with pytest.raises(UserError) as said:
+        harness.run("camvid", logger=logger, results=tmp_path)
+    assert message in str(said.value)
+    assert [*tmp_path.iterdir()] == []
+    assert os.environ["HARNESS_LOGGERS"] == "tensorboard"
+
+
+LINES = """
+class Lines:
+    def __init__(self, folder, name, iteration, config):
+        self.file = open(folder / "lines.txt", "a")
+
+    def append(self, records):
+        self.file.writelines(f"{record['iteration']}\\n" for record in records)
+
+    def close(self):
+        self.file.close()
+"""
+
+
+@pytest.mark.slow
+def test_a_run_keeps_weights_and_logs_where_it_is_asked_to(tmp_path: Path, write: Callable[[str, str], Path]):
+    logger = f"{write('mine.py', LINES)}:Lines"
+    cell = {"rows": "fcn", "columns": "miou", "profile": "smoke", "results": tmp_path / "results"}
+    cell["settings"] = {"recipe.iterations": 2}
+    outcome = harness.run("camvid", logger=logger, **cell)
+    assert len(outcome.done) == 2
+    (folder,) = {file.parent for file in tmp_path.rglob("lines.txt")}
+    assert (folder / "lines.txt").read_text() == "1\n2\n"
+    assert weights.files(folder) == []
+    assert "HARNESS_LOGGERS" not in os.environ
+    again = harness.run("camvid", keep_weights=True, **cell)
+    assert len(again.done) == 1, "the training alone, for its weights"
+    assert len(weights.files(folder)) == 1
+    assert (folder / "lines.txt").read_text() == "1\n2\n", "the logger was that of the first call"
 
 
 @pytest.mark.slow
