@@ -34,7 +34,7 @@ demo: setup
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-# the inner loop: lint, types, and what needs neither seconds of training nor a Slurm
+# the inner loop: lint, types, and tests that are quick and need no Slurm
 check: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not slurm'
 

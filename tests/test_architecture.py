@@ -140,6 +140,7 @@ def test_the_machine_imports_no_method():
     assert offenders("harness", *{entry.module for entry in registry.entries().values()}) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIGHT_ROOMS)
 def test_a_light_room_loads_nothing_heavy(name: str):
     """All of a room's modules in a fresh interpreter, so also through whatever is imported on the way."""
@@ -251,6 +252,7 @@ def dangers(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield node.lineno, "torch.load without weights_only=True"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", [*PACKAGES, "tests", "benchmarks"])
 def test_nothing_that_is_read_is_run(folder: str):
     """No pickles, no code in YAML, no eval: a file of results or a checkpoint is data."""

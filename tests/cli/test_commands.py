@@ -33,6 +33,7 @@ def smoked(copied: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Chec
 # ------------------------------------------------------------------------------------------------------- one real run
 
 
+@pytest.mark.slow
 def test_a_run_plans_measures_and_reports(smoked: tuple[Checkout, str]):
     checkout, said = smoked
     assert "4 distinct jobs (2 trainings, 2 evaluations); 0 already measured, 4 to run" in said
@@ -76,6 +77,7 @@ def test_status_and_plan_and_report_agree(smoked: tuple[Checkout, str]):
     assert "FCN+IDRNet" in checkout("report", TABLE, *PART, "--format", "text")
 
 
+@pytest.mark.slow
 def test_smoke_numbers_are_no_numbers_of_the_paper_profile(smoked: tuple[Checkout, str]):
     checkout, _ = smoked
     said = checkout("status", TABLE, "--columns", "cityscapes", code=1)
@@ -83,6 +85,7 @@ def test_smoke_numbers_are_no_numbers_of_the_paper_profile(smoked: tuple[Checkou
     assert "nothing" in checkout("run", TABLE, *PART[2:], code=3)
 
 
+@pytest.mark.slow
 def test_why_names_what_changed_and_nothing_else_is_lost(smoked: tuple[Checkout, str]):
     checkout, _ = smoked
     cell = "idrnet_table2/fcn_idrnet/cityscapes"
@@ -107,6 +110,7 @@ def test_why_names_what_changed_and_nothing_else_is_lost(smoked: tuple[Checkout,
     assert "2 measured" in checkout("status", TABLE, *PART)
 
 
+@pytest.mark.slow
 def test_looking_never_imports_torch(smoked: tuple[Checkout, str], tmp_path: Path):
     checkout, _ = smoked
     commands = [
@@ -217,6 +221,7 @@ def test_list_names_things_line_by_line(what: str, capsys: pytest.CaptureFixture
     assert all(line.split()[0] in everything for line in lines)
 
 
+@pytest.mark.slow
 def test_doctor_says_what_this_machine_has(checkout: Checkout):
     said = checkout("doctor", "--data", checkout.results / "none")
     assert re.search(r"✓ torch \d", said)

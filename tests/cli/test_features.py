@@ -72,6 +72,7 @@ def test_only_the_classes_that_are_named(folder: Path, flat: None, capsys: pytes
     assert "look at more (--images 2)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_without_umap_everything_else_is_there(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -94,6 +95,7 @@ def test_what_is_wrong_is_said_with_what_to_type(folder: Path, flat: None, capsy
     assert "choose a column of a score" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_row_without_a_final_classifier_is_told_and_the_others_drawn(
     folder: Path, flat: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
@@ -114,6 +116,7 @@ def test_a_row_without_a_final_classifier_is_told_and_the_others_drawn(
     assert "umap.miou.svg" in said.out
 
 
+@pytest.mark.slow
 def test_figures_that_cannot_be_written(folder: Path, flat: None, capsys: pytest.CaptureFixture[str]):
     (folder / "results" / "reports").mkdir(parents=True)
     (folder / "results" / "reports" / "table.own").write_text("mine")

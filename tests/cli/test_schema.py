@@ -216,6 +216,7 @@ def mutants(kind: str, mutation: Callable, count: int) -> Iterator[Any]:
                 yield data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.__name__.strip("_"))
 @pytest.mark.parametrize("kind", BASES)
 def test_what_the_harness_refuses_for_its_form_the_schema_refuses(kind: str, mutation: Callable):
@@ -224,6 +225,7 @@ def test_what_the_harness_refuses_for_its_form_the_schema_refuses(kind: str, mut
     assert accepted == []
 
 
+@pytest.mark.slow
 def test_there_are_enough_mutants_of_each_kind_of_file():
     for kind in BASES:
         assert sum(1 for mutation in MUTATIONS for _ in mutants(kind, mutation, 40)) >= 30

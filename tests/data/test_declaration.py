@@ -138,6 +138,7 @@ def test_an_edited_file_is_read_again(tmp_path: Path):
     assert catalogue.find(str(file)).title == "Streets of another town"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", ["streets.yaml", "streets", "streets.py:STREETS"])
 def test_the_same_files_elsewhere_have_the_same_keys(tmp_path: Path, dataset: str):
     """A dataset, a method with its helper and a backbone, in two places; neither is in a key or in what identifies a job."""
@@ -166,6 +167,7 @@ def test_the_same_files_elsewhere_have_the_same_keys(tmp_path: Path, dataset: st
     assert [*train.parts["data"]] == [{"streets": "streets.yaml"}.get(dataset, dataset)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [

@@ -125,6 +125,7 @@ def test_damaged_matrices_raise_data_errors_only(junk: bytes, at: int, cut: bool
     assert matrix is None or matrix.ndim == 2
 
 
+@pytest.mark.slow
 def test_a_matrix_that_claims_to_be_huge_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Zeros compress a thousandfold: a small file may ask for more memory than there is."""
     import scipy.io

@@ -36,6 +36,7 @@ def transformers_name(name: str) -> str:
     return re.sub(r"stages\.(\d)", lambda match: f"stages.{int(match[1]) - 1}", name)
 
 
+@pytest.mark.slow
 def test_it_computes_what_transformers_computes():
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)

@@ -269,6 +269,7 @@ def test_a_context_named_by_an_option_counts(copied: Path):
     assert "fcn" not in changed_rows(copied, "methods/contexts/ppm.py")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "file",
     [

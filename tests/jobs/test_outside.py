@@ -73,6 +73,7 @@ def test_helpers_of_all_kinds_are_imported_and_in_the_key(tmp_path: Path):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("helper", [name for name in FILES if "unused" not in name and "bare" not in name])
 def test_an_edited_helper_is_another_key_and_why_names_it(tmp_path: Path, helper: str):
     file = written(tmp_path, "edited")

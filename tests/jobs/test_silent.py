@@ -91,6 +91,7 @@ def test_edits_of_silent_modules_move_no_number(tmp_path: Path):
     assert run(root, tmp_path / "after") == [losses, measured]
 
 
+@pytest.mark.slow
 def test_every_silent_module_is_reached_by_a_job_and_says_why():
     """An entry that nothing reaches would hide what is named like it later."""
     named = [kind.runner.partition(":")[0] for kind in KINDS.values()]

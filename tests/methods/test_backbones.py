@@ -26,6 +26,7 @@ def shapes(name, size, **options):
         return backbone, [tuple(x.shape[1:]) for x in backbone(torch.empty(2, 3, *size))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names())
 def test_maps_have_the_announced_channels_and_sides(name):
     """The clauses of `python -m harness test` that ask for shapes alone."""
@@ -34,6 +35,7 @@ def test_maps_have_the_announced_channels_and_sides(name):
     conformance.maps_have_the_announced_channels_and_sides(subject)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names())
 def test_declared_output_strides_are_those_that_are_built(name):
     conformance.every_declared_output_stride_is_built(conformance.BackboneSubject(name, device="meta"))
@@ -94,6 +96,7 @@ def test_vit_has_tokens_of_the_image_alone():
     assert backbone.body.model.pos_embed.shape == (1, 24 * 24, 768)
 
 
+@pytest.mark.slow
 def test_hrnet_joins_its_resolutions():
     backbone, found = shapes("hrnet_w48", (65, 97))
     assert backbone.channels == (48 + 96 + 192 + 384,)
@@ -122,6 +125,7 @@ def test_weights_from_a_file(tmp_path):
         torch.testing.assert_close(backbone(x)[-1], source.eval().forward_features(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "timm_name"),
     [
@@ -174,6 +178,7 @@ def test_a_file_of_anything_else_is_refused(tmp_path, content):
         build_backbone("resnet18", pretrained=str(tmp_path / "other.pth"))
 
 
+@pytest.mark.slow
 def test_a_file_under_open_mmlabs_names(tmp_path):
     """resnet50_v1c-2cccc1ad.pth, what both IDRNet's and mmsegmentation's trainings start from, calls the stem's layers
     stem.0 to stem.7; an activation without weights follows each norm."""
@@ -230,6 +235,7 @@ def test_timms_weights_without_a_tag_are_refused():
         build_backbone("timm/test_resnet", pretrained=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_a_folder_of_weights_comes_before_a_download(tmp_path, monkeypatch, suffix):
     torch.manual_seed(0)
@@ -324,6 +330,7 @@ def test_a_family_may_annotate_its_names_and_leave_its_strides_open(tmp_path, mo
     assert {name: family.strides for name, family in families.items()} == {"moon": None, "sun": None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256"])
 @pytest.mark.parametrize("size", [(64, 96), (66, 65)])
 def test_timms_own_swins_take_any_crop_and_give_maps_as_others_do(model, size):

@@ -41,6 +41,7 @@ def test_it_holds(clause: Clause, name: str):
         pytest.skip(f"{name}: {reason}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("convention", sorted(conventions.COUNTERS))
 def test_complexity_can_be_exported(name: str, convention: str):

@@ -196,6 +196,7 @@ def test_gated_updating_adds_to_segvit_and_changes_tokens():
 # ------------------------------------------------------------------------------------------------------- bad input
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("size", [(65, 49), (33, 97), (1, 7), (31, 31)])
 def test_sides_that_are_no_multiple_of_anything(name, size):

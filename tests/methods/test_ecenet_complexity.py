@@ -41,6 +41,7 @@ def build(method, backbone, stride, classes):
         return registry.build(method["name"], build_backbone(backbone, output_stride=stride), classes, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS)
 def test_row_prints_the_published_digits_cut_to_one_decimal(row):
     method, backbone, stride, classes, side, exact_parameters, exact_flops, printed_m, printed_g = ROWS[row]
@@ -60,6 +61,7 @@ def test_segvit_prints_its_own_paper_s_digits_rounded():
     assert f"{flops / 1e9:.1f}" == "120.9"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "backbone", "classes", "side", "printed"),
     [
@@ -81,6 +83,7 @@ def test_what_the_quoted_rows_count(method, backbone, classes, side, printed):
     assert made.cell("pspnet_r50", "gflops").comparable == made.cell("pspnet", "gflops").published
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ecenet", "segvit"])
 @pytest.mark.parametrize("backbone", ["resnet18", "timm/vit_tiny_patch16_224"])
 def test_the_rules_are_fvcore_s(method, backbone):
@@ -91,6 +94,7 @@ def test_the_rules_are_fvcore_s(method, backbone):
     assert fvcore_rules.count(model, image) == fvcore_trace.count(model, (image,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "printed"),
     [

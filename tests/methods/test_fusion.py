@@ -74,6 +74,7 @@ def pixels():
     return logits, targets
 
 
+@pytest.mark.slow
 def test_fused_cross_entropy_equals_the_eager_one():
     """As Inductor computes it: tests/gpu/test_10_compile.py."""
     logits, targets = pixels()

@@ -29,6 +29,7 @@ def total(model, targets):
     return losses, sum(losses.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", CHOICES["encoding"])
 @pytest.mark.parametrize("decoder", CHOICES["decoder"])
 def test_every_encoding_under_every_decoder(decoder, encoding):

@@ -45,6 +45,7 @@ def test_the_printed_digits(options, output_stride, printed, parameters):
     assert f"{size:.2f}" == parameters  # as the networks that TensorFlow counted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("switch", "expected"),
     [

@@ -79,6 +79,7 @@ def outcome(**options):
     return torch.cat([torch.stack(list(losses.values())), *gradients, *state])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DIFFERENCES)
 def test_each_difference_has_an_effect(name):
     """Paper against code, one option at a time; the released choice is the default."""
@@ -343,6 +344,7 @@ def test_float16_weights_with_overflowing_relations():
     assert model([x.half() for x in features]).isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", CHOICES["context"])
 def test_compiles_without_a_graph_break(context):
     model = build(context=context).eval()

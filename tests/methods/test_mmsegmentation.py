@@ -49,6 +49,7 @@ def build(config: object):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", SMALL)
 def test_the_contract(config: str):
     model = build(config)
@@ -66,6 +67,7 @@ def test_the_contract(config: str):
     assert model.normalisation == SMALL[config]
 
 
+@pytest.mark.slow
 def test_five_steps_are_those_of_mmengine():
     """The same weights, batch and optimiser under `model.train_step` of mmsegmentation's own engine: the same losses."""
     from mmengine.optim import OptimWrapper

@@ -53,6 +53,7 @@ def test_every_released_configuration_has_its_row():
     assert sum(name.startswith("idrnet_") for name in released.CONFIGURATIONS) == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", released.CONFIGURATIONS)
 def test_every_released_name_has_exactly_one_place(name: str):
     """Nothing of ours is missing, nothing of theirs is left, every shape fits, and no two names fall together."""

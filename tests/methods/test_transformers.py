@@ -90,6 +90,7 @@ def test_ignored_pixels_belong_to_no_mask():
     assert masks[1].shape == (0, 2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SMALL)
 def test_a_step_is_a_function_of_its_seed_and_a_prediction_changes_nothing(kind: str):
     def step() -> torch.nn.Module:
@@ -312,6 +313,7 @@ def test_a_configuration_that_cannot_be_is_said_in_the_plan(config: object, mess
     assert message in wrong[1]
 
 
+@pytest.mark.slow
 def test_what_the_library_refuses_is_said():
     config = {"model_type": "beit", "out_indices": [1, 2]}
     with pytest.raises(UserError, match=r"transformers cannot build this beit: .*4 integers"):

@@ -101,6 +101,7 @@ def test_everything_that_does_not_fit_is_listed_and_nothing_is_loaded():
 # -------------------------------------------------------------------------------------------------------------- import
 
 
+@pytest.mark.slow
 def test_an_import_gives_the_same_model(folder: Path):
     """Through a file under the released names and back: the same logits."""
     from harness.jobs.kinds import Model
@@ -171,6 +172,7 @@ def test_the_command_lists_all_that_is_wrong_and_writes_nothing(folder: Path, ca
     assert not (folder / "out.pth").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

@@ -42,6 +42,7 @@ def measure(store: Store, moved: float, *, noise: float = 0.2, device: str = "cu
                         store.finish(job, [Measurement("miou", value, "%")], {"device": device}, 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("moved", "passes"), [(0.0, True), (0.5, True), (1.0, False), (-2.0, False)])
 def test_it_passes_where_the_mean_difference_is_small(store, moved, passes):
     measure(store, moved)
@@ -52,6 +53,7 @@ def test_it_passes_where_the_mean_difference_is_small(store, moved, passes):
     assert found.line().startswith("equals" if passes else "is not shown")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [{"leave_out": 1}, {"device": "cpu: x"}], ids=str)
 def test_a_pair_that_is_missing_or_measured_elsewhere_does_not_count(store, how):
     measure(store, 0.0, **how)
@@ -77,6 +79,7 @@ def test_a_profile_that_moves_by_the_margin_passes_in_at_most_five_percent():
     assert passed / trials <= 0.05 + 3 * (0.05 * 0.95 / trials) ** 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moved", [0.0, 3.0])
 def test_its_numbers_stand_beside_the_papers_once_it_has_passed(store, moved):
     measure(store, moved, device="cpu: x")

@@ -27,6 +27,7 @@ def test_every_published_training_was_counted():
     assert {description(config) for config in trainings().values()} - set(_counted()) == set()
 
 
+@pytest.mark.slow
 def test_what_was_counted_is_what_is_counted_now():
     config = TrainConfig.model_validate(paper_job().config)
     assert count(config) == pytest.approx(tflop_per_image(config), rel=1e-3)

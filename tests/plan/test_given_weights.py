@@ -49,6 +49,7 @@ def test_a_checkpoint_that_is_not_there_blocks_its_cell_with_its_path(folder: Pa
     assert main.main([*arguments, "--results", str(folder / "results")]) == 3
 
 
+@pytest.mark.slow
 def test_the_key_holds_the_files_content_and_not_its_place(folder: Path):
     file = folder / "weights" / "miou.pth"
     write(fcn18().state_dict(), file)
@@ -202,6 +203,7 @@ def panels(folder: Path, *arguments: str) -> int:
     return main.main(["panels", str(folder / "table.yaml"), *common, "--results", str(folder / "results"), *arguments])
 
 
+@pytest.mark.slow
 def test_panels_are_drawn_from_given_weights(folder: Path, capsys: pytest.CaptureFixture[str]):
     write(fcn18().state_dict(), folder / "weights" / "miou.pth")
     assert panels(folder, "--images", "2") == 0
@@ -214,6 +216,7 @@ def test_panels_are_drawn_from_given_weights(folder: Path, capsys: pytest.Captur
     assert panels(folder, "--out", str(folder / "table.yaml" / "x.png")) == 4
 
 
+@pytest.mark.slow
 def test_panels_show_the_model_of_the_row(folder: Path):
     """Weights that always say class 4, in every pixel of every image."""
     from harness.plan.trained_rows import first_repetitions

@@ -107,6 +107,7 @@ def test_planning_twice_gives_the_same_keys():
     assert [c.name for c in first.cells] == [c.name for c in second.cells]
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(st.lists(st.sampled_from(sorted(TABLES)), unique=True, min_size=1))
 def test_a_plan_of_several_tables_is_the_union_of_theirs(names: list[str]):
@@ -186,6 +187,7 @@ def test_counts_are_not_repeated():
     assert all(len(c.jobs) == 1 for c in planned(TABLE5, repetitions=(0, 1, 2)).cells if c.column != "miou")
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(max_size=5), st.text(max_size=5) | st.integers(0, 9), min_size=1, max_size=3))
 def test_a_seed_is_a_function_of_its_axes(axes: dict):
     seed = repetition_seed(**{f"a{k}": v for k, v in axes.items()})
@@ -292,6 +294,7 @@ def test_a_job_that_a_full_disk_stopped_is_run_again_by_the_same_command(store: 
 # --------------------------------------------------------------------------------------------------------- selections
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.sampled_from(["fcn", "fcn*", "*idrnet", "*", "psp?et"]), max_size=3),
     st.lists(st.sampled_from(["lip", "c*"]), max_size=2),

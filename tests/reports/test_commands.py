@@ -31,6 +31,7 @@ def test_latex_of_a_table_is_printed_and_says_by_its_code_that_nothing_is_measur
     assert r"\textgreater{}150" in made
 
 
+@pytest.mark.slow
 def test_a_site_of_chosen_tables_goes_where_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "pages"
     assert main(["site", TABLE, "--out", str(out), "--results", str(tmp_path / "r"), "--no-figures"]) == 0
@@ -49,6 +50,7 @@ def test_a_site_cannot_go_where_a_file_lies(tmp_path: Path, capsys: pytest.Captu
     assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 
+@pytest.mark.slow
 def test_a_site_replaces_a_site_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -63,6 +65,7 @@ def test_a_site_replaces_a_site_and_nothing_else(tmp_path: Path, capsys: pytest.
         assert main(["site", TABLE, "--out", str(tmp_path / "empty"), *common]) == 0
 
 
+@pytest.mark.slow
 def test_a_site_of_chosen_tables_replaces_no_fuller_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = ["--results", str(tmp_path), "--no-figures"]
     assert main(["site", TABLE, *common]) == 0

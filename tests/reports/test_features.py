@@ -155,6 +155,7 @@ def test_arrays_that_do_not_fit_each_other_are_none(tmp_path: Path):
 # ----------------------------------------------------------------------------------------------------------- figures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [1, 2, 19, 60, 150])
 @pytest.mark.parametrize("rows", [1, 5])
 def test_tokens_of_any_number_of_classes(classes: int, rows: int):

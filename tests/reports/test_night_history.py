@@ -80,6 +80,7 @@ def test_bad_records_are_passed_over() -> None:
     assert night_history.draw("<b>$x" * 100, good) is not None
 
 
+@pytest.mark.slow
 def test_a_cells_page_shows_its_nights_under_their_own_profile_only(make: Make) -> None:
     bench = make()
     bench.measure("ppm", "score", 42.0)

@@ -51,6 +51,7 @@ def test_colours_of_classes_and_of_marks():
     assert len(set(shown[0, 0].tolist())) == 1  # right in both: grey, as everything unmarked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [["a"], ["a", "b"], list("abcdef")])
 def test_a_picture_has_every_row_and_image(tmp_path: Path, rows: list[str]):
     rng = np.random.default_rng(0)

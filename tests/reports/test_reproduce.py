@@ -85,6 +85,7 @@ def test_nothing_measured_is_said(make: Make) -> None:
     assert told[-1] == "python -m harness run pspnet_table5.yaml"
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(max_size=10), st.text(max_size=30), max_size=4))
 def test_a_record_survives_its_comment(tmp_path_factory: pytest.TempPathFactory, told: dict[str, str]) -> None:
     path = tmp_path_factory.mktemp("r") / "report.md"

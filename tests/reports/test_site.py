@@ -318,6 +318,7 @@ def test_in_a_browser_cells_filter_and_sort_from_a_file(make: Make, tmp_path: Pa
     assert set(shown(browse(f"{address}#paper=ours", tmp_path / "f"))) == {"ASPP, wider"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_in_a_browser_light_and_dark_differ(make: Make, tmp_path: Path) -> None:
     from PIL import Image

@@ -101,6 +101,7 @@ def _row(i: int) -> dict[str, object]:
     return {"method": {"name": "deeplabv3", "channels": 8 + i}}
 
 
+@pytest.mark.slow
 def test_status_why_report_and_site_say_the_same_of_500_cells(bench: ReportBench) -> None:
     draw, plan, store = random.Random(11), bench.plan, bench.store
     assert len(plan.cells) == 500

@@ -235,6 +235,7 @@ def rates(gap: float, sigma: float, n: int, statistic: str, runs: int = 2000, se
     return counted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistic", ["mean", "single", "best"])
 @pytest.mark.parametrize("sigma", [0.1, 0.3])
 @pytest.mark.parametrize("n", [3, 8])

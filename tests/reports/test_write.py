@@ -126,6 +126,7 @@ def test_smoke_figures_stand_beside_no_published_value(make: Make) -> None:
     assert "published" not in measured.alternative
 
 
+@pytest.mark.slow
 def test_the_same_sheet_gives_the_same_bytes(make: Make) -> None:
     report = filled(make).report()
     assert [f.svg for f in draw(report)] == [f.svg for f in draw(report)]

@@ -62,6 +62,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], Pat
     return written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("paper", "number", "label", "count"), PRINTED)
 def test_no_number_of_a_paper_is_read_wrong(paper: str, number: int, label: str, count: int, files: dict):
     ours, read = load(ROOT / "tables" / f"{paper}_table{number}.yaml"), load(files[paper, number])

@@ -96,6 +96,7 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, 
     return store, jobs, run(store, mixed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENDS)
 def test_a_bad_job_fails_alone_with_its_cause(company, name: str):
     store, jobs, ended = company

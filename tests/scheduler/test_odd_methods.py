@@ -39,6 +39,7 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Company:
     return store, jobs, test_local.run(store, list(jobs.values()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAIL)
 def test_a_failure_is_told_whatever_its_words_are(company: Company, name: str) -> None:
     store, jobs, ended = company

@@ -128,6 +128,7 @@ def is_gone(pid: int) -> bool:
         return True
 
 
+@pytest.mark.slow
 def test_what_a_job_has_started_ends_with_it(store: Store, marks: Path):
     only = job("leaves_a_process", marks=str(marks))
     assert run(store, [only])[only.key].state == "done"

@@ -111,6 +111,7 @@ for i in range(40):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_lose_nothing(store: Store):
     """Both write forty results of their own and fight over one more and over the Parquet file."""
     arguments = [sys.executable, "-c", WRITER, str(store.root)]

@@ -147,6 +147,7 @@ def test_published_numbers_are_numbers_as_papers_print_them(value: str, folder: 
         load.load("tables/ecenet_table6.yaml")
 
 
+@pytest.mark.slow
 def test_unchanged_files_are_planned(folder: Path):
     """What mutants are made of is sound, so that their errors are the mutations'."""
     for damaged, _ in TARGETS:

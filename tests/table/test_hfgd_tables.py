@@ -48,6 +48,7 @@ def distinct():
     return list(seen.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "key"), distinct(), ids=lambda v: str(v))
 def test_every_rows_model_can_be_built(n, key):
     """On the backbone of the paper, without data: logits at the stride that the row names."""

@@ -90,5 +90,6 @@ def test_every_difference_is_put_in_words_once():
     assert len(set(wordings)) == len(wordings)
 
 
+@pytest.mark.slow
 def test_the_page_is_what_the_options_say(page):
     assert page.PAGE.read_text(encoding="utf-8") == page.page(), "write it: python docs/idrnet_differences.py"

@@ -83,6 +83,7 @@ def mlflow(monkeypatch: pytest.MonkeyPatch) -> FakeMLflow:
     return fake
 
 
+@pytest.mark.slow
 def test_a_training_is_a_run_of_wandb_with_every_line_of_its_curve(tmp_path: Path, wandb: FakeWandb):
     folder = tmp_path / "0123456789abcdef"
     folder.mkdir()

@@ -119,6 +119,7 @@ def test_norms_and_biases_without_decay():
     assert {group["weight_decay"] for group in optimizer.param_groups} == {0.05, 0.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "timms"),
     [

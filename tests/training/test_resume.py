@@ -54,6 +54,7 @@ def undisturbed(tmp_path_factory) -> dict:
     return result
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(stops=st.lists(st.integers(1, ITERATIONS), min_size=1, max_size=4))
 def test_interrupted_and_resumed(undisturbed, tmp_path_factory, stops):
@@ -116,6 +117,7 @@ def ended(child: BaseProcess) -> int:
     return child.exitcode
 
 
+@pytest.mark.slow
 def test_killed_at_twenty_random_instants(undisturbed, tmp_path):
     """kill -9 in a step, in the middle of writing a checkpoint, and around a rename, over and over, then to the end."""
     draw = random.Random(7)

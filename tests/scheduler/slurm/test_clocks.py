@@ -67,6 +67,7 @@ def story(root: Path, slurm: FakeSlurm) -> tuple[object, ...]:
     return sorted(said), front.table(), after, slurm.cancelled, other.slurm.ledger.submissions()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clock", [set_back, wild])
 def test_a_story_is_the_same_by_any_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Callable[[], Iterator[float]]

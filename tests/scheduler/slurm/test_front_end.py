@@ -35,6 +35,7 @@ def test_a_jobs_own_error_is_final(front: SlurmFrontEnd, slurm: FakeSlurm):
     assert len(slurm.submitted) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cause", "times", "memory"), [("GPU failure", 6, 1), ("data worker killed", 2, 2), ("shared memory", 1, 1)]
 )
@@ -336,6 +337,7 @@ def test_which_refusals_pass(message: str, later: bool):
 # ----------------------------------------------------------------------------------------------------------- questions
 
 
+@pytest.mark.slow
 def test_one_question_for_all_jobs_and_seldom(front: SlurmFrontEnd, slurm: FakeSlurm):
     jobs = [job(f"j{i}") for i in range(500)]
     front.start(*jobs)

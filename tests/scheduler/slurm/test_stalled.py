@@ -58,6 +58,7 @@ def test_one_that_hangs_before_it_reports_from_its_node_is_ended_too(front: Slur
     assert minutes(front, LIMIT + 2) == [STALLED]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["RUNNING", "COMPLETING", "CONFIGURING"])
 def test_progress_is_what_counts_and_not_slurms_word(front: SlurmFrontEnd, slurm: FakeSlurm, state: str):
     a = job("a")
@@ -83,6 +84,7 @@ def test_the_cause_says_how_far_it_came(front: SlurmFrontEnd, slurm: FakeSlurm):
     assert "its last: 5/40" in front.store.failure(a).message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["SUSPENDED", "STOPPED"])
 def test_suspended_time_does_not_count(front: SlurmFrontEnd, slurm: FakeSlurm, state: str):
     a = job("a")

@@ -206,6 +206,7 @@ def test_cars_linear_layer_is_one_with_the_next_at_test_time(
         torch.testing.assert_close(tested(images), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_trained_weights_are_used(tmp_path: Path, context: Context) -> None:
     """The whole way: train two steps, evaluate, and again with other weights."""
     from harness.jobs.kinds import TrainConfig

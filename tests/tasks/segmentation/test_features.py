@@ -98,6 +98,7 @@ def test_token_times_feature_is_the_logit_of_the_pixel(root: Root, model: nn.Mod
         np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["idrnet", "ocrnet", "upernet", "pspnet"])
 def test_methods_show_what_their_last_layer_sees(root: Root, name: str):
     """Also where it sees a finer grid than the backbone's last map, or a map that is put together of several."""

@@ -47,6 +47,7 @@ def same_weights(a: Path, b: Path) -> bool:
 IDRNET = {"channels": 16, "attention_channels": 8, "auxiliary_channels": 8}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "options"), [("fcn", None), ("idrnet", IDRNET)])
 def test_the_training_is_the_same_with_and_without(tmp_path, cache, method, options):
     with_tests = train(job(method, options=options), context(tmp_path / "with", cache))
@@ -75,6 +76,7 @@ def test_scores_are_those_of_an_evaluation(tmp_path, cache):
     assert found == {m.name: m.value for m in measurements(matrix, ())}
 
 
+@pytest.mark.slow
 def test_stopped_before_and_while_it_tests(tmp_path, cache):
     """Stopped where a test is due, and twice between the images of one: the same curve, and every test is in it once."""
     train(job(), context(tmp_path / "whole", cache))

@@ -41,6 +41,7 @@ def test_a_swin_of_whose_maps_two_are_read_trains_on_several_processes(tmp_path:
     assert len(curve.read(tmp_path / "job")) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backbone", "idle"), [("swin_base", True), ("timm/test_resnet", False)])
 def test_idle_parameters_are_known_where_processes_must_know_them(
     backbone: str, idle: bool, tmp_path: Path, small_swin: None, monkeypatch: pytest.MonkeyPatch
@@ -68,6 +69,7 @@ REFUSED = {  # method, options: what CUDA cannot repeat; README.md of tasks/segm
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "option"), REFUSED)
 def test_deterministic_names_what_cuda_cannot_repeat(method: str, option: tuple, tmp_path: Path):
     job = on("resnet18", method, {"channels": 16, **dict([option] if option else [])}, deterministic=True)

@@ -31,6 +31,7 @@ def check(training) -> None:
     assert count.resident_bytes < count.peak_bytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(one_per_family()))
 def test_no_wait_and_no_idle_parameter(name):
     check(one_per_family()[name])
@@ -61,6 +62,7 @@ def published(method: str, **recipe):
     return job.model_copy(update={"model": model, "recipe": job.recipe.model_copy(update={"augmentation": crop})})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "gib"), [("fcn", 17.5), ("idrnet", 22.5)])
 def test_a_whole_batch_of_sixteen_fits_one_gpu(method, gib):
     """FCN 16.9 GiB, IDRNet 22.0: more than before is a regression of memory."""
@@ -68,6 +70,7 @@ def test_a_whole_batch_of_sixteen_fits_one_gpu(method, gib):
     assert 0.9 * gib < count.peak_gib < gib
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "loss",
     [
