@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from harness.scheduler.run import Outcome
 
 ROOT = Path(__file__).resolve().parent.parent
-"""The checkout: the folder that holds `harness/`, `methods/` and `tables/`."""
+"""The checkout: the folder that holds `harness/`, `methods/` and `tables/`; of an installed wheel, the one of its packages."""
+_INSTALLED = Path(__file__).resolve().parent / "shipped"
+SHIPPED = _INSTALLED if _INSTALLED.is_dir() else ROOT
+"""The folder that holds `tables/`: the checkout, or what a wheel carries of it (setup.py)."""
 
 # no plugin of pydantic is used, and looking for them reads every installed package's metadata at each start
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")

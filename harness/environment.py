@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import ROOT
+from harness import ROOT, SHIPPED
 
 DEVICE_VARIABLE = "HARNESS_DEVICE"
 _COMPUTE = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "fvcore")
@@ -100,9 +100,10 @@ def device(prefer: str = "auto", *, otherwise: str = "auto") -> Device:
 def commit() -> tuple[str, bool]:
     """(commit, dirty): the checkout's commit, and whether its tracked files differ from it. ('', False) outside git.
 
-    A copy of the code for queued jobs carries a note of where it came from.
+    A copy of the code for queued jobs carries a note of where it came from, and so does an installed wheel, which may lie in
+    a repository that is not its own.
     """
-    note = ROOT / "commit.json"
+    note = SHIPPED / "commit.json"
     try:
         if note.is_file():
             recorded = json.loads(note.read_text(encoding="utf-8"))

@@ -5,17 +5,17 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from harness import ROOT
+from harness import SHIPPED
 from harness.table.schema import Table
 from harness.text import line
 from reports.table_report import TableReport
 
 
 def table_path(table: Table) -> str:
-    """The table file's path relative to the checkout, without this machine's folders."""
+    """The table file's path relative to the checkout, which names it everywhere, without this machine's folders."""
     path = Path(table.path)
     try:
-        return line(str(path.resolve().relative_to(ROOT)))
+        return line(str(path.resolve().relative_to(SHIPPED)))
     except ValueError:
         return line(path.name)
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from harness import ROOT
+from harness import SHIPPED
 from harness.plan.planner import Planner, Selection
 from harness.recipes.profile import Gate, Profile
 from harness.stats.small_samples import deviation, mean, t_quantile
@@ -66,7 +65,7 @@ def equivalence(profile: Profile, planner_of: PlannerOf, store: Store, device: s
     """
     gate = profile.gate
     assert gate is not None
-    table = load(Path(ROOT / "tables" / f"{gate.table}.yaml"))
+    table = load(SHIPPED / "tables" / f"{gate.table}.yaml")
     selection = Selection(gate.rows, (gate.column,))
     values: dict[str, dict[str, list[float | None]]] = {}
     for side in (profile, find_profile(gate.against)):

@@ -16,13 +16,13 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from harness import ROOT, yamlfile
+from harness import SHIPPED, yamlfile
 from harness.spec import Spec
 from harness.text import shorten
 from harness.yamlfile import Number, read
 
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
-FOLDER = ROOT / "tables" / "papers"
+FOLDER = SHIPPED / "tables" / "papers"
 _Digits = str | int | float
 """What a file may say where digits are kept as they are printed."""
 _NumberText = Annotated[str, Field(pattern=f"^{_NUMBER.pattern}$", max_length=24)]

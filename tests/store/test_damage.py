@@ -40,7 +40,7 @@ TABLE_FILE = "pspnet_table5.yaml"
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ReportBench:
     """A results folder with every kind of file in it, in the working directory."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(paths, "ROOT", tmp_path)  # no other tables, which the site would audit
+    monkeypatch.setattr(paths, "SHIPPED", tmp_path)  # no other tables, which the site would audit
     for name, content in (
         ("recipes/mini.yaml", RECIPE),
         ("profiles/paper.yaml", {"name": "paper", "about": "as published", "synthetic": {}}),

@@ -50,7 +50,7 @@ TARGETS = [
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of tables of its own, which the commands take for the checkout's."""
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setattr(paths, "SHIPPED", tmp_path)
     monkeypatch.setattr(paper.papers, "__defaults__", (tmp_path / "tables/papers",))
     monkeypatch.setattr(paper.spellings, "__defaults__", (tmp_path / "tables/papers",))
     monkeypatch.chdir(tmp_path)
