@@ -201,7 +201,8 @@ def _on_request(planned: PlannedCell, missing: Sequence[Job], reader: ResultRead
 
 
 def _blocked(planned: PlannedCell, missing: Sequence[Job], reader: ResultReader) -> str | None:
-    return next((reason for job in missing if (reason := reader.plan.reason(job)) is not None), None)
+    found = next(filter(None, map(reader.plan.reasons, missing)), [])
+    return "; and ".join(reason.summary for reason in found) or None
 
 
 def _interrupted(planned: PlannedCell, missing: Sequence[Job], reader: ResultReader) -> str | None:

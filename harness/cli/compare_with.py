@@ -8,7 +8,7 @@ import click
 
 from harness.cli import options
 from harness.cli.group import command as register
-from harness.cli.output import print_lines
+from harness.cli.output import print_lines, print_wrapped
 from harness.cli.run import jobs
 from harness.errors import Exit, UserError, nearest
 
@@ -41,12 +41,12 @@ def command(request: PlanRequest, peer: str, retry_failed: bool, jobs: int | Non
     plan, store = plan_of(request)
     store.prepare()
     peers, reasons = add_peers(plan, request, store, peer)
-    print_lines(f"not by {peer}: {reason}" for reason in reasons)
+    print_wrapped(f"not by {peer}: {reason}" for reason in reasons)
     if not peers:
         return Exit.NOTHING
     todo = run.queue(plan, store, retry_failed=retry_failed)
     transport = cluster.transport(request, store, jobs)
-    print_lines(progress.plan_lines(plan, todo, estimate(todo.run, store), transport.slots))
+    print_wrapped(progress.plan_lines(plan, todo, estimate(todo.run, store), transport.slots))
     if text := unasked_cpu(todo.run, request.asked_device, request.resolve_device()):
         raise UserError(text)
     with progress.Console(plan, store, todo) as listener:

@@ -81,6 +81,9 @@ def why_lines(plan: Plan, store: Store, queued: Mapping[str, str] | None = None,
     reader = ResultReader(plan, store, queued)
     status, reason = cell_status(cell, reader)
     lines = [_with_reason(status, reason)]
+    if status == CellStatus.BLOCKED:
+        reasons = next(filter(None, map(plan.reasons, cell.jobs)), [])
+        lines += [each.detail for each in reasons if each.detail]
     for job in cell.jobs:
         result, stale = reader.result(job), store.stale(job)
         if result is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,20 @@ def print_lines(lines: Iterable[str]) -> None:
     for line in lines:
         print(printable(line))
     sys.stdout.flush()
+
+
+def print_wrapped(lines: Iterable[str]) -> None:
+    """Prints lines of sentences: on a terminal those that are wider than it are broken between words and indented, and
+    elsewhere each stays one line, to be searched."""
+    width = max(_NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
+    print_lines(part for line in lines for part in (_broken(line, width) if width is not None else [line]))
+
+
+def _broken(line: str, width: int) -> list[str]:
+    if len(line) <= width:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def reports_of(plan: Plan, store: Store) -> Iterator[TableReport]:

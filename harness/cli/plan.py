@@ -8,7 +8,7 @@ import click
 
 from harness.cli import options
 from harness.cli.group import command as register
-from harness.cli.output import print_lines, reports_of
+from harness.cli.output import print_wrapped, reports_of
 from harness.cli.run import budget, jobs
 from harness.errors import Exit
 
@@ -42,18 +42,18 @@ def command(
     slots = request.slots(jobs)
     plan, store = plan_of(request)
     todo = queue(plan, store)
-    print_lines(progress.plan_lines(plan, todo, estimate(todo.run, store), slots))
-    print_lines(warnings(todo.run, request.processes))
+    print_wrapped(progress.plan_lines(plan, todo, estimate(todo.run, store), slots))
+    print_wrapped(warnings(todo.run, request.processes))
     if request.cluster is None and (text := unasked_cpu(todo.run, request.asked_device, request.resolve_device())):
-        print_lines([f"run will ask: {text}"])
-    print_lines(cluster.cost(request, plan, todo.run, store, slots, budget))
-    print_lines(progress.job_lines(plan, todo.run, store))
+        print_wrapped([f"run will ask: {text}"])
+    print_wrapped(cluster.cost(request, plan, todo.run, store, slots, budget))
+    print_wrapped(progress.job_lines(plan, todo.run, store))
     if gpu_memory is not None:  # also of jobs that lack their data here
-        print_lines(footprints.lines(plan, plan.jobs_to_run(store), store, gpu_memory))
+        print_wrapped(footprints.lines(plan, plan.jobs_to_run(store), store, gpu_memory))
     if decide:
         from reports import advice
 
-        print_lines(advice.lines([*reports_of(plan, store)]))
+        print_wrapped(advice.lines([*reports_of(plan, store)]))
     if todo.blocked:
         return Exit.MISSING
     return Exit.OK if plan.cells_to_measure() else Exit.NOTHING

@@ -15,6 +15,7 @@ from harness.jobs.context import Progress
 from harness.jobs.job import Job
 from harness.jobs.kinds import KINDS, OWN_BACKBONE
 from harness.jobs.outside_names import without_folder
+from harness.plan import reasons
 from harness.plan.durations import Estimate, durations
 from harness.plan.planner import Plan
 from harness.scheduler.run import Outcome, Queue
@@ -154,9 +155,7 @@ def plan_lines(plan: Plan, todo: Queue, estimate: Estimate, slots: int) -> list[
     lines += [f"warning: incomplete data, {gap}; its numbers are not comparable with the paper" for gap in missing]
     if todo.run:
         lines.append(_estimate_line(estimate, slots))
-    for reason in dict.fromkeys(todo.blocked.values()):
-        count = sum(r == reason for r in todo.blocked.values())
-        lines.append(f"{plural(count, 'job')} cannot run here: {reason}")
+    lines += reasons.lines(plan.reasons(plan.jobs[key]) for key in todo.blocked)
     if todo.failed:
         lines.append(f"{plural(len(todo.failed), 'job')} failed before and will not be repeated; --retry-failed does")
     return lines

@@ -11,7 +11,7 @@ import click
 
 from harness.cli import options
 from harness.cli.group import command as register
-from harness.cli.output import load_reports, print_lines, write_reports
+from harness.cli.output import load_reports, print_lines, print_wrapped, write_reports
 from harness.errors import Exit, MissingError, UserError, nearest
 
 if TYPE_CHECKING:
@@ -75,9 +75,9 @@ def command(
     store.prepare()
     todo = run.queue(plan, store, retry_failed=retry_failed, keep_weights=keep_weights)
     transport = cluster.transport(request, store, slots)
-    print_lines(progress.plan_lines(plan, todo, estimate(todo.run, store), transport.slots))
-    print_lines(warnings(todo.run, request.processes))
-    print_lines(cluster.cost(request, plan, todo.run, store, transport.slots, budget))
+    print_wrapped(progress.plan_lines(plan, todo, estimate(todo.run, store), transport.slots))
+    print_wrapped(warnings(todo.run, request.processes))
+    print_wrapped(cluster.cost(request, plan, todo.run, store, transport.slots, budget))
     if not plan.cells_to_measure():
         return Exit.NOTHING
     if todo.blocked and not todo.run and len(todo.blocked) == len(plan.jobs_to_run(store)):

@@ -24,11 +24,12 @@ _SHORT = 16  # hexadecimal digits of a fact's digest: short enough to compare by
 @dataclass(frozen=True)
 class UsedData:
     """`facts` of a dataset by their names; `reader`: the module that reads its label files, or '';
-    `missing`: why the dataset cannot be used here, or ''."""
+    `missing`: why the dataset cannot be used here, or '', and then the `source` that it can be had from."""
 
     facts: dict[str, str]
     reader: str = ""
     missing: str = ""
+    source: str = ""
 
 
 def used_of(data: Data, *, data_dir: Path | None, cache: Path) -> UsedData:
@@ -44,7 +45,7 @@ def used_of(data: Data, *, data_dir: Path | None, cache: Path) -> UsedData:
             layout, manifest = root.layout, files.manifest(root, cache)
             found = {"files": manifest.digest, "images": count_text(files.counts(root, manifest.files))}
     except MissingError as error:
-        return UsedData({"files": "absent", **_of_dataset(dataset)}, missing=str(error))
+        return UsedData({"files": "absent", **_of_dataset(dataset)}, missing=str(error), source=dataset.source)
     return UsedData({**found, **_of_dataset(dataset), **_of_layout(layout)}, layout.annotations)
 
 

@@ -18,6 +18,7 @@ from harness.jobs.job import Job
 from harness.jobs.key import Code, digest, package_versions
 from harness.jobs.kinds import KINDS, OWN_BACKBONE, Data, Model
 from harness.jobs.outside_names import without_folders
+from harness.plan.reasons import Reason, no_data, no_weights
 from harness.spec import Spec
 from methods import pretrained
 
@@ -35,7 +36,7 @@ class KeyParts:
     _files: dict[Path, str] = field(default_factory=dict)
     _sources: dict[tuple[str, ...], _Sources] = field(default_factory=dict)
 
-    def of(self, kind: str, config: Spec, needs: Sequence[Job] = ()) -> tuple[dict[str, Any], list[str]]:
+    def of(self, kind: str, config: Spec, needs: Sequence[Job] = ()) -> tuple[dict[str, Any], list[Reason]]:
         """(the parts of the job's key, why it cannot run here: a reason per thing that is missing)"""
         record = config.model_dump(mode="json")
         checkpoint = record.pop("checkpoint", None)  # its content is in the key, its path is not
@@ -44,7 +45,7 @@ class KeyParts:
         data: Data | None = getattr(config, "data", None)
         record = without_folders(record)
         parts: dict[str, Any] = {"config": record}
-        reasons: list[str] = []
+        reasons: list[Reason] = []
         dataset_parts = self._data(data) if data is not None else None
         code, packages = self._code(kind, config, dataset_parts.reader if dataset_parts is not None else "")
         parts["code"] = code
@@ -53,9 +54,9 @@ class KeyParts:
         if data is not None and dataset_parts is not None:
             name = record["data"]["name"]
             parts["data"] = {name: dataset_parts.facts}
-            reasons += [dataset_parts.missing] if dataset_parts.missing else []
+            reasons += [no_data(dataset_parts.missing, dataset_parts.source)] if dataset_parts.missing else []
             job = Job(kind, record, "", "", parts)
-            reasons += [text] if (text := too_small(kind, record, counts_of(job).get(name, {}))) else []
+            reasons += [Reason(text)] if (text := too_small(kind, record, counts_of(job).get(name, {}))) else []
         try:
             if checkpoint is not None:
                 parts["weights"] = {"checkpoint": f"absent: {checkpoint}"}
@@ -69,7 +70,8 @@ class KeyParts:
         except MissingError as error:
             own = model.backbone == OWN_BACKBONE
             name = pretrained.own_name(model.name, model.options) if own else str(model.backbone)
-            reasons.append(str(error) if checkpoint is not None else f"{error}. {pretrained.advice(name)}")
+            advice = pretrained.advice(name)
+            reasons.append(Reason(str(error)) if checkpoint is not None else no_weights(str(error), advice))
         if needs:
             parts["needs"] = {job.kind: job.key for job in needs}
         return parts, reasons

@@ -29,6 +29,7 @@ from harness.jobs.kinds import (
 from harness.jobs.outside_names import without_folder
 from harness.jobs.tasks import TASKS, Task
 from harness.plan.keys import KeyParts
+from harness.plan.reasons import Reason
 from harness.plan.settings import Settings
 from harness.recipes.profile import Profile
 from harness.recipes.segmentation import Recipe, TestProtocol
@@ -79,7 +80,8 @@ class PlannedCell:
 class Plan:
     """Cells in table order and their jobs by key, needed ones before those that need them.
 
-    `blocked` says why a job cannot run here: {key: reason}. `settings`: what the command line sets instead of a file.
+    `blocked` says why a job cannot run here: {key: reason}, and `own_reasons` the same by its parts, where it has several or
+    a summary. `settings`: what the command line sets instead of a file.
     """
 
     profile: Profile
@@ -88,6 +90,7 @@ class Plan:
     jobs: dict[str, Job] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
     settings: tuple[str, ...] = ()
+    own_reasons: dict[str, list[Reason]] = field(default_factory=dict)
 
     @property
     def tables(self) -> list[Table]:
@@ -125,6 +128,12 @@ class Plan:
     def reason(self, job: Job) -> str | None:
         """Why this job, or one that it needs, cannot run here."""
         return self.blocked.get(job.key) or next((r for k in job.needs if (r := self.reason(self.jobs[k]))), None)
+
+    def reasons(self, job: Job) -> list[Reason]:
+        """Why this job, or one that it needs, cannot run here, by its parts; empty where it can."""
+        if job.key in self.blocked:
+            return self.own_reasons.get(job.key) or [Reason(self.blocked[job.key])]
+        return next((found for key in job.needs if (found := self.reasons(self.jobs[key]))), [])
 
 
 @dataclass(frozen=True)
@@ -328,7 +337,8 @@ class Planner:
         key, same = digest({"kind": kind, **parts}), identity(kind, config, (job.identity for job in needs))
         job = Job(kind, config.model_dump(mode="json"), key, same, parts, tuple(j.key for j in needs))
         if reasons:
-            plan.blocked[job.key] = "; and ".join(reason.rstrip(".") for reason in reasons)
+            plan.blocked[job.key] = "; and ".join(reason.text.rstrip(".") for reason in reasons)
+            plan.own_reasons[job.key] = reasons
         return plan.jobs.setdefault(job.key, job)
 
 

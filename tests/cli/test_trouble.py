@@ -76,7 +76,7 @@ def data(tmp_path: Path) -> Path:
 def test_absent_data_is_exit_3_with_what_to_do(checkout: Commands, tiny, tmp_path: Path):
     said = checkout("run", tiny(), "--columns", "miou", "--data", tmp_path / "nowhere", code=3)
     assert f"looked at {tmp_path / 'nowhere' / 'camvid'}" in said
-    assert "images/train/" in said
+    assert "python -m harness list datasets NAME prints what belongs into it" in said
     assert "--data DIR or HARNESS_DATA" in said
     assert "--profile smoke needs none" in said
     assert "1 of 2 cells measured" in checkout("run", tiny(), "--data", tmp_path / "nowhere", "--no-figures", code=3)

@@ -81,7 +81,7 @@ def test_the_layout_on_disk_decides_who_reads_labels(layout: str, reader: bool, 
 def test_absent_data_are_a_fact_and_a_reason(tmp_path: Path):
     parts, (reason,) = parts_of(evaluation_on("lip"), tmp_path)
     assert parts["data"]["lip"]["files"] == "absent"
-    assert "dataset 'lip' is not there" in reason
+    assert "dataset 'lip' is not there" in reason.text
     assert (
         "data"
         not in parts_of(
