@@ -23,12 +23,16 @@ USABLE = 0.92
 def lines(plan: Plan, jobs: Sequence[Job], store: Store, gib: float) -> list[str]:
     """On how many GPUs of `gib` GiB each training fits with its whole batch; the fewest are the cheapest.
 
-    Fewer processes compute the same numbers with fewer collectives: one normalises over the batch by itself.
+    Fewer processes compute the same numbers with fewer collectives: one normalises over the batch by itself. Where nothing is
+    to be trained, a line says so.
     """
+    trainings = [job for job in jobs if job.kind == "train"]
+    if not trainings:
+        return ["memory: no training is to run, so there is nothing to count"]
     cache_file = store.cache / "memory.json"
     cache: dict[str, Any] = read_json(cache_file, cache=True) or {}
     labels, found, unknown = names(plan), [], []
-    for job in (job for job in jobs if job.kind == "train"):
+    for job in trainings:
         label = labels.get(job.key, job.key[:8])
         try:
             found.append((label, *fewest_gpus(job, gib, cache)))
@@ -37,7 +41,7 @@ def lines(plan: Plan, jobs: Sequence[Job], store: Store, gib: float) -> list[str
     with contextlib.suppress(OutputError):  # only a cache
         write_json(cache_file, cache, durable=False)
     if not found:
-        return ["memory: no training could be counted", *unknown] if unknown else []
+        return ["memory: no training could be counted", *unknown]
     single = sum(count == 1 for _, count, _ in found)
     head = (
         f"memory: {single} of {plural(len(found), 'training')} fit one GPU of {gib:g} GiB with the whole batch, the cheapest "

@@ -33,6 +33,12 @@ def test_what_cannot_run_here_is_grouped_by_reason(tmp_path: Path, capsys: pytes
     assert "It must contain, e.g. for split 'train':" in capsys.readouterr().out
 
 
+def test_memory_of_trainings_where_none_is_to_run_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    part = ["idrnet_table5", "--rows", "ocr", "--columns", "flops", "--gpu-memory", "80"]
+    assert main(["plan", *part, "--results", str(tmp_path)]) == 0
+    assert "memory: no training is to run, so there is nothing to count" in capsys.readouterr().out.splitlines()
+
+
 def test_a_terminal_breaks_sentences_between_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
