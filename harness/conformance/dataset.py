@@ -25,6 +25,7 @@ from harness.errors import DataError
 from harness.jobs.kinds import Data
 
 _LISTED = 10  # problems that a clause prints
+_READ_TWICE = 5  # label files of a split
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ def label_maps_survive_its_layout(subject: DatasetSubject) -> None:
     image, label = scene(np.random.default_rng(0), dataset.num_classes, (48, 64))
     label[:8, :8] = np.arange(64).reshape(8, 8) % dataset.num_classes
     for layout in dataset.layouts:
+        if layout.has_own_reader:
+            continue  # it only reads
         split = next(iter(dataset.splits))
         with tempfile.TemporaryDirectory() as folder:
             write_pair(Path(folder), layout, split, "0", image, label)
@@ -85,6 +88,25 @@ def label_maps_survive_its_layout(subject: DatasetSubject) -> None:
         if wrong.any():
             found = sorted({(int(a), int(b)) for a, b in zip(label[wrong], read[wrong])})[:5]
             raise Broken(f"layout '{layout.name}': training ids written and read again differ: {found}")
+    if any(layout.has_own_reader for layout in dataset.layouts):
+        _own_reader_keeps_its_contract(subject)
+
+
+def _own_reader_keeps_its_contract(subject: DatasetSubject) -> None:
+    """Broken where it gives two label maps of one file, or changes it."""
+    read = LabelReader(subject.root().layout).read_raw  # refuses what is no array of integers [H, W]
+    for pairs in subject.chosen.values():
+        for pair in pairs[:_READ_TWICE]:
+            before = Path(pair.label).read_bytes()
+            first = read(pair.label)
+            kept = first.copy()
+            first[:] = 0  # what a caller does with a map must not reach the next one
+            if not np.array_equal(read(pair.label), kept):
+                raise Broken(
+                    f"{pair.label}: read twice, it gives two label maps; the same file has to give the same values"
+                )
+            if Path(pair.label).read_bytes() != before:
+                raise Broken(f"{pair.label}: reading changed the file")
 
 
 def its_files_are_there(subject: DatasetSubject) -> None:
@@ -177,7 +199,10 @@ def _clauses(*pairs: tuple[str, Callable[[DatasetSubject], None]]) -> tuple[Clau
 
 CLAUSES = _clauses(
     ("its declaration contradicts nothing", it_is_declared),
-    ("label maps that are written in its layout are read as they were", label_maps_survive_its_layout),
+    (
+        "label maps are read as they were written; by a reader of its own, the same each time",
+        label_maps_survive_its_layout,
+    ),
     ("every split has images", its_files_are_there),
     ("every image has a label map, and every label map an image", every_image_has_its_label_map),
     ("splits have as many images as declared", splits_have_as_many_images_as_declared),

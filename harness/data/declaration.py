@@ -16,6 +16,7 @@ The file becomes the same `Dataset` that the catalogue's are (harness.data.layou
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from pydantic import Field, field_validator, model_validator
 from harness.data.catalogue._notation import distinct
 from harness.data.layout import IGNORE, Dataset, Layout
 from harness.errors import Problems, nearest
+from harness.jobs.outside_names import beside
 from harness.spec import Positive, Spec
 from harness.yamlfile import Document, Path_, read, validate
 
@@ -71,6 +73,9 @@ class Declaration(Spec):
     classes: tuple[ClassSpec, ...] = Field(min_length=1, max_length=_MAX_CLASSES)  # in the order of their training ids
     # what a pixel of a label map says: a class's value, or its colour
     encoding: Literal["values", "colours"] = "values"
+    # what reads label files that are no pictures, file.py:NAME with a path counted from this file: a function from the path of a
+    # label file to its values, integers [H, W]
+    reader: str = ""
     # values (of `encoding: colours`, colours; none where absent) of pixels that count in no loss and no score
     ignore: tuple[RawValue | Colour, ...] = (IGNORE,)
     # what a value or colour is that stands neither in `classes` nor in `ignore`
@@ -93,6 +98,13 @@ class Declaration(Spec):
         ):
             raise ValueError(_FORM)
         return pattern
+
+    @field_validator("reader")
+    @classmethod
+    def _reader(cls, name: str) -> str:
+        if name and re.fullmatch(r".+\.py:[A-Za-z_]\w*", name) is None:
+            raise ValueError("is a Python file and a function in it, such as my_labels.py:read_labels")
+        return name
 
     @field_validator("listing")
     @classmethod
@@ -139,6 +151,8 @@ class Declaration(Spec):
     def _of_other_encoding(self) -> Iterator[tuple[Path_, str]]:
         """(path, message) of colours among values, of values among colours, and of classes without a colour."""
         by_colour = self.encoding == "colours"
+        if by_colour and self.reader:
+            yield ("reader",), "has no meaning with 'encoding: colours'; a reader gives values"
         for number, value in enumerate(self._ignored()):
             if isinstance(value, tuple) != by_colour:
                 form = "colours, such as [[0, 0, 0]]" if by_colour else "numbers, such as [255]"
@@ -174,7 +188,7 @@ class Declaration(Spec):
             labels,
             self.folders,
             self.listing,
-            annotations=_COLOURS if by_colour else "",
+            annotations=_COLOURS if by_colour else beside(self.reader, file.parent),
             colours=by_colour,
             undeclared=self.undeclared,
         )

@@ -25,7 +25,7 @@ def locate(data: Data, *, data_dir: Path | None, cache: Path) -> Root:
     dataset = catalogue.find(data.name)
     synthetic = data.scenes()
     if synthetic is not None:
-        return Root(dataset, dataset.layouts[0], load(SCENES)(dataset, synthetic, cache))
+        return Root(dataset, dataset.layouts[0].of_scenes(), load(SCENES)(dataset, synthetic, cache))
     if dataset.place and Path(dataset.place).is_dir():
         return recognise(dataset, Path(dataset.place))
     also = f" (nor at {dataset.place})" if dataset.place else ""

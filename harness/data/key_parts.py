@@ -12,22 +12,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.data import catalogue, files
+from harness.data.annotations import own_reader
 from harness.data.completeness import count_text
 from harness.data.layout import IGNORE, Dataset, Layout
 from harness.errors import MissingError, UserError
 from harness.jobs.key import digest
 from harness.jobs.kinds import Data
+from harness.jobs.outside_names import without_folder
 
 _SHORT = 16  # hexadecimal digits of a fact's digest: short enough to compare by eye, long enough to be unique
 
 
 @dataclass(frozen=True)
 class UsedData:
-    """`facts` of a dataset by their names; `reader`: the module that reads its label files, or '';
-    `missing`: why the dataset cannot be used here, or '', and then the `source` that it can be had from."""
+    """`facts` of a dataset by their names; `reader`: the module that reads its label files, or '', and its file where that is
+    outside the checkout; `missing`: why the dataset cannot be used here, or '', and then the `source` that it can be had from."""
 
     facts: dict[str, str]
     reader: str = ""
+    reader_file: Path | None = None
     missing: str = ""
     source: str = ""
 
@@ -37,7 +40,7 @@ def used_of(data: Data, *, data_dir: Path | None, cache: Path) -> UsedData:
     dataset = catalogue.find(data.name)
     try:
         embedded = data.scenes() is not None  # not located: that would write them
-        layout = dataset.layouts[0]
+        layout = dataset.layouts[0].of_scenes()
         if embedded:
             found = {"files": files.digest(data, data_dir=data_dir, cache=cache)}
         else:
@@ -45,8 +48,19 @@ def used_of(data: Data, *, data_dir: Path | None, cache: Path) -> UsedData:
             layout, manifest = root.layout, files.manifest(root, cache)
             found = {"files": manifest.digest, "images": count_text(files.counts(root, manifest.files))}
     except MissingError as error:
-        return UsedData({"files": "absent", **_of_dataset(dataset)}, missing=str(error), source=dataset.source)
-    return UsedData({**found, **_of_dataset(dataset), **_of_layout(layout)}, layout.annotations)
+        absent = {"files": "absent", **_of_dataset(dataset)}
+        only = dataset.layouts[0] if len(dataset.layouts) == 1 else None
+        reader = _reader(only) if only is not None and only.has_own_reader else ("", None)
+        return UsedData(absent, *reader, missing=str(error), source=dataset.source)
+    return UsedData({**found, **_of_dataset(dataset), **_of_layout(layout)}, *_reader(layout))
+
+
+def _reader(layout: Layout) -> tuple[str, Path | None]:
+    """The module that reads a layout's label files, or '', and its file where that is outside the checkout."""
+    if not layout.has_own_reader:
+        return layout.annotations, None
+    own = own_reader.find(layout.annotations)
+    return own.module, own.file
 
 
 def check_declaration(data: Data, facts: Mapping[str, str], *, data_dir: Path | None, cache: Path) -> None:
@@ -55,7 +69,7 @@ def check_declaration(data: Data, facts: Mapping[str, str], *, data_dir: Path | 
     if "layout" in facts:
         embedded = data.scenes() is not None
         root = None if embedded else files.locate(data, data_dir=data_dir, cache=cache)
-        declared |= _of_layout(catalogue.find(data.name).layouts[0] if root is None else root.layout)
+        declared |= _of_layout(catalogue.find(data.name).layouts[0].of_scenes() if root is None else root.layout)
     edited = [name for name, fact in declared.items() if facts.get(name, fact) != fact]
     if edited:
         raise UserError(
@@ -93,5 +107,5 @@ def _of_layout(layout: Layout) -> dict[str, str]:
         "layout": layout.name,
         "paths": digest(paths)[:_SHORT],
         "label mapping": digest([*mapping, *others])[:_SHORT],
-        "label reader": layout.annotations,
+        "label reader": without_folder(layout.annotations),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Literal, NamedTuple
@@ -25,8 +25,9 @@ class Layout:
     `ids` is the form of an id where scenes are written in this layout.
     `annotations` names the module that reads and writes label files which are no pictures: `read(path)` to raw values
     and `write(path, raw)`; or, for detection, `scan`, `check` and `write` of annotation files. It is imported only by
-    jobs whose data lie in this layout. `colours`: raw values are colours, 0xRRGGBB. `undeclared`: what a raw value that is not
-    in `labels` is: an "error", or to "ignore".
+    jobs whose data lie in this layout. Or it names a function outside the checkout, `path/to/file.py:NAME`, that gives the
+    raw values of a label file (harness.data.annotations.own_reader). `colours`: raw values are colours, 0xRRGGBB.
+    `undeclared`: what a raw value that is not in `labels` is: an "error", or to "ignore".
     """
 
     name: str
@@ -44,6 +45,17 @@ class Layout:
     def annotation_module(self) -> ModuleType:
         """The module that `annotations` names; imports it."""
         return importlib.import_module(self.annotations)
+
+    @property
+    def has_own_reader(self) -> bool:
+        """Whether a function outside the checkout reads the label files."""
+        return ".py:" in self.annotations
+
+    def of_scenes(self) -> Layout:
+        """The layout in which scenes are written and read: this one, or PNGs where its own reader can only read."""
+        if not self.has_own_reader:
+            return self
+        return replace(self, annotations="", label="labels_of_scenes/{split}/{id}.png")
 
     @property
     def one_file_per_split(self) -> bool:

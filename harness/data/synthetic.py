@@ -21,7 +21,7 @@ _WRITERS = ("synthetic.py", "scenes.py", "annotations/label_maps.py")
 
 def write_once(dataset: Dataset, scenes: Synthetic, cache: Path) -> Path:
     """Writes the scenes below `cache` unless they are there, and returns their folder. Safe in several processes."""
-    layout = dataset.layouts[0]
+    layout = dataset.layouts[0].of_scenes()
     writers = [Path(__file__).parent / name for name in _WRITERS]
     writers += [Path(str(layout.annotation_module().__file__))] if layout.annotations else []
     code = b"".join(file.read_bytes() for file in writers)
@@ -44,6 +44,11 @@ def synthesize(name: str, out: Path, *, scenes: Synthetic | None = None, layout:
     if selected_layout is None:
         raise UserError(
             f"dataset '{name}' has no layout '{layout}'.{nearest(layout, [o.name for o in dataset.layouts])}"
+        )
+    if selected_layout.has_own_reader:
+        raise UserError(
+            f"dataset '{dataset.name}': its label files are read by a function of its own, which cannot write them; "
+            "--profile smoke trains on scenes all the same"
         )
     folder = Path(out) / dataset.folder
     if folder.exists() and any(folder.iterdir()):

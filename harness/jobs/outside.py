@@ -18,7 +18,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import BuiltinImporter, FrozenImporter, ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -220,6 +220,38 @@ def load(module: str, file: Path, imports: Reader) -> ModuleType:
     """The method's file as a module, imported once; its helpers can be imported from then on. UserError for ambiguous names."""
     if module in sys.modules:
         return sys.modules[module]
+    _make_ready(module, file, imports)
+    if module in sys.modules:  # its package imports it
+        return sys.modules[module]
+    loaded, loader = _empty(module, file)
+    sys.modules[module] = loaded
+    try:
+        loader.exec_module(loaded)
+    except BaseException:
+        del sys.modules[module]
+        raise
+    return loaded
+
+
+def load_anew(module: str, file: Path, imports: Reader) -> ModuleType:
+    """A file as a module that is run each time anew with its helpers, and that nothing else can import: a declaration, of which a
+    plan may read several with helpers of one name. UserError for ambiguous names."""
+    modules, folders = {*sys.modules}, dict(_HELPERS.folders)
+    helpers = {module.partition(".")[0]}
+    try:
+        helpers |= {*_make_ready(module, file, imports).plain}
+        loaded, loader = _empty(module, file)
+        loader.exec_module(loaded)
+    finally:
+        _HELPERS.folders = folders
+        for name in {*sys.modules} - modules:
+            if name.partition(".")[0] in helpers:
+                del sys.modules[name]
+    return loaded
+
+
+def _make_ready(module: str, file: Path, imports: Reader) -> OutsideCode:
+    """Makes the helpers of a file importable, and imports the packages in which it lies; returns what it may import."""
     code = find(module, file, imports)
     if _HELPERS not in sys.meta_path:
         sys.meta_path.insert(0, _HELPERS)
@@ -230,28 +262,13 @@ def load(module: str, file: Path, imports: Reader) -> ModuleType:
     root = ModuleType(top)
     root.__path__ = [os.fspath(code.root)] if code.root is not None else []
     sys.modules.setdefault(top, root)
-    parent = ".".join([top, *packages])
-    importlib.import_module(parent)
-    if module in sys.modules:  # its package imports it
-        return sys.modules[module]
+    importlib.import_module(".".join([top, *packages]))
+    return code
+
+
+def _empty(module: str, file: Path) -> tuple[ModuleType, Loader]:
+    """A module of a file that has not run yet, and what runs it."""
     spec = importlib.util.spec_from_file_location(module, file)
     assert spec is not None
     assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[module] = loaded
-    try:
-        spec.loader.exec_module(loaded)
-    except BaseException:
-        del sys.modules[module]
-        raise
-    return loaded
-
-
-def load_alone(module: str, file: Path) -> ModuleType:
-    """A file as a module that is run each time anew and that nothing else can import: a declaration, which needs no helpers."""
-    spec = importlib.util.spec_from_file_location(module, file)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+    return importlib.util.module_from_spec(spec), spec.loader

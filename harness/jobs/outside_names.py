@@ -48,6 +48,11 @@ def located(name: str, near: Path | None) -> str:
     return place if match["yaml"] else f"{place}:{match['name']}"
 
 
+def beside(name: str, folder: Path) -> str:
+    """A name of a Python file's entry with its path counted from a folder; other names are left as they are."""
+    return os.path.abspath(os.path.join(folder, os.path.expanduser(name))) if ".py:" in name else name
+
+
 def located_inside(value: Any, near: Path | None) -> Any:
     """JSON with every text that names a Python file's entry located, at any depth."""
     if isinstance(value, str):

@@ -13,6 +13,7 @@ SILENT = {
     "harness.jobs.job": "how a job and its measurements are handed over",
     "harness.jobs.kinds": "how a job is handed over; the configuration itself is in the key, with every default",
     "harness.jobs.tasks": "names the parts of a task; those that run a job are in its key as modules",
+    "harness.data.annotations.own_reader": "finds a label reader by name; the module found is in the key",
     "harness.data.catalogue": "finds a declaration by name; what a job uses of it is in the key, as data",
     "harness.data.verify": "refuses bad files before a job starts; of good ones it changes nothing",
     "harness.tasks.segmentation.step_checks": "refuses or announces a training before its first step",

@@ -47,7 +47,7 @@ class KeyParts:
         parts: dict[str, Any] = {"config": record}
         reasons: list[Reason] = []
         dataset_parts = self._data(data) if data is not None else None
-        code, packages = self._code(kind, config, dataset_parts.reader if dataset_parts is not None else "")
+        code, packages = self._code(kind, config, dataset_parts)
         parts["code"] = code
         if packages:
             parts["packages"] = packages
@@ -76,13 +76,16 @@ class KeyParts:
             parts["needs"] = {job.kind: job.key for job in needs}
         return parts, reasons
 
-    def _code(self, kind: str, config: Spec, reader: str) -> _Sources:
+    def _code(self, kind: str, config: Spec, dataset_parts: Any) -> _Sources:
         from methods import backbones, registry
 
         model: Model = config.model  # type: ignore[attr-defined]
         entries = registry.dependencies(model.name, model.options, model.kind)
-        module_names = {*KINDS[kind].modules(config), *(entry.module for entry in entries), reader}
+        module_names = {*KINDS[kind].modules(config), *(entry.module for entry in entries)}
         outside = {entry.module: entry.file for entry in entries if not entry.module.startswith("methods.")}
+        if dataset_parts is not None:
+            module_names.add(dataset_parts.reader)
+            outside |= {dataset_parts.reader: dataset_parts.reader_file} if dataset_parts.reader_file else {}
         family = backbones.family_of(model.backbone) if model.backbone is not None else None
         if family is not None:  # an unknown backbone is an error where the model is built
             module_names.add(family.module)

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from harness import ROOT, environment
+from harness.data import catalogue
+from harness.data.annotations import own_reader
 from harness.errors import UserError
 from harness.files import atomic_folder, temporary_path
 from harness.jobs import outside, outside_names
@@ -94,6 +96,9 @@ def _content(jobs: Iterable[Job], root: Path) -> _Content:
     for module, file in outside_modules(jobs).items():
         _add_outside(module, file, content, copies)
     for file in _dataset_files(jobs):
+        if file.suffix == ".py":  # with the helpers that it imports
+            _add_outside(outside.module_name(file), file, content, copies)
+            continue
         below = f"outside/{_short_digest(str(file.parent))}/{file.name}"
         content.files[below] = file.read_bytes()
         copies[str(file)] = {"module": outside.module_name(file), "copy": below}
@@ -105,8 +110,9 @@ def _content(jobs: Iterable[Job], root: Path) -> _Content:
 
 
 def outside_modules(jobs: Iterable[Job]) -> dict[str, Path]:
-    """{module: file} of what the jobs build that lies outside the checkout: methods, contexts and backbones by path, and
-    plug-ins."""
+    """{module: file} of what the jobs use that lies outside the checkout: methods, contexts, backbones and label readers by path,
+    and plug-ins."""
+    jobs = list(jobs)
     modules: dict[str, Path] = {}
     models = {
         json.dumps(job.config["model"], sort_keys=True): job.config["model"] for job in jobs if "model" in job.config
@@ -118,7 +124,26 @@ def outside_modules(jobs: Iterable[Job]) -> dict[str, Path]:
         with contextlib.suppress(UserError):
             family = backbones.family_of(model.get("backbone") or "")
             modules |= {family.module: family.file} if family is not None else {}
+    modules |= _label_readers(jobs)
     return {module: file for module, file in modules.items() if module.partition(".")[0] not in PACKAGES}
+
+
+def _label_readers(jobs: Iterable[Job]) -> dict[str, Path]:
+    """{module: file} of the readers outside the checkout that are in the keys of these jobs."""
+    found: dict[str, Path] = {}
+    in_keys = {module for job in jobs for module in job.parts.get("code") or {} if module.startswith(outside.PREFIX)}
+    names = {str((job.config.get("data") or {}).get("name", "")) for job in jobs} if in_keys else set()
+    for name in names - {""}:
+        with contextlib.suppress(UserError):  # gone since it was planned: `check`, or the job, says so
+            for layout in catalogue.find(name).layouts:
+                if layout.has_own_reader:
+                    reader = own_reader.find(layout.annotations)
+                    found |= (
+                        {reader.module: reader.file}
+                        if {*outside.without_places({reader.module: ""})} <= in_keys
+                        else {}
+                    )
+    return found
 
 
 def _dataset_files(jobs: Iterable[Job]) -> list[Path]:

@@ -50,6 +50,7 @@ EDITS = {
     "harness.jobs.job": ('unit: str = ""', 'unit: str = "?"'),
     "harness.jobs.kinds": ("repeats: int = 5", "repeats: int = 7"),
     "harness.jobs.tasks": ('headline="miou"', 'headline="macc"'),
+    "harness.data.annotations.own_reader": ("from 0 on, [H, W]", "from zero on, [H, W]"),
     "harness.data.catalogue": ("return sorted(", "return list("),
     "harness.data.verify": ("    sizes, problems = [], []\n", "    return []\n    sizes, problems = [], []\n"),
     "harness.tasks.segmentation.step_checks": ("cannot be trained so", "is not trained so"),

@@ -6,12 +6,14 @@ import functools
 import io
 import os
 import stat
+from collections.abc import Callable
 from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from harness.data.annotations import own_reader
 from harness.data.layout import IGNORE, Layout
 from harness.errors import DataError
 
@@ -151,7 +153,7 @@ class LabelReader:
         self.layout = layout
         fill = IGNORE if layout.undeclared == "ignore" else FORBIDDEN
         self.table = _table(tuple(layout.labels.items()), fill)
-        self.read_raw = layout.annotation_module().read if layout.annotations else read_raw_label
+        self.read_raw = _raw_reader(layout)
 
     def read(self, path: str) -> np.ndarray:
         """The label map as uint8 [H, W] of training ids and IGNORE; DataError on a value outside the declaration."""
@@ -170,6 +172,13 @@ class LabelReader:
             allowed_values = f"{self.layout.allowed_values()} (layout '{self.layout.name}')"
             raise DataError(f"{path}: {word} {listing} outside the allowed values {allowed_values}")
         return label
+
+
+def _raw_reader(layout: Layout) -> Callable[[str], np.ndarray]:
+    """What reads a label file of the layout as raw values [H, W]."""
+    if layout.has_own_reader:
+        return own_reader.find(layout.annotations).load()
+    return layout.annotation_module().read if layout.annotations else read_raw_label
 
 
 @functools.cache

@@ -22,6 +22,8 @@ from typing import Any
 from harness.data.layout import IGNORE, Dataset
 from harness.errors import UserError, nearest
 from harness.jobs import outside, outside_names
+from harness.jobs.key import read_imports
+from harness.jobs.outside_names import beside
 
 _sound: dict[str, Dataset] = {}  # declarations that contradict nothing, each looked at once
 
@@ -71,8 +73,12 @@ def _imported(module: str, attribute: str, file: Path, name: str) -> Any:
     """What a module declares under a name, None where nothing; UserError with the line where it cannot be imported."""
     try:
         loaded = (
-            outside.load_alone(module, file) if module.startswith(outside.PREFIX) else importlib.import_module(module)
+            outside.load_anew(module, file, read_imports)
+            if module.startswith(outside.PREFIX)
+            else importlib.import_module(module)
         )
+    except UserError:  # of a helper's ambiguous name, say
+        raise
     except Exception as error:  # whatever a file of someone's own may raise
         line = _line_in(error, file)
         raise UserError(f"{file}:{line}: dataset '{name}' cannot be read: {type(error).__name__}: {error}") from error
@@ -119,7 +125,13 @@ def _read_outside(name: str, file: Path, place: Path, modified: int) -> Dataset:
         declared = _imported(outside.module_name(file), attribute, place, attribute)
         if not isinstance(declared, Dataset):
             raise UserError(f"{place} must declare {attribute}, a harness.data.layout.Dataset")
-        declared = replace(declared, place=str(file.parent / declared.folder))
+        layouts = tuple(replace(o, annotations=beside(o.annotations, file.parent)) for o in declared.layouts)
+        declared = replace(declared, place=str(file.parent / declared.folder), layouts=layouts)
+    for layout in declared.layouts:
+        if layout.has_own_reader:
+            from harness.data.annotations import own_reader
+
+            own_reader.find(layout.annotations)
     problems = [*_contradictions(declared)]
     if problems:
         raise UserError(f"{file}: " + "; ".join(problems))
@@ -153,6 +165,8 @@ def _contradictions(dataset: Dataset) -> Iterator[str]:
             yield f"'mirror_pairs' exchanges {pair}, but training ids are 0..{classes - 1}"
     for layout in dataset.layouts:
         outside = sorted({k for k in layout.labels.values() if k != IGNORE and not 0 <= k < classes})
+        if layout.has_own_reader and layout.one_file_per_split:
+            yield f"layout '{layout.name}': a label reader of one's own reads a file per image; 'label' needs {{id}}"
         if outside:
             allowed = f"0..{classes - 1} and {IGNORE}"
             yield f"layout '{layout.name}' maps raw values to the training ids {outside}; allowed are {allowed}"
