@@ -58,7 +58,7 @@ def test_lines_say_how_many_fit_one(counted, tmp_path: Path):
     assert head.startswith("memory: 1 of 2 trainings fit one GPU of 24 GiB")
     assert lines == ["  fcn / ade20k · train: 18.0 GiB on one GPU", "  fcn / lip · train: 19.0 GiB on each of 2 GPUs"]
     assert (tmp_path / "cache" / "memory.json").exists()
-    assert footprints.lines(plan, [], store, 24) == []
+    assert footprints.lines(plan, [], store, 24) == ["memory: no training is to run, so there is nothing to count"]
 
 
 def test_what_cannot_be_counted_is_said_beside_the_others(counted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
