@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from reports.audit.findings import RULES
 from reports.cell_report import CellReport
 from reports.formats import csv, latex, markdown
 from reports.meanings import MEANINGS
-from reports.site import boards, cell_list, cell_view, findings_view, front, names, other_jobs, table_view
+from reports.site import boards, cell_list, cell_view, findings_view, front, names, other_jobs, profiles, table_view
 from reports.site.curve_chart import TableCurves
 from reports.site.outcomes import ORDER, brief, tone
 from reports.table_report import TableReport, headline_of
@@ -47,14 +46,15 @@ def build(
     `queue_states`: states of jobs submitted to a cluster, by key.
     An older site in `folder` is replaced only when the new one is whole. UserError where `folder` holds anything else.
     """
-    if folder.exists() and not _is_site(folder) and (folder.is_file() or any(folder.iterdir())):
+    if folder.exists() and not profiles.is_site(folder) and (folder.is_file() or any(folder.iterdir())):
         raise UserError(f"{folder} holds something that is no site and would be replaced; choose a new or empty folder")
     with atomic_folder(folder, replace=True, advice="make room or choose another folder with --out DIR") as aside:
         for name in ("boards", "cells", "tables"):
             (aside / name).mkdir()
         shutil.copytree(_FOLDER / "assets", aside / "assets")
-        profiles = _other_profiles(folder, plan.profile.name)
-        _Site(plan, store, aside, findings, figures=figures, queue_states=queue_states or {}, profiles=profiles).write()
+        others = profiles.other_sites(folder, plan.profile.name)
+        _Site(plan, store, aside, findings, figures=figures, queue_states=queue_states or {}, others=others).write()
+    profiles.link_back(others)
     return folder / "index.html"
 
 
@@ -68,12 +68,12 @@ class _Site:
         *,
         figures: bool,
         queue_states: Mapping[str, str],
-        profiles: Sequence[tuple[str, str]],
+        others: profiles.Sites,
     ) -> None:
         import jinja2  # loads slowly: only for a site
 
         self.plan, self.store, self.folder = plan, store, folder
-        self.findings, self.figures, self.queue_states = findings, figures, queue_states
+        self.findings, self.figures, self.queue_states, self.others = findings, figures, queue_states, others
         loader = jinja2.FileSystemLoader(_FOLDER / "templates")
         self.templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
         self.templates.filters |= {"tone": tone, "brief": brief, "sentence": sentence}
@@ -86,7 +86,6 @@ class _Site:
         unnamed = sum(job["jobs"] for job in self.other_jobs)
         self.common = {
             "profile": line(plan.profile.name),
-            "profiles": profiles,
             "made": f"Made {at} from commit {commit[:12] or 'unknown'}{', with uncommitted changes' if dirty else ''}.",
             "navigation": [
                 ("Papers", "index.html", "index"),
@@ -216,26 +215,20 @@ class _Site:
         root = "../" * name.count("/")
         here = template.removesuffix(".html")
         section = {"table": "index", "cell": "cells", "board": "boards"}.get(here, "")
-        places = {"title": title, "root": root, "here": here, "section": section, "meanings": MEANINGS}
+        switch = profiles.links(name, line(self.plan.profile.name), self.others)
+        places = {
+            "profile_links": switch,
+            "title": title,
+            "root": root,
+            "here": here,
+            "section": section,
+            "meanings": MEANINGS,
+        }
         text = self.templates.get_template(template).render({**self.common, **places, **context})
         (self.folder / name).write_text(text, encoding="utf-8", errors="replace")
 
 
-def _other_profiles(folder: Path, profile: str) -> list[tuple[str, str]]:
-    """(profile, address from the site's root) of the sites that lie beside `folder`, written as `site` and `site.PROFILE`."""
-    found = []
-    for other in sorted(folder.parent.glob("site*")) if folder.name in ("site", f"site.{profile}") else ():
-        name = "paper" if other.name == "site" else other.name.removeprefix("site.")
-        if other != folder and _is_site(other) and re.fullmatch(r"[A-Za-z0-9_-]+", name):
-            found.append((name, f"../{other.name}/index.html"))
-    return found
-
-
 def other_tables(folder: Path, tables: Iterable[Table]) -> set[str]:
     """The pages of tables in the site at `folder` that a site of these tables would not have; none where there is no site."""
-    pages = {page.name for page in (folder / "tables").glob("*.html")} if _is_site(folder) else set()
+    pages = {page.name for page in (folder / "tables").glob("*.html")} if profiles.is_site(folder) else set()
     return pages - {names.file_name(table.id) for table in tables}
-
-
-def _is_site(folder: Path) -> bool:
-    return (folder / "assets" / "site.js").is_file()

@@ -77,8 +77,8 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def made(bench: ReportBench, *findings: Finding, figures: bool = False) -> Path:
-    return build(bench.plan, bench.store, bench.store.reports / "site", findings, figures=figures).parent
+def made(bench: ReportBench, *findings: Finding, figures: bool = False, name: str = "site") -> Path:
+    return build(bench.plan, bench.store, bench.store.reports / name, findings, figures=figures).parent
 
 
 def pages(folder: Path) -> Iterator[tuple[Path, Page]]:

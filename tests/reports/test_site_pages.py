@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
+from harness.errors import OutputError
 from harness.recipes.profile import ModelChanges, Profile, Synthetic
 from reports.audit.corpus import Finding
 from reports.audit.systems import place
 from reports.meanings import MEANINGS
-from reports.site import findings_view, front, names, outcomes
+from reports.site import findings_view, front, names, outcomes, profiles
 from reports.verdict import AS_ONE_RUN, FITTED, INCONCLUSIVE, INFERRED, NOT_REPRODUCED, REPRODUCED
 from tests.reports.test_site import CHROMIUM, Page, browse, cell, made
-from tests.support.report_bench import TABLE, Make
+from tests.support.report_bench import PAPER, TABLE, Make
 
 SMOKE = Profile(name="smoke", about="a check", comparable=False, synthetic=Synthetic())
 
@@ -163,15 +163,43 @@ def test_the_navigation_says_where_one_is(make: Make) -> None:
         assert re.findall(r'aria-current="(\w+)">([^<]*)<', text) == [(kind, current)]
 
 
-def test_sites_of_other_profiles_beside_it_are_linked(make: Make) -> None:
-    bench = make()
-    folder = made(bench)
-    assert "the same tables under" not in Page(folder / "index.html").text
-    shutil.copytree(folder, folder.parent / "site.smoke")
-    (folder.parent / "site.notes").mkdir()
-    text = Page(made(bench) / "tables" / "pspnet_table5.html")
-    assert "../../site.smoke/index.html" in text.links
-    assert not any("notes" in link for link in text.links)
+def test_pages_under_several_profiles_lead_to_each_other(make: Make) -> None:
+    paper = made(make())
+    pages = {path.relative_to(paper).as_posix() for path in paper.rglob("*.html")}
+    assert not any("site." in link for page in pages for link in Page(paper / page).links)
+    smoke = made(make(profile=SMOKE, select_columns=["params"]), name="site.smoke")
+    (paper.parent / "site.notes").mkdir()
+    fast = made(make(profile=PAPER.model_copy(update={"name": "fast"})), name="site.fast")
+    shared = {path.relative_to(smoke).as_posix() for path in smoke.rglob("*.html")}
+    assert {"index.html", "tables/pspnet_table5.html", "audit.html"} < shared < pages
+    for folder, others in ((paper, (fast, smoke)), (smoke, (paper, fast)), (fast, (paper, smoke))):
+        for page in shared if folder == smoke else pages:
+            read = Page(folder / page)
+            up = "../" * (page.count("/") + 1)
+            expected = [f"{up}{other.name}/{page}" for other in others if (other / page).exists()]
+            assert [link for link in read.links if link.startswith(f"{up}site")] == expected, (folder.name, page)
+            assert len(expected) == (2 if page in shared else 1)
+    assert "Profile smoke · paper · fast" in Page(smoke / "tables" / "pspnet_table5.html").text
+    assert paper == made(make())  # written again: the others' pages stay as they are
+    assert "Profile smoke · paper · fast" in Page(smoke / "tables" / "pspnet_table5.html").text
+
+
+def test_a_site_that_cannot_be_changed_keeps_its_links(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    paper = made(make())
+    before = (paper / "index.html").read_text(encoding="utf-8")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OutputError("read-only")
+
+    monkeypatch.setattr(profiles, "write_text", refuse)
+    smoke = made(make(profile=SMOKE), name="site.smoke")
+    assert "../site/index.html" in Page(smoke / "index.html").links
+    assert (paper / "index.html").read_text(encoding="utf-8") == before
+
+
+def test_a_site_elsewhere_has_no_profiles_beside_it(make: Make) -> None:
+    made(make())
+    assert "Profile smoke ·" not in Page(made(make(profile=SMOKE), name="mine") / "index.html").text
 
 
 # -------------------------------------------------------------------------------------------------------- a browser
