@@ -8,7 +8,7 @@ import click
 
 from harness.cli import options
 from harness.cli.group import command as register
-from harness.cli.output import print_lines, print_wrapped
+from harness.cli.output import print_lines, print_wrapped, terminal_width
 from harness.cli.run import jobs
 from harness.errors import Exit, UserError, nearest
 
@@ -34,7 +34,7 @@ def command(request: PlanRequest, peer: str, retry_failed: bool, jobs: int | Non
     from harness.plan.peers import add_peers, peer_names
     from harness.plan.request import plan_of
     from harness.scheduler import run
-    from reports.peer_comparison import comparison_lines
+    from reports.peer_comparison import comparison_rows, markdown_lines, terminal_lines
 
     if peer not in peer_names():
         raise UserError(f"unknown toolbox '{peer}'.{nearest(peer, peer_names())}")
@@ -51,9 +51,9 @@ def command(request: PlanRequest, peer: str, retry_failed: bool, jobs: int | Non
         raise UserError(text)
     with progress.Console(plan, store, todo) as listener:
         outcome = run.run(plan, store, transport, listener, retry_failed=retry_failed)
-    lines = comparison_lines(plan, store, peer, peers)
-    print_lines(["", *progress.closing(plan, store, outcome), "", *lines])
+    rows = comparison_rows(plan, store, peer, peers)
+    print_lines(["", *progress.closing(plan, store, outcome), "", *terminal_lines(rows, terminal_width())])
     file = store.reports / f"compare-with-{peer}" / f"{'+'.join(table.id for table in plan.tables)[:100]}.md"
-    write_text(file, "\n".join(lines) + "\n")
+    write_text(file, "\n".join(markdown_lines(rows)) + "\n")
     print_lines([f"report: {file}"])
     return outcome.exit(plan, store)

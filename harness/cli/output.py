@@ -54,11 +54,18 @@ def has_colour() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def terminal_width() -> int:
+    """Columns of the terminal; of a file or a pipe those that tables take."""
+    from reports.formats import terminal
+
+    return max(_NARROWEST, shutil.get_terminal_size((terminal.COLUMNS, 24)).columns)
+
+
 def table_text(report: TableReport) -> str:
     """A report for standard output: as wide as the terminal, in colour where it has any."""
     from reports.formats import terminal
 
-    width = max(_NARROWEST, shutil.get_terminal_size((terminal.COLUMNS, 24)).columns)
+    width = terminal_width()
     return terminal.render(report, width, colour=True) if has_colour() else printable(terminal.render(report, width))
 
 

@@ -21,7 +21,7 @@ from harness.tasks.segmentation.evaluate import confusion_of, measurements
 from harness.training.random_state import seed_everything
 from methods.build import build_model
 from methods.peers import mmsegmentation as peer
-from reports.peer_comparison import comparison_lines
+from reports.peer_comparison import comparison_rows, markdown_lines, terminal_lines
 from tests.plan.test_planner import planned, table
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("mmseg") is None, reason="the extra mmseg is not installed")
@@ -137,10 +137,10 @@ def test_both_numbers_and_their_difference_stand_side_by_side(tmp_path: Path):
     assert peers[0].jobs[0].config["seed"] == train.config["seed"]
     assert "methods.peers.mmsegmentation" in peers[0].jobs[0].parts["code"]
     assert {"mmseg", "mmengine"} <= peers[0].jobs[0].parts["packages"].keys()
-    assert comparison_lines(plan, store, "mmsegmentation", peers)[2].endswith("| – | – | – | – |")
+    rows = comparison_rows(plan, store, "mmsegmentation", peers)
+    assert markdown_lines(rows)[2].endswith("| – | – | – | – |")
     for cell, value in zip(plan.cells, (41.5, 40.25)):
         store.finish(cell.jobs[0], [Measurement("miou", value, "%")], {}, 0.0)
-    assert (
-        comparison_lines(plan, store, "mmsegmentation", peers)[2]
-        == "| t/a/a | mean IoU (%) | – | 41.50 | 40.25 | +1.25 |"
-    )
+    rows = comparison_rows(plan, store, "mmsegmentation", peers)
+    assert markdown_lines(rows)[2] == "| t/a/a | mean IoU (%) | – | 41.50 | 40.25 | +1.25 |"
+    assert terminal_lines(rows, 80)[1].split()[-3:] == ["41.50", "40.25", "+1.25"]
