@@ -86,6 +86,7 @@ class _Site:
         unnamed = sum(job["jobs"] for job in self.other_jobs)
         self.common = {
             "profile": line(plan.profile.name),
+            "comparable": plan.profile.comparable,
             "made": f"Made {at} from commit {commit[:12] or 'unknown'}{', with uncommitted changes' if dirty else ''}.",
             "navigation": [
                 ("Papers", "index.html", "index"),
@@ -132,11 +133,10 @@ class _Site:
             self.page("other.html", "other.html", "Other jobs", other_jobs.page(self.other_jobs))
 
     def _boards(self, scores: Sequence[boards.Entry]) -> None:
-        comparable = self.plan.profile.comparable
-        made = boards.boards(scores, comparable)
+        made = boards.boards(scores, self.plan.profile.comparable)
         self.page("boards.html", "boards.html", "Leaderboards", {"boards": made})
         for board in made:
-            self.page(board["page"], "board.html", board["title"], {"board": board, "comparable": comparable})
+            self.page(board["page"], "board.html", board["title"], {"board": board})
 
     def _linked(self, findings: Sequence[Finding]) -> list[dict[str, Any]]:
         return [self.places.view(finding) for finding in findings]
@@ -206,7 +206,6 @@ class _Site:
             "total": sum(summary["total"] for summary in summaries),
             "measured": sum(summary["measured"] for summary in summaries),
             "findings": len(self.findings),
-            "comparable": profile.comparable,
             "about": line(profile.about),
         }
         self.page("index.html", "index.html", "Published tables, measured", context)

@@ -101,6 +101,20 @@ def test_a_table_shows_differences_where_they_say_something(make: Make) -> None:
     assert 'class="sortable paper muted"' in text
 
 
+def test_numbers_that_do_not_compare_are_muted_wherever_they_stand(make: Make) -> None:
+    for profile, muted in ((PAPER, False), (SMOKE, True)):
+        bench = make(profile=profile)
+        bench.measure("ppm", "score", 3.0)
+        folder = made(bench)
+        (board,) = (folder / "boards").iterdir()
+        for page in ("tables/pspnet_table5.html", "cells.html", board.relative_to(folder)):
+            text = (folder / page).read_text(encoding="utf-8")
+            (before,) = re.findall(r"<table([^>]*)>(?:(?!<table).)*<b>3\.00</b>", text, flags=re.DOTALL)
+            assert ("muted" in before) == muted, page
+        text = (folder / "cells" / names.file_name("pspnet_table5", "ppm", "score")).read_text(encoding="utf-8")
+        assert ('<div class="muted"><span>Measured</span><b>3.00</b>' in text) == muted
+
+
 def test_a_table_says_which_backbone_was_measured_in_place_of_the_papers(make: Make) -> None:
     profile = SMOKE.model_copy(update={"model": ModelChanges(backbone="resnet34")})
     text = Page(made(make(profile=profile)) / "tables" / "pspnet_table5.html").text
