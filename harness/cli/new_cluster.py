@@ -34,7 +34,8 @@ def values_of(partition: str | None) -> dict[str, str]:
 
 
 def _sizes(partition: Partition) -> str:
-    gpus = f", {partition.gpus} GPUs" if partition.gpus else ""
+    kinds = ", ".join(f"{count} {kind}" for kind, count in partition.gpu_kinds.items() if kind)
+    gpus = f", {partition.gpus} GPUs" + (f" ({kinds})" if kinds else "") if partition.gpus else ""
     return f"{partition.nodes} nodes, {partition.cpus} CPUs{gpus}, {partition.memory} MiB, {partition.minutes} minutes"
 
 
@@ -49,4 +50,10 @@ def _values(name: str, partition: Partition, seen: str) -> dict[str, str]:
         "minutes": min(limit, _MINUTES),
         "limit": limit,
     }
-    return {"partition": name, "seen": seen, **{key: str(number) for key, number in numbers.items()}}
+    kind = max(filter(None, partition.gpu_kinds), key=lambda kind: partition.gpu_kinds[kind], default="h100")
+    return {
+        "partition": name,
+        "gres": f"gpu:{kind}:1",
+        "seen": seen,
+        **{key: str(number) for key, number in numbers.items()},
+    }

@@ -17,7 +17,7 @@ from harness.scheduler.slurm.cluster_file import Cluster
 from harness.scheduler.slurm.controller import Controller, Partition
 from harness.table.load import load
 from harness.table.recipes import recipe, recipe_names
-from harness.yamlfile import read, validate
+from harness.yamlfile import parse, read, validate
 from methods import registry
 from methods.backbones import build_backbone
 
@@ -70,7 +70,7 @@ def test_a_name_that_python_cannot_have_is_refused(capsys: pytest.CaptureFixture
 
 
 def test_a_new_cluster_file_has_the_sizes_of_its_partition(monkeypatch: pytest.MonkeyPatch):
-    there = {"cpu": Partition(600, 40, 64, 256000, 0), "a100": Partition(2000, 10, 96, 1000000, 8)}
+    there = {"cpu": Partition(600, 40, 64, 256000, 0), "a100": Partition(2000, 10, 96, 1000000, 8, {"a100": 8})}
     monkeypatch.setattr(new_cluster.shutil, "which", lambda name: "/usr/bin/sinfo")
     monkeypatch.setattr(Controller, "partitions", lambda self: there)
     assert main(["new", "cluster", "ours"]) == 0
@@ -78,7 +78,11 @@ def test_a_new_cluster_file_has_the_sizes_of_its_partition(monkeypatch: pytest.M
     cluster = validate(ours, ours.data, Cluster)
     assert (cluster.partition, cluster.gpus, cluster.cpus, cluster.memory) == ("a100", 1, 12, 118750)
     assert (cluster.minutes, cluster.minutes_limit) == (1440, 2000)
-    assert "cpu: 40 nodes" in Path("ours.yaml").read_text()
+    text = Path("ours.yaml").read_text()
+    assert "cpu: 40 nodes" in text
+    assert "a100: 10 nodes, 96 CPUs, 8 GPUs (8 a100), 1000000 MiB" in text
+    typed = parse(text.replace("gpus: 1 ", "# gpus: 1").replace("# gres: ", "gres: "), "ours.yaml")
+    assert validate(typed, typed.data, Cluster).gres == "gpu:a100:1"
     assert main(["new", "cluster", "small", "--partition", "cpu"]) == 0
     small = read("small.yaml")
     assert validate(small, small.data, Cluster).gpus == 0

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from harness.environment import Device
 from harness.errors import Problem, Problems, nearest
+from harness.scheduler.slurm import gres as slurm_gres
 from harness.scheduler.slurm.causes import Retries
 from harness.scheduler.slurm.controller import Controller, Partition
 from harness.spec import Positive, Spec
@@ -23,7 +24,18 @@ _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*\z"
 _OPTION = r"^[a-z][a-z0-9-]*\z"
 _OURS = {  # options of sbatch that the harness sets itself
     *("array", "dependency", "job-name", "output", "error", "signal", "time", "chdir", "open-mode", "requeue"),
-    *("partition", "account", "qos", "nodes", "ntasks-per-node", "cpus-per-task", "gpus-per-node", "mem", "exclusive"),
+    *(
+        "partition",
+        "account",
+        "qos",
+        "nodes",
+        "ntasks-per-node",
+        "cpus-per-task",
+        "gpus-per-node",
+        "gres",
+        "mem",
+        "exclusive",
+    ),
     "kill-on-invalid-dep",
 }
 
@@ -47,6 +59,9 @@ class Cluster(Spec):
     constraint: Annotated[str, Field(pattern=r"^[ -~]+\z")] | None = None  # features that a node must have
     nodes: Positive = 1  # of one training or evaluation
     gpus: int = Field(0, ge=0)  # per node of a job; with several, or several nodes, a training is distributed
+    # resources of a node as Slurm names them, such as gpu:h100:4 (in place of `gpus`, with the kind) or lscratch:100; a job on
+    # one GPU asks for gpu:h100:1
+    gres: str | None = None
     cpus: Positive = 1  # per process: per GPU, or per node without GPUs
     memory: Positive = 4000  # MiB per node
     minutes: Positive = 60  # asked for where no stored duration says better
@@ -68,6 +83,21 @@ class Cluster(Spec):
     )  # minutes without progress after which a job is ended; suspended ones not counted
     poll: float = Field(10, ge=0.2)  # at least so many seconds between two questions to the controller
     retries: Retries = Retries()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gpus_of_gres(cls, record: Any) -> Any:
+        """`gpus` is what `gres` says where it is left out."""
+        text = record.get("gres") if isinstance(record, dict) and "gpus" not in record else None
+        gpu = slurm_gres.gpu(text) if isinstance(text, str) else None
+        return record if gpu is None else {**record, "gpus": int(gpu.count)}
+
+    @field_validator("gres")
+    @classmethod
+    def _resources(cls, text: str | None) -> str | None:
+        if text is not None:
+            slurm_gres.parse(text)
+        return text
 
     @field_validator("options")
     @classmethod
@@ -117,6 +147,10 @@ def load(path: str | Path) -> tuple[Cluster, Document]:
     problems = []
     if cluster.minutes > cluster.minutes_limit:
         problems.append(document.problem(("minutes",), f"more than minutes_limit ({cluster.minutes_limit})"))
+    gpu = slurm_gres.gpu(cluster.gres)
+    if gpu is not None and int(gpu.count) != cluster.gpus:
+        message = f"{cluster.gpus}, but gres says {gpu.count}; leave one of them out"
+        problems.append(document.problem(("gpus",), message))
     if cluster.on == "cuda" and not cluster.gpus:
         problems.append(document.problem(("device",), "cuda without GPUs; say gpus: 1"))
     if problems:
@@ -145,7 +179,12 @@ def _too_much(cluster: Cluster, document: Document, has: Partition):
         message = f"{request:g} {unit}, but partition '{cluster.partition}' has at most {largest:g}"
         return document.problem((key,), message)
 
-    processes = cluster.tasks_per_node
+    processes, gpu = cluster.tasks_per_node, slurm_gres.gpu(cluster.gres)
+    kinds = {kind.casefold(): count for kind, count in has.gpu_kinds.items()}
+    if gpu is not None and gpu.kind and kinds and int(gpu.count) > kinds.get(gpu.kind.casefold(), 0):
+        names = [f"{kind or 'without a kind'} ({count} on a node)" for kind, count in has.gpu_kinds.items()]
+        message = f"{gpu}, but the GPUs of partition '{cluster.partition}' are {', '.join(names)}"
+        yield document.problem(("gres",), message)
     yield from filter(
         None,
         (

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from harness.errors import MissingError
 from harness.scheduler.slurm.causes import TaskState
+from harness.scheduler.slurm.gres import gpu_kinds
 
 _PATIENCE = 60.0  # seconds a command of Slurm may take before it counts as unanswered
 _WHOLE = {"SLURM_BITSTR_LEN": "0"}  # else sacct cuts the waiting tasks of an array off after 64 characters
@@ -26,6 +27,7 @@ class Partition:
     cpus: int = 0
     memory: int = 0  # MiB
     gpus: int = 0
+    gpu_kinds: dict[str, int] = field(default_factory=dict)  # {kind, as gres names it: how many on a node}
 
 
 class SubmissionRefused(Exception):
@@ -100,7 +102,10 @@ class Controller:
             partition.nodes += 1
             partition.cpus = max(partition.cpus, int(cpus))
             partition.memory = max(partition.memory, int(memory))
-            partition.gpus = max(partition.gpus, _gpus(gres))
+            kinds = gpu_kinds(gres)
+            partition.gpus = max(partition.gpus, sum(kinds.values()))
+            for kind, count in kinds.items():
+                partition.gpu_kinds[kind] = max(partition.gpu_kinds.get(kind, 0), count)
         return by_name
 
     def array_limit(self) -> int:
@@ -203,8 +208,3 @@ def _minutes(text: str) -> int:
     parts = [int(p) for p in clock.split(":")]
     hours, minutes, _ = [0] * (3 - len(parts)) + parts
     return int(days or 0) * 1440 + hours * 60 + minutes
-
-
-def _gpus(gres: str) -> int:
-    """`gpu:a100:4(S:0-1),gpu:v100:2` as 6."""
-    return sum(int(n) for n in re.findall(r"gpu(?::[^:,()]+)?:(\d+)", gres))

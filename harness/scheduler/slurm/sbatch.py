@@ -14,6 +14,7 @@ from pathlib import Path
 from harness.errors import MissingError, UserError
 from harness.files import output_errors
 from harness.jobs.job import Job
+from harness.scheduler.slurm import gres as slurm_gres
 from harness.scheduler.slurm.cluster_file import Cluster
 from harness.scheduler.slurm.controller import SubmissionRefused, may_help_to_wait
 from harness.scheduler.slurm.ledger import Array
@@ -117,7 +118,7 @@ def parameters(cluster: Cluster, shape: Shape, name: str, code: Path, after: str
         "nodes": nodes,
         "ntasks_per_node": tasks,
         "cpus_per_task": cluster.cpus,
-        "gpus_per_node": gpus or None,
+        "gpus_per_node": None if slurm_gres.gpu(cluster.gres) is not None else gpus or None,
         "mem": f"{shape.memory}M",
         "time": shape.minutes,
         "signal_delay_s": cluster.warning,
@@ -128,6 +129,7 @@ def parameters(cluster: Cluster, shape: Shape, name: str, code: Path, after: str
         "srun_args": ["--kill-on-bad-exit=1", "--cpus-per-task", str(cluster.cpus)],
         "additional_parameters": {
             "requeue": True,
+            **({"gres": slurm_gres.with_gpus(cluster.gres, gpus)} if cluster.gres is not None else {}),
             **({"kill-on-invalid-dep": "yes"} if after else {}),
             **{k: v for k, v in cluster.options.items() if v is not False},
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from harness import ROOT
 from harness.errors import MissingError, Problems
 from harness.scheduler.slurm.cluster_file import Cluster, check, load, minutes_for
-from harness.scheduler.slurm.controller import Controller, Partition, _gpus, _minutes
+from harness.scheduler.slurm.controller import Controller, Partition, _minutes
+from harness.scheduler.slurm.gres import gpu_kinds, with_gpus
 
 SHIPPED = sorted((ROOT / "slurm/clusters").glob("*.yaml"))
 
@@ -49,6 +51,17 @@ def test_every_error_at_once(write):
         ('options: {mail-user: "a\\nb"}', "options", "one line"),
         ('constraint: "a\\nb"', "constraint", "pattern"),
         ("poll: 0", "poll", "0.2"),
+        ("gres: gpu:h100:four", "gres", "'gpu:h100:four': expected is NAME, NAME:COUNT or NAME:KIND:COUNT"),
+        ("gres: gpu:0", "gres", "'gpu:0': expected is"),
+        ("gres: gpu:a100:2,gpu:v100:2", "gres", "names gpu twice"),
+        ("gres: gpu:2K", "gres", "so many GPUs are on no node"),
+        ("gres: 'gpu h100'", "gres", "'gpu h100': expected is"),
+        ("gres: 'gpu:h100:4,'", "gres", "'': expected is"),
+        ("gres: '4'", "gres", "'4': expected is"),
+        ('gres: "gpu:h100\\n"', "gres", "expected is"),
+        ("gres: 4", "gres", "string"),
+        ("gres: gpu:h100:4\ngpus: 2", "gpus", "2, but gres says 4; leave one of them out"),
+        ("options: {gres: 'gpu:1'}", "options", "use the file's own keys"),
     ],
 )
 def test_what_a_file_may_not_say(write, text: str, key: str, said: str):
@@ -82,6 +95,33 @@ def test_what_fits_is_fine(write):
     check(*load(write("c.yaml", "title: x\npartition: gpu\ngpus: 8\ncpus: 8\nnodes: 8\n")), Told())
 
 
+@pytest.mark.parametrize(
+    ("text", "gpus", "single"),
+    [
+        ("gpu:h100:4", 4, "gpu:h100:1"),
+        ("gpu:2", 2, "gpu:1"),
+        ("gpu:3g.20gb", 1, "gpu:3g.20gb:1"),
+        ("lscratch:100G,gpu:1080ti:8", 8, "lscratch:100G,gpu:1080ti:1"),
+    ],
+)
+def test_gres_says_how_many_gpus_and_of_which_kind(write, text: str, gpus: int, single: str):
+    cluster, _ = load(write("c.yaml", f"title: x\npartition: gpu\ngres: {text}\n"))
+    assert (cluster.gpus, cluster.on) == (gpus, "cuda")
+    assert with_gpus(text, 1) == single
+
+
+def test_kinds_that_a_partition_lacks_are_said_with_those_it_has(write):
+    has = {"gpu": Partition(1440, 8, 64, 500_000, 12, {"A100": 8, "v100": 4})}
+    controller = Told()
+    controller.partitions = lambda: has  # type: ignore[method-assign]
+    for text, said in (("gpu:h100:1", "gpu:h100:1, but"), ("gpu:v100:8", "A100 (8 on a node), v100 (4 on a node)")):
+        with pytest.raises(Problems, match=re.escape(said)):
+            check(*load(write("c.yaml", f"title: x\npartition: gpu\ngres: {text}\n")), controller)
+    check(*load(write("c.yaml", "title: x\npartition: gpu\ngres: gpu:a100:8\n")), controller)
+    has["gpu"] = Partition(1440, 8, 64, 500_000, 8)  # a sinfo that names no kinds
+    check(*load(write("c.yaml", "title: x\npartition: gpu\ngres: gpu:h100:8\n")), controller)
+
+
 def test_no_slurm_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingError, match="no sbatch"):
@@ -108,7 +148,7 @@ def test_limits_as_slurm_writes_them(text: str, minutes: int):
     [("gpu:4", 4), ("gpu:a100:8(S:0-1)", 8), ("gpu:a:4,gpu:b:2", 6), ("(null)", 0), ("mps:100,gpu:1", 1)],
 )
 def test_gpus_as_slurm_writes_them(gres: str, count: int):
-    assert _gpus(gres) == count
+    assert sum(gpu_kinds(gres).values()) == count
 
 
 @pytest.mark.parametrize(("seconds", "minutes"), [(None, 60), (0, 7), (60, 9), (3600, 127), (10**6, 240)])

@@ -21,6 +21,7 @@ from harness.scheduler.slurm.sbatch import Shape, batches, hand_over, parameters
 from tests.support.fake_slurm import job
 
 GOLDEN = ROOT / "tests/fixtures/sbatch/distributed.sh"
+TYPED = GOLDEN.with_name("typed_gpus.sh")
 CLUSTER = Cluster(
     title="x",
     partition="gpu",
@@ -69,6 +70,17 @@ def test_the_text_is_the_golden_one(tools, tmp_path: Path):
     text = script(CLUSTER, Shape(True, False, 64, 4000), Path("/shared/it's $code"), tmp_path / "where")
     text = text.replace(str(tmp_path), "/shared")
     assert text == GOLDEN.read_text(), "sbatch's text changed; if it was meant to, copy it to golden/distributed.sh"
+
+
+def test_the_text_with_typed_gpus_is_the_golden_one(tools, tmp_path: Path):
+    """One kind of GPU for a job on one of them; nothing else asks for GPUs."""
+    tools(sbatch="Submitted batch job 42\n", srun="")
+    cluster = Cluster.model_validate({"title": "x", "partition": "gpu", "gres": "gpu:h100:4,lscratch:100"})
+    text = script(cluster, Shape(False, False, 64, 4000), Path("/shared/code"), tmp_path / "where")
+    assert text.replace(str(tmp_path), "/shared") == TYPED.read_text(), "copy it to golden/typed_gpus.sh if meant"
+    whole = parameters(cluster, Shape(True, False, 64, 4000), "n", Path("/c"), None)
+    assert whole["additional_parameters"]["gres"] == "gpu:h100:4,lscratch:100"
+    assert (whole["ntasks_per_node"], "gpus_per_node" in whole) == (4, False)
 
 
 @pytest.mark.parametrize("odd", ["a b", "it's", 'say "x"', "$HOME", "`id`", "a;b", "a&b", "a|b", "~x", "*"])
