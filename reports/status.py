@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 
 from harness.jobs.job import Job
+from harness.jobs.kinds import word
 from harness.plan.planner import Plan, PlannedCell
 from harness.store.changes import chain_differences, planned_chain, stored_chain
 from harness.store.interruption import Interruption, interruption, read_progress
@@ -147,7 +148,7 @@ def _running(planned: PlannedCell, missing: Sequence[Job], reader: ResultReader)
         folder = reader.store.folder(job)
         if busy(folder):
             progress = read_progress(folder)
-            return f"{job.kind} {_step(progress)}" if progress is not None else f"{job.kind} starts"
+            return f"{word(job.kind)} {_step(progress)}" if progress is not None else f"{word(job.kind)} starts"
     return None
 
 
@@ -157,7 +158,7 @@ def _submitted(planned: PlannedCell, missing: Sequence[Job], reader: ResultReade
         # a test whose training failed has nothing to test, whatever its cluster still says of it
         in_vain = any(need not in reader.queued and failure(jobs[need]) is not None for need in job.needs)
         if job.key in reader.queued and not in_vain:
-            return f"{job.kind} {reader.queued[job.key]}"
+            return f"{word(job.kind)} {reader.queued[job.key]}"
     return None
 
 
@@ -193,7 +194,7 @@ def _stale(planned: PlannedCell, missing: Sequence[Job], reader: ResultReader) -
 def _changed_needs(old: Result, job: Job) -> list[str]:
     """Where no result is left that would tell what changed in a needed job."""
     before, after = old.job.parts.get("needs") or {}, job.parts.get("needs") or {}
-    return [f"needs {kind} changed" for kind in after if before.get(kind) != after[kind]] or ["another key"]
+    return [f"needs {word(kind)} changed" for kind in after if before.get(kind) != after[kind]] or ["another key"]
 
 
 def _on_request(planned: PlannedCell, missing: Sequence[Job], reader: ResultReader) -> str | None:

@@ -75,6 +75,7 @@ def why_lines(plan: Plan, store: Store, queued: Mapping[str, str] | None = None,
 
     `name`: the cell as the commands that follow are to name it.
     """
+    from harness.jobs.kinds import word
     from reports.status import CellStatus, ResultReader, cell_status
 
     (cell,) = plan.cells
@@ -95,13 +96,13 @@ def why_lines(plan: Plan, store: Store, queued: Mapping[str, str] | None = None,
             newest = f"{_day(stale)}, commit {_commit(stale.environment)}"
             lines.append(f"not measured: its key differs from the newest measurement ({newest})")
             for kind, differences in reader.differences(stale, job):
-                lines += [f"  needs   {kind}, whose key changed:"] if kind != job.kind else []
+                lines += [f"  needs   {word(kind)}, whose key changed:"] if kind != job.kind else []
                 lines += [f"  {'' if kind == job.kind else '  '}{line}" for line in differences]
             lines += [f"  same    {same}"] if (same := _same_parts(job, stale)) else []
         if result is None:
             for member, stopped in reader.interruptions(job):
                 said = str(stopped) in reason
-                lines.append(f"{f'{member.kind} in' if said else f'{stopped}:'} {store.folder(member)}")
+                lines.append(f"{f'{word(member.kind)} in' if said else f'{stopped}:'} {store.folder(member)}")
     if status == CellStatus.FAILED:
         options = "" if plan.profile.name == "paper" else f" --profile {plan.profile.name}"
         lines.append(f"what it printed: python -m harness logs {name or cell.name}{options}")

@@ -156,9 +156,10 @@ def _entries(shelf: str) -> Callable[[], Names]:
 
 
 def _metrics() -> Names:
+    from harness.jobs.kinds import word
     from harness.table.metrics import METRICS
 
-    return ((m.name, f"{m.title} ({m.unit}), from {m.kind} jobs") for m in METRICS.values())
+    return ((m.name, f"{m.title} ({m.unit}), from {word(m.kind)} jobs") for m in METRICS.values())
 
 
 def _conventions() -> Names:

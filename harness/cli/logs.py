@@ -13,6 +13,7 @@ from harness.cli import options
 from harness.cli.group import command as register
 from harness.cli.output import print_lines
 from harness.errors import Exit
+from harness.jobs.kinds import word
 from harness.text import duration
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def _log(job: Job, store: Store, count: int) -> Iterator[str]:
     failure = store.failure(job)
     if not (folder / "log.txt").is_file() and failure is None:
         return
-    yield f"== {job.kind}{remark}: {folder / 'log.txt'}"
+    yield f"== {word(job.kind)}{remark}: {folder / 'log.txt'}"
     yield from _end(folder / "log.txt", count) or _without_log(folder, store)
     if failure is not None:
         yield f"failed: {failure.cause}: {failure.message}"

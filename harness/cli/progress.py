@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from harness.data.completeness import gaps
 from harness.jobs.context import Progress
 from harness.jobs.job import Job
-from harness.jobs.kinds import KINDS, OWN_BACKBONE
+from harness.jobs.kinds import KINDS, OWN_BACKBONE, word
 from harness.jobs.outside_names import without_folder
 from harness.plan import reasons
 from harness.plan.durations import Estimate, durations
@@ -28,14 +28,6 @@ from harness.text import duration, plural, printable
 if TYPE_CHECKING:
     from rich.live import Live
 
-_VERBS = {"train": "train", "evaluate": "test", "peer": "peer", "complexity": "count", "latency": "time"}
-_NOUNS = {
-    "train": "training",
-    "evaluate": "evaluation",
-    "peer": "peer training",
-    "complexity": "count",
-    "latency": "timing",
-}
 SAVING = "saving, Ctrl-C again to drop"
 _PLAIN_EVERY = 15.0  # seconds between progress lines of one job when not on a terminal
 
@@ -100,7 +92,7 @@ def names(plan: Plan) -> dict[str, str]:
                 column = cell.column if KINDS[member.kind].trains or member.kind == "peer" else ""
                 where = " / ".join(w for w in (cell.table.id if several else "", cell.row, column) if w)
                 which = f" · repetition {repetition + 1}" if len(plan.repetitions) > 1 and column else ""
-                job_names.setdefault(key, f"{where} · {_VERBS[member.kind]}{which}")
+                job_names.setdefault(key, f"{where} · {word(member.kind)}{which}")
     return job_names
 
 
@@ -125,11 +117,11 @@ def plan_lines(plan: Plan, todo: Queue, estimate: Estimate, slots: int) -> list[
     uses = [plan.jobs[key] for cell in wanted for job in cell.jobs for key in (*job.needs, job.key)]
     used, distinct = (collections.Counter(job.kind for job in some) for some in (uses, jobs.values()))
     kinds = [
-        plural(distinct[kind], noun)
-        if distinct[kind] == used[kind]
-        else f"{distinct[kind]} of {plural(used[kind], noun)}"
-        for kind, noun in _NOUNS.items()
-        if distinct[kind]
+        plural(distinct[name], kind.noun)
+        if distinct[name] == used[name]
+        else f"{distinct[name]} of {plural(used[name], kind.noun)}"
+        for name, kind in KINDS.items()
+        if distinct[name]
     ]
     pending = {job.key for job in todo.run} | set(todo.blocked) | set(todo.failed)
     measured = len(jobs) - len(pending & set(jobs))
@@ -244,7 +236,7 @@ class Console:
             return
         if event.state != "retried":
             self._overall.end(key, time.monotonic() - self._started.get(key, time.monotonic()))
-        name = self._names.get(key, event.job.kind)
+        name = self._names.get(key, word(event.job.kind))
         if event.state == "retried":
             assert event.failure is not None
             self._started.pop(key, None)

@@ -115,11 +115,13 @@ class LatencyConfig(Spec):
 class Kind:
     """One kind of job: its configuration and the function that runs it.
 
-    `task`: the task that it trains or tests a model for; None where it only counts or times one. `exclusive`: it needs the
-    machine to itself.
+    `name` stands in keys and stored records; `word` and `noun` are what people read of it everywhere. `task`: the task that it
+    trains or tests a model for; None where it only counts or times one. `exclusive`: it needs the machine to itself.
     """
 
     name: str
+    word: str
+    noun: str
     config: type[Spec]
     runner: str  # module:function, called as function(config, context) -> list[Measurement]
     task: Task | None = None
@@ -166,10 +168,15 @@ def kind_of(runner: str) -> str:
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("train", TrainConfig, SEGMENTATION.train, SEGMENTATION),
-        Kind("evaluate", EvaluateConfig, SEGMENTATION.evaluate, SEGMENTATION),
-        Kind("peer", PeerConfig, "harness.tasks.segmentation.peer:train_and_test"),
-        Kind("complexity", ComplexityConfig, "harness.tasks.complexity.measure:count"),
-        Kind("latency", LatencyConfig, "harness.tasks.complexity.measure:time", exclusive=True),
+        Kind("train", "train", "training", TrainConfig, SEGMENTATION.train, SEGMENTATION),
+        Kind("evaluate", "test", "test", EvaluateConfig, SEGMENTATION.evaluate, SEGMENTATION),
+        Kind("peer", "peer", "peer training", PeerConfig, "harness.tasks.segmentation.peer:train_and_test"),
+        Kind("complexity", "count", "count", ComplexityConfig, "harness.tasks.complexity.measure:count"),
+        Kind("latency", "time", "timing", LatencyConfig, "harness.tasks.complexity.measure:time", exclusive=True),
     )
 }
+
+
+def word(name: str) -> str:
+    """What people read of a kind of job: `test` for `evaluate`; a kind that this version does not know as it is stored."""
+    return KINDS[name].word if name in KINDS else name

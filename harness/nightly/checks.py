@@ -18,7 +18,7 @@ from harness.environment import Device
 from harness.errors import Exit, UserError
 from harness.jobs.context import Progress
 from harness.jobs.job import Job, Measurement
-from harness.jobs.kinds import KINDS
+from harness.jobs.kinds import KINDS, word
 from harness.nightly.config import Nightly
 from harness.plan import cost as costs
 from harness.plan.planner import Plan, PlannedCell, Planner
@@ -232,7 +232,7 @@ class Night:
             check.failed.append(str(error))
             return
         check.failed += [
-            f"{plan.jobs[key].kind} {key[:12]}: {f.cause}: {f.message}" for key, f in outcome.failed.items()
+            f"{word(plan.jobs[key].kind)} {key[:12]}: {f.cause}: {f.message}" for key, f in outcome.failed.items()
         ]
 
 

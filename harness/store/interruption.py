@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.files import fits, is_finite, read_json
 from harness.jobs.job import Job
+from harness.jobs.kinds import word
 from harness.store.lock import busy
 from harness.text import duration
 
@@ -59,7 +60,7 @@ class Interruption:
             where = "before it said how far it was"
         again = "starts over" if self.saved is None else f"resumes from {self.saved}"
         left = "" if self.seconds_left is None else f"; about {duration(self.seconds_left)} left"
-        return f"{self.kind} stopped {where}; {again}{left}"
+        return f"{word(self.kind)} stopped {where}; {again}{left}"
 
 
 def interruption(job: Job, folder: Path) -> Interruption | None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from harness.jobs.kinds import word
 from harness.jobs.outside_names import without_folder
 from harness.plan.durations import work
 from harness.recipes.segmentation import Recipe
@@ -183,7 +184,7 @@ def _runs(report: TableReport, environments: Sequence[str]) -> Iterator[dict[str
     for key, result in report.results().items():
         cells = list(dict.fromkeys(shown_by[key]))
         yield {
-            "kind": result.job.kind,
+            "kind": word(result.job.kind),
             "cells": ", ".join(cells[:2]) + (f" and {len(cells) - 2} more" if len(cells) > 2 else ""),
             "seed": result.job.config.get("seed", ""),
             "key": key[:16],

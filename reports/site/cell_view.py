@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.jobs.key import changes
+from harness.jobs.kinds import word
 from harness.jobs.outside_names import without_folder
 from harness.plan.durations import work
 from harness.store.store import Result, Store
@@ -115,7 +116,7 @@ def _run(result: Result, cell_report: CellReport, environment: int) -> dict[str,
         else None
     )
     return {
-        "kind": result.job.kind,
+        "kind": word(result.job.kind),
         "seed": result.job.config.get("seed", ""),
         "value": format(value, ".8g") if value is not None else "",
         "key": result.job.key[:16],

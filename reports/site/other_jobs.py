@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from harness.jobs.kinds import word
 from harness.jobs.outside_names import without_folder
 from harness.plan.planner import Plan
 from harness.store.store import Store, read_result
@@ -31,7 +32,7 @@ def groups(plan: Plan, store: Store) -> Iterator[dict[str, Any]]:
         group["readable"] = readable
     for (kind, method, dataset, profile), group in sorted(by_kind.items()):
         newest = when(group["started"]) if group["started"] else ""
-        yield {"kind": kind, "method": method, "dataset": dataset, "profile": profile, "newest": newest, **group}
+        yield {"kind": word(kind), "method": method, "dataset": dataset, "profile": profile, "newest": newest, **group}
 
 
 def _describe(config: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -36,7 +36,7 @@ def smoked(copied: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Chec
 @pytest.mark.slow
 def test_a_run_plans_measures_and_reports(smoked: tuple[Checkout, str]):
     checkout, said = smoked
-    assert "4 distinct jobs (2 trainings, 2 evaluations); 0 already measured, 4 to run" in said
+    assert "4 distinct jobs (2 trainings, 2 tests); 0 already measured, 4 to run" in said
     assert "not comparable with the paper" in said
     assert len(re.findall(r"✓ fcn(_idrnet)? / cityscapes · (train|test)", said)) == 4
     assert "2 of 2 cells measured" in said

@@ -23,7 +23,7 @@ def test_a_cell_whose_training_failed_is_failed_whatever_its_cluster_says_of_the
     submitted = {test.key: "its job 16_3 ended (cancelled)"}
     assert cell_status(cell, ResultReader(plan, store, submitted)) == (
         "submitted",
-        "evaluate its job 16_3 ended (cancelled)",
+        "test its job 16_3 ended (cancelled)",
     )
     store.fail(train, Failure("cancelled", "by hand", Exit.FAILED))
     assert cell_status(cell, ResultReader(plan, store, submitted)) == ("failed", "cancelled: by hand")

@@ -76,7 +76,7 @@ def test_why_says_once_that_a_cell_stopped_half_way(tmp_path: Path, capsys: pyte
     write_json(folder / "progress.json", {"done": 3})
     assert main(["why", CELL, "--profile", "smoke", "--results", str(tmp_path)]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said == ["interrupted: complexity stopped at 3/?; starts over", f"complexity in {folder}"]
+    assert said == ["interrupted: count stopped at 3/?; starts over", f"count in {folder}"]
 
 
 def test_two_cells_of_one_job_are_compared_under_their_own_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -163,7 +163,7 @@ def test_some_values_are_partly_and_say_how_the_others_stand(make: Make) -> None
         left.measured(cell.jobs[0])
         left.running(cell.jobs[1])
         found = cell_status(cell, ResultReader(bench.plan, bench.store))
-    assert found == (CellStatus.PARTLY, "1 of 3 repetitions; the others: running (evaluate 3/9)")
+    assert found == (CellStatus.PARTLY, "1 of 3 repetitions; the others: running (test 3/9)")
 
 
 def test_damaged_progress_says_so_and_stops_nothing(make: Make, tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_damaged_progress_says_so_and_stops_nothing(make: Make, tmp_path: Path) 
     folder.mkdir(parents=True)
     (folder / "progress.json").write_text(json.dumps({"done": 3}), encoding="utf-8")
     shown = bench.report().cells["ppm", "flops"]
-    assert (shown.status, shown.reason) == ("interrupted", "complexity stopped at 3/?; starts over")
+    assert (shown.status, shown.reason) == ("interrupted", "count stopped at 3/?; starts over")
 
 
 def stop_half_way(bench: ReportBench, row: str) -> Path:
@@ -223,7 +223,7 @@ def test_a_job_that_has_just_begun_runs(make: Make) -> None:
     folder.mkdir(parents=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert cell_status(cell, ResultReader(bench.plan, bench.store)) == (CellStatus.RUNNING, "complexity starts")
+        assert cell_status(cell, ResultReader(bench.plan, bench.store)) == (CellStatus.RUNNING, "count starts")
 
 
 def test_every_word_for_a_cell_without_a_value_is_explained_and_marked() -> None:

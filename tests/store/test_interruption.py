@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from harness.files import write_json
 from harness.jobs.context import Progress
 from harness.jobs.job import Job
+from harness.jobs.kinds import word
 from harness.store.interruption import READING, interruption, saved_iterations
 from harness.tasks.segmentation import train
 from harness.training import checkpoint
@@ -61,7 +62,7 @@ SIX = {"done": 6, "total": 40, "rate": 3.0, "text": "loss 1.92", "left": 68.0, "
     ],
 )
 def test_it_says_how_far_it_came_and_what_a_run_goes_on_from(tmp_path: Path, kind: str, about: dict, text: str):
-    assert str(interruption(job(kind), left(tmp_path / "job", **about))) == f"{kind} stopped {text}"
+    assert str(interruption(job(kind), left(tmp_path / "job", **about))) == f"{word(kind)} stopped {text}"
 
 
 def test_what_never_began_has_not_stopped(tmp_path: Path):

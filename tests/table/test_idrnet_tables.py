@@ -308,7 +308,7 @@ def test_the_plan_prints_what_sharing_saves_of_each_kind(capsys: pytest.CaptureF
     said = capsys.readouterr().out
     match = re.search(
         r"(\d+) cells, \d+ numbers → (\d+) distinct jobs instead of (\d+) \((\d+) of (\d+) trainings, "
-        r"(\d+) of (\d+) evaluations, (\d+) of (\d+) counts, (\d+) of (\d+) timings\)",
+        r"(\d+) of (\d+) tests, (\d+) of (\d+) counts, (\d+) of (\d+) timings\)",
         said,
     )
     cells, jobs, apart, trainings, scores, tests, tested, counts, counted, timings, timed = map(int, match.groups())

@@ -57,7 +57,7 @@ class Cluster(Spec):
     account: Word | None = None  # of Slurm
     qos: Word | None = None  # of Slurm
     constraint: Annotated[str, Field(pattern=r"^[ -~]+\z")] | None = None  # features that a node must have
-    nodes: Positive = 1  # of one training or evaluation
+    nodes: Positive = 1  # of one training or test
     gpus: int = Field(0, ge=0)  # per node of a job; with several, or several nodes, a training is distributed
     # resources of a node as Slurm names them, such as gpu:h100:4 (in place of `gpus`, with the kind) or lscratch:100; a job on
     # one GPU asks for gpu:h100:1

@@ -104,7 +104,7 @@ def test_a_running_job_is_told_by_its_lock(tmp_path: Path, monkeypatch: pytest.M
     assert cell_status(cell, ResultReader(plan, store))[0] == "interrupted"
     with (store.folder(a) / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert cell_status(cell, ResultReader(plan, store)) == ("running", "complexity 3/9")
+        assert cell_status(cell, ResultReader(plan, store)) == ("running", "count 3/9")
     assert not busy(store.folder(a))
 
 
