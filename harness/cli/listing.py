@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.cli.row_summary import KINDS, count, row_kinds
 from harness.errors import UserError, nearest
+from harness.text import plural
 
 if TYPE_CHECKING:
     from methods.registry import Entry
@@ -43,10 +44,11 @@ def entry_lines(what: str, name: str) -> list[str]:
         lines += [f"  {text:<{width}}  {_default(default)}" for text, default in options]
         return lines if options else [*lines, "  takes no options"]
     about = dict(LISTS[what]())
-    if what == "tables" and f"tables/{name}.yaml" in about:  # as `plan` takes it
-        name = f"tables/{name}.yaml"
+    files = what in ("tables", "clusters")
+    if files and name not in about:  # as `plan` takes a table
+        name = next((file for file in about if Path(file).stem == name), name)
     if name not in about:
-        known = [Path(table).stem for table in about] if what == "tables" else about
+        known = [Path(file).stem for file in about] if files else about
         raise UserError(f"list {what}: '{name}' is not there.{nearest(name, known)}")
     return [f"{name}  {about[name]}".rstrip()]
 
@@ -139,6 +141,29 @@ def _datasets() -> Names:
             yield name, f"{dataset.title}, {dataset.num_classes} classes"
 
 
+def _clusters() -> Names:
+    """The cluster files here, in `slurm/clusters` or where `new cluster` writes them, and those of the checkout."""
+    from harness import ROOT
+    from harness.scheduler.slurm.cluster_file import load
+    from harness.yamlfile import read
+
+    here = [*sorted(Path().glob("*.yaml")), *sorted(Path("slurm/clusters").glob("*.yaml"))]
+    known = {file.resolve() for file in here}
+    shipped = [file for file in sorted((ROOT / "slurm/clusters").glob("*.yaml")) if file.resolve() not in known]
+    for file in (*here, *shipped):
+        try:
+            data = read(file).data
+            if file.parent == Path() and not (isinstance(data, dict) and "partition" in data):
+                continue  # a table, or whatever else lies here
+            cluster, _ = load(file)
+        except UserError as error:  # of one file: the others are still listed
+            yield str(file), str(error).splitlines()[0]
+        else:
+            counts = ((cluster.nodes, "node"), (cluster.gpus, "GPU"), (cluster.cpus, "CPU"))
+            parts = [plural(count, noun) for count, noun in counts if count and (count, noun) != (1, "node")]
+            yield str(file), f"{cluster.title} (partition {cluster.partition}, {' × '.join(parts)} per job)"
+
+
 def _entries(shelf: str) -> Callable[[], Names]:
     def rows() -> Names:
         from harness.table import paths
@@ -178,4 +203,5 @@ LISTS: dict[str, Callable[[], Names]] = {
     "profiles": _entries("profiles"),
     "metrics": _metrics,
     "conventions": _conventions,
+    "clusters": _clusters,
 }

@@ -236,7 +236,7 @@ _repetitions = click.option(
     metavar="N",
     help="repetitions of each training, each with a seed of its own (1)",
 )
-_data = click.option(
+data_folder = click.option(
     "--data",
     type=PathType("dir"),
     envvar="HARNESS_DATA",
@@ -297,7 +297,7 @@ settings = click.option(
     shell_complete=_complete_from(_setting_names),
 )
 profile_and_repetitions = _stack(_profile, _repetitions)
-folders_and_device = _stack(_data, results, _device)
+folders_and_device = _stack(data_folder, results, _device)
 
 
 def plan_request(function: Function) -> Function:

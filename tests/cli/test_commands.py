@@ -209,7 +209,11 @@ def test_help_loads_no_command():
 
 
 @pytest.mark.parametrize(
-    "what", ["tables", "methods", "contexts", "backbones", "datasets", "recipes", "profiles", "metrics", "conventions"]
+    "what",
+    [
+        *("tables", "methods", "contexts", "backbones", "datasets", "recipes", "profiles", "metrics", "conventions"),
+        "clusters",
+    ],
 )
 def test_list_names_things_line_by_line(what: str, capsys: pytest.CaptureFixture):
     assert main(["list", what]) == 0
