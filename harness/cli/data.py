@@ -56,15 +56,21 @@ def new(folder: Path, out: Path | None) -> Exit:
     required=True,
     type=options.PathType(),
     metavar="DOWNLOAD",
-    help="archive, or folder",
+    help="the download that `list datasets DATASET` names: an archive, or the folder with its archives or files",
 )
 @options.folders_and_device
 def prepare(name: str, source: Path, data: Path | None, results: Path, device: str) -> Exit:
     from harness.cli.progress import Counter
+    from harness.data import catalogue
+
+    dataset = catalogue.find(name)
+    if data is None:
+        raise MissingError(
+            f"no data folder is set; --data DIR or HARNESS_DATA says where {dataset.title} is to go: "
+            f"python -m harness data prepare {name} --from {source} --data ~/datasets"
+        )
     from harness.data.prepare import prepare
 
-    if data is None:
-        raise MissingError("no data folder is set; --data DIR or HARNESS_DATA says where the dataset is to go")
     with Counter() as counter:
         root = prepare(name, source, data, counter)
     print(f"prepared: {root.path} (layout '{root.layout.name}'); next: python -m harness data verify {name}")

@@ -75,6 +75,20 @@ def _copyable(command_line: str, width: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+def missing_lines(error: click.MissingParameter) -> list[str]:
+    """What an argument or option is that a command needs and did not get, which names are known for it, and an example of the
+    command."""
+    parameter, context = error.param, error.ctx
+    if parameter is None or context is None:
+        return []
+    names = [item.value for item in parameter.shell_complete(context, "") if item.type == "plain"]
+    about = getattr(parameter, "help", None)
+    lines = [f"{parameter.make_metavar(context)} is {about}"] if about else []
+    lines += [nearest("", names, label="known").lstrip()] if names else []
+    example = (context.command.epilog or "").partition("\n\n")[0].removeprefix("example:").strip()
+    return [*lines, f"For example: {example}"] if example else lines
+
+
 class Command(_ExampleHelp):
     """A command whose help ends with an example."""
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import click
 
-from harness.cli.group import COMMANDS, PROGRAM, LazyGroup
+from harness.cli.group import COMMANDS, PROGRAM, LazyGroup, missing_lines
 from harness.cli.streams import tolerant_stream
 from harness.errors import Exit, UserError
 
@@ -90,7 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         message = io.StringIO()
         error.show(message)
-        _print_error(message.getvalue().removesuffix("\n"))
+        more = missing_lines(error) if isinstance(error, click.MissingParameter) else []
+        _print_error("\n".join([message.getvalue().removesuffix("\n"), *more]))
         return int(Exit.INPUT)
     except UserError as error:
         _print_error(str(error))

@@ -188,6 +188,29 @@ def test_h_is_help_and_nothing_at_all_is_help_with_exit_2(capsys: pytest.Capture
     assert "read every file and list everything that is wrong" in pages.err
 
 
+def test_what_is_missing_on_the_command_line_is_said_with_what_to_type(capsys: pytest.CaptureFixture[str]):
+    assert main(["data", "prepare"]) == 2
+    said = capsys.readouterr().err
+    assert "Missing argument 'DATASET'" in said
+    assert re.search(r"^Known: ade20k, camvid, .*, synthetic$", said, re.M)
+    example = "For example: python -m harness data prepare lip --from ~/downloads --data ~/datasets"
+    assert said.splitlines()[-1] == example
+    assert main(["data", "prepare", "lip"]) == 2
+    said = capsys.readouterr().err
+    assert "Missing option '--from'" in said
+    assert "DOWNLOAD is the download that `list datasets DATASET` names: an archive, or the folder" in said
+    assert said.splitlines()[-1] == example
+    assert main(["run"]) == 2
+    assert re.search(r"^Known: tables/camvid\.yaml, .* in all\)$", capsys.readouterr().err, re.M)
+
+
+def test_preparing_without_a_data_folder_says_what_to_type(capsys: pytest.CaptureFixture[str]):
+    assert main(["data", "prepare", "lip", "--from", "lip.zip"]) == 3
+    assert capsys.readouterr().err.endswith("python -m harness data prepare lip --from lip.zip --data ~/datasets\n")
+    assert main(["data", "prepare", "lipp", "--from", "lip.zip"]) == 2
+    assert "Did you mean 'lip'?" in capsys.readouterr().err
+
+
 def test_version_is_that_of_the_package_and_the_commit(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
