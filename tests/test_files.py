@@ -265,6 +265,7 @@ ALLOWED = {
     ): "keeps the result of a training that runs again",
     ("harness/cli/inspection.py", "tempfile"): "a cache for reading where there is no results folder",
     ("harness/cli/compare.py", "tempfile"): "a folder in which a bundle is read",
+    ("harness/scheduler/slurm/probe.py", "tempfile"): "whether a node's disk can be written to",
     ("harness/conformance/dataset.py", "tempfile"): "a folder in which an image is written and read back",
     ("methods/released/sssegmentation/idrnet.py", "_names.rename()"): "gives parameters other names",
 }

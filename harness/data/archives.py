@@ -129,7 +129,7 @@ class _BoundedReader:
         for _ in range(_MAX_PADDING // _CHUNK):
             if not self.source.read(_CHUNK):
                 return
-        raise DataError(f"{self.archive}: goes on for more than {_size(_MAX_PADDING)} after its last entry")
+        raise DataError(f"{self.archive}: goes on for more than {size_text(_MAX_PADDING)} after its last entry")
 
     def seek(self, place: int, whence: int = 0) -> int:
         return self.source.seek(place, whence)
@@ -150,8 +150,8 @@ def _entries(archive: Path, contents: zipfile.ZipFile | tarfile.TarFile) -> Iter
         total += entry.size
         if total > most:
             raise DataError(
-                f"{archive}: entry '{_printable(entry.name)}' brings its contents to {_size(total)} from an archive of "
-                f"{_size(archive.stat().st_size)}; nothing was unpacked, since no dataset packs so well"
+                f"{archive}: entry '{_printable(entry.name)}' brings its contents to {size_text(total)} from an archive of "
+                f"{size_text(archive.stat().st_size)}; nothing was unpacked, since no dataset packs so well"
             )
         if number >= _MAX_ENTRIES:
             raise DataError(f"{archive}: more than {_MAX_ENTRIES} entries; nothing was unpacked")
@@ -255,7 +255,9 @@ def _check_room(archive: Path, entries: list[_Entry], target: Path) -> None:
     folder = next(parent for parent in (target.absolute(), *target.absolute().parents) if parent.exists())
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise OutputError(f"{archive}: unpacking takes {_size(needed)}, {target} has room for {_size(free)}; {ADVICE}")
+        raise OutputError(
+            f"{archive}: unpacking takes {size_text(needed)}, {target} has room for {size_text(free)}; {ADVICE}"
+        )
 
 
 def _is_there(place: Path, size: int) -> bool:
@@ -302,5 +304,6 @@ def _printable(name: str, length: int = 80) -> str:
     return text if len(text) <= length else f"{text[: length // 2]}…{text[-length // 3 :]}"
 
 
-def _size(count: int) -> str:
+def size_text(count: int) -> str:
+    """A number of bytes, for people."""
     return f"{count / 2**30:.1f} GiB" if count >= 1 << 30 else f"{count / 2**20:.1f} MiB"

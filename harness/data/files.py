@@ -16,6 +16,9 @@ from harness.errors import DataError, MissingError
 from harness.files import read_json, write_text
 from harness.jobs.kinds import SCENES, Data, load
 
+STAGED = "staged.json"
+"""In a data folder that is a copy on a node's own disk (harness.data.staging): a dataset is looked for nowhere else."""
+
 
 def locate(data: Data, *, data_dir: Path | None, cache: Path) -> Root:
     """The folder and layout of `data`; embedded scenes are written to `cache` first where they are not there yet.
@@ -26,7 +29,8 @@ def locate(data: Data, *, data_dir: Path | None, cache: Path) -> Root:
     synthetic = data.scenes()
     if synthetic is not None:
         return Root(dataset, dataset.layouts[0].of_scenes(), load(SCENES)(dataset, synthetic, cache))
-    if dataset.place and Path(dataset.place).is_dir():
+    is_copy = data_dir is not None and (Path(data_dir) / STAGED).is_file()
+    if dataset.place and Path(dataset.place).is_dir() and not is_copy:
         return recognise(dataset, Path(dataset.place))
     also = f" (nor at {dataset.place})" if dataset.place else ""
     if data_dir is None:
@@ -220,7 +224,7 @@ def manifest(root: Root, cache: Path, progress: Callable[[int, int], None] = lam
     files: dict[str, tuple[int, int, str]] = {}
     stale: list[tuple[str, int, int]] = []
     prefix = f"{root.path}/"
-    for name in _files(root):
+    for name in used_files(root):
         status = _status(prefix + name)
         entry = previous.get(name)
         if entry is not None and entry[:2] == (status.st_size, status.st_mtime_ns):
@@ -279,7 +283,8 @@ def read_manifest(path: Path) -> Manifest:
         return Manifest({})
 
 
-def _files(root: Root) -> list[str]:
+def used_files(root: Root) -> list[str]:
+    """The files that the layout's splits use, below the root, sorted."""
     names: set[str] = set()
     for split in root.dataset.splits:
         for pattern in (root.layout.image_path(split, "{id}"), root.layout.label_path(split, "{id}")):

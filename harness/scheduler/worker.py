@@ -14,13 +14,14 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from harness import environment
 from harness.data.key_parts import check_declaration, check_files
+from harness.data.staging import staged
 from harness.errors import Exit, Interrupted, OutputError, UserError
 from harness.files import is_full_disk, read_json, write_json
 from harness.jobs.context import STOP_SIGNALS, Context, Progress
@@ -50,6 +51,7 @@ class Request:
         default_factory=dict
     )  # configurations of the jobs that need it, by kind
     data_copied: bool = False  # data_dir is a node's own copy, in which variables of the node may stand
+    stage: Mapping[str, str] | None = None  # where a node keeps copies of data_dir's datasets: a cluster file's Stage
 
     def write(self, folder: Path) -> None:
         write_json(folder / "job.json", {**asdict(self), "job": self.job.to_json(), "needs": dict(self.needs)})
@@ -168,10 +170,12 @@ def run_other_rank(folder: Path) -> int:
     process = os.getpid()
     try:
         _use_threads(request.threads)
-        context = request.context(folder, stopping)
-        if os.environ.get("LOCAL_RANK") == "0":  # the first on another node, which has a copy of the data of its own
-            _check_declaration(request, context)
-        KINDS[request.job.kind].run(request.job.config, context)
+        with _with_data_of_node(request, request.context(folder, stopping)) as context:
+            if (
+                os.environ.get("LOCAL_RANK") == "0"
+            ):  # the first on another node, which has a copy of the data of its own
+                _check_declaration(request, context)
+            KINDS[request.job.kind].run(request.job.config, context)
         _end_copy(process)
     except Interrupted:
         return Exit.RESUMABLE
@@ -272,10 +276,10 @@ def _run(request: Request, folder: Path, store: Store, stopping: list[int]) -> N
             last[0] = now
             write_json(folder / "progress.json", {**asdict(step), "time": time.time()}, durable=False)
 
-    context = request.context(folder, stopping, progress)
-    _check_declaration(request, context)
     process = os.getpid()
-    measurements = KINDS[request.job.kind].run(request.job.config, context)
+    with _with_data_of_node(request, request.context(folder, stopping, progress)) as context:
+        _check_declaration(request, context)
+        measurements = KINDS[request.job.kind].run(request.job.config, context)
     _end_copy(process)
     where, took = environment.describe(request.device, request.threads), time.monotonic() - clock
     store.finish(request.job, measurements, where, start_time, took)
@@ -287,6 +291,23 @@ def _use_threads(threads: int) -> None:
 
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
+
+
+@contextlib.contextmanager
+def _with_data_of_node(request: Request, context: Context) -> Iterator[Context]:
+    """The context with the node's own copy of the job's dataset, where the cluster file asks for one."""
+    config, parts = request.job.config, request.job.parts.get("data") or {}
+    facts = parts.get(without_folder(config["data"]["name"])) if "data" in config else None
+    if (
+        request.stage is None
+        or not isinstance(facts, Mapping)
+        or Data.model_validate(config["data"]).scenes() is not None
+    ):
+        yield context
+        return
+    data, stage = Data.model_validate(config["data"]), request.stage
+    with staged(data, facts["files"], stage["folder"], stage["archives"], context) as place:
+        yield replace(context, data_dir=place)
 
 
 def _check_declaration(request: Request, context: Context) -> None:

@@ -21,6 +21,7 @@ from harness.yamlfile import Document, read, validate
 
 _WORD = r"^[A-Za-z0-9_.@+:,/-]+\z"
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*\z"
+_PLACE = r"^[/$~][^\x00-\x1f]*\z"
 _OPTION = r"^[a-z][a-z0-9-]*\z"
 _OURS = {  # options of sbatch that the harness sets itself
     *("array", "dependency", "job-name", "output", "error", "signal", "time", "chdir", "open-mode", "requeue"),
@@ -49,6 +50,15 @@ class ArrayLimits(Spec):
     parallel: Positive = 64  # at once
 
 
+class Stage(Spec):
+    """Copies of datasets on a node's own disk: made by the first job of a node, checked, and used by the others."""
+
+    # where on a node, such as $SLURM_TMPDIR/data (for one job) or /local/$USER/data (kept for the next jobs)
+    folder: Annotated[str, Field(pattern=_PLACE)]
+    # folder of archives, such as ade20k.tar (tar -C DATA -cf ade20k.tar ade20k), that are unpacked in place of copying files
+    archives: Annotated[str, Field(pattern=_PLACE)] | None = None
+
+
 class Cluster(Spec):
     """One Slurm cluster. Times in minutes, memory in MiB per node."""
 
@@ -74,6 +84,7 @@ class Cluster(Spec):
     # the datasets' folder on a node, such as /local/data or $TMPDIR/data (copied there by `setup`); its files must be those
     # of --data; null: --data itself, on a disk that nodes share
     data: str | None = None
+    stage: Stage | None = None  # the datasets of --data are copied to the node's own disk by the jobs themselves
     setup: tuple[str, ...] = ()  # shell lines before Python, run as written
     environment: dict[Annotated[str, Field(pattern=_VARIABLE)], str] = {}  # {variable: value} of every job
     options: dict[Annotated[str, Field(pattern=_OPTION)], str | bool] = {}  # further options of sbatch
@@ -118,6 +129,12 @@ class Cluster(Spec):
         return setup
 
     @property
+    def data_of_node(self) -> dict[str, Any]:
+        """What a job's request says of data on the node's own disk."""
+        stage = {"folder": self.stage.folder, "archives": self.stage.archives or ""} if self.stage else None
+        return {"data_copied": self.data is not None, "stage": stage}
+
+    @property
     def on(self) -> str:
         """The device its jobs use: cpu or cuda."""
         return self.device or ("cuda" if self.gpus else "cpu")
@@ -151,6 +168,8 @@ def load(path: str | Path) -> tuple[Cluster, Document]:
     if gpu is not None and int(gpu.count) != cluster.gpus:
         message = f"{cluster.gpus}, but gres says {gpu.count}; leave one of them out"
         problems.append(document.problem(("gpus",), message))
+    if cluster.data is not None and cluster.stage is not None:
+        problems.append(document.problem(("data",), "'stage' brings the data to the node; leave one of them out"))
     if cluster.on == "cuda" and not cluster.gpus:
         problems.append(document.problem(("device",), "cuda without GPUs; say gpus: 1"))
     if problems:

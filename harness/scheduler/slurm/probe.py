@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness import environment
+from harness.data.archives import size_text
 from harness.files import read_json, write_json
 from harness.scheduler.code_snapshot import snapshot
 from harness.scheduler.slurm import sbatch
@@ -23,7 +26,7 @@ _MINUTES = 5  # time limit of the job
 _PATIENCE = 120.0  # seconds to wait for it in the queue
 
 
-def look(report: str, data_dir: str) -> None:
+def look(report: str, data_dir: str, stage: str) -> None:
     """Runs on the node: writes its environment and the visible devices."""
     import torch
 
@@ -36,9 +39,23 @@ def look(report: str, data_dir: str) -> None:
             "visible": [v for v in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if v],
             "gpus": torch.cuda.device_count(),
             "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "",
+            "stage": _room(stage) if stage else None,
             "data": os.path.isdir(os.path.expandvars(data_dir)) if data_dir else None,
         },
     )
+
+
+def _room(folder: str) -> dict[str, Any]:
+    """The folder of copies on the node, its free bytes, and why nothing can be written there, or ''."""
+    path = Path(os.path.expanduser(os.path.expandvars(folder)))
+    try:
+        if "$" in str(path) or not path.is_absolute():
+            raise ValueError("a variable in it is not set there")
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return {"folder": str(path), "free": shutil.disk_usage(path).free, "error": ""}
+    except (OSError, ValueError) as error:
+        return {"folder": str(path), "free": 0, "error": str(error)}
 
 
 @dataclass(frozen=True)
@@ -58,7 +75,8 @@ def examine(cluster: Cluster, controller: Controller, store: Store, data_dir: Pa
     name = f"{folder.name}-0"
     shape = Shape(False, False, _MINUTES, cluster.memory)
     job_parameters = sbatch.parameters(cluster, shape, name, snapshot(ledger.code, compiled=True), None)
-    arguments = [[str(report)], [cluster.data or (str(data_dir.resolve()) if data_dir else "")]]
+    stage = cluster.stage.folder if cluster.stage is not None else ""
+    arguments = [[str(report)], [cluster.data or (str(data_dir.resolve()) if data_dir else "")], [stage]]
     began = time.monotonic()
     try:
         job = sbatch.hand_over(folder / "slurm", look, arguments, job_parameters, cluster)
@@ -126,6 +144,10 @@ def _verdict(record: dict[str, Any], cluster: Cluster, seconds: float):
         yield Check(record["gpus"] > 0, f"torch sees {record['gpus']} GPU {record['gpu']}".rstrip())
         if record["gpu"] and cluster.processor not in (None, record["gpu"]):
             yield Check(False, f"the cluster file calls its processor {cluster.processor}")
+    if record["stage"] is not None:
+        folder, error = record["stage"]["folder"], record["stage"]["error"]
+        free = f"has {size_text(record['stage']['free'])} free for copies of datasets"
+        yield Check(not error, f"stage: {folder} {f'cannot be used: {error}' if error else free}")
     if record["data"] is not None:
         yield Check(
             record["data"], "the data folder is " + ("there" if record["data"] else "not visible from the node")

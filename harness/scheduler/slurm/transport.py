@@ -196,7 +196,7 @@ class Slurm:
         folder = self._results.folder(job)
         cluster, data_dir = self._cluster, str(self._data_dir) if self._data_dir else None
         place = (str(self._results.root), cluster.data or data_dir, cluster.on, cluster.cpus)
-        Request(job, *place, *self._relations.of(job), data_copied=cluster.data is not None).write(folder)
+        Request(job, *place, *self._relations.of(job), **cluster.data_of_node).write(folder)
         for earlier in ("progress.json", "failure.json"):
             (folder / earlier).unlink(missing_ok=True)
         return folder

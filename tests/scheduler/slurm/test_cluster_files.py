@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
 
 from harness import ROOT
 from harness.errors import MissingError, Problems
+from harness.files import read_json
+from harness.scheduler.slurm import probe
 from harness.scheduler.slurm.cluster_file import Cluster, check, load, minutes_for
 from harness.scheduler.slurm.controller import Controller, Partition, _minutes
 from harness.scheduler.slurm.gres import gpu_kinds, with_gpus
@@ -51,6 +54,9 @@ def test_every_error_at_once(write):
         ('options: {mail-user: "a\\nb"}', "options", "one line"),
         ('constraint: "a\\nb"', "constraint", "pattern"),
         ("poll: 0", "poll", "0.2"),
+        ("stage: {folder: local/data}", "stage.folder", "pattern"),
+        ("stage: {archives: /packed}", "stage.folder", "missing"),
+        ("stage: {folder: /tmp/data}\ndata: /tmp/data", "data", "'stage' brings the data to the node"),
         ("gres: gpu:h100:four", "gres", "'gpu:h100:four': expected is NAME, NAME:COUNT or NAME:KIND:COUNT"),
         ("gres: gpu:0", "gres", "'gpu:0': expected is"),
         ("gres: gpu:a100:2,gpu:v100:2", "gres", "names gpu twice"),
@@ -108,6 +114,31 @@ def test_gres_says_how_many_gpus_and_of_which_kind(write, text: str, gpus: int, 
     cluster, _ = load(write("c.yaml", f"title: x\npartition: gpu\ngres: {text}\n"))
     assert (cluster.gpus, cluster.on) == (gpus, "cuda")
     assert with_gpus(text, 1) == single
+
+
+def test_stage_is_in_every_job_s_request(write):
+    cluster, _ = load(write("c.yaml", "title: x\npartition: gpu\nstage: {folder: $SLURM_TMPDIR/data}\n"))
+    assert cluster.data_of_node == {"data_copied": False, "stage": {"folder": "$SLURM_TMPDIR/data", "archives": ""}}
+    cluster, _ = load(write("c.yaml", "title: x\npartition: gpu\ndata: /local/data\n"))
+    assert cluster.data_of_node == {"data_copied": True, "stage": None}
+
+
+def test_doctor_says_what_room_a_node_has_for_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NODE_DISK", str(tmp_path))
+    cluster = Cluster.model_validate({"title": "x", "partition": "gpu", "stage": {"folder": "$NODE_DISK/data"}})
+    monkeypatch.setattr(probe.shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(3 << 30))
+    (tmp_path / "file").touch()
+    said = {
+        "$NODE_DISK/data": (True, f"stage: {tmp_path}/data has 3.0 GiB free for copies of datasets"),
+        "$NODE_DISK/file/data": (False, f"stage: {tmp_path}/file/data cannot be used: "),
+        "$NOT_SET/data": (False, "stage: $NOT_SET/data cannot be used: a variable in it is not set there"),
+    }
+    for folder, (ok, text) in said.items():
+        report = tmp_path / "report.json"
+        probe.look(str(report), "", folder)
+        found = [c for c in probe._verdict(read_json(report), cluster, 1.0) if c.text.startswith("stage")]
+        assert [c.ok for c in found] == [ok]
+        assert found[0].text.startswith(text)
 
 
 def test_kinds_that_a_partition_lacks_are_said_with_those_it_has(write):
