@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.scaffold import source
+from harness.scaffold import source, tblr
 from harness.scaffold.grid import MAX_CELLS, Grid, with_covered_cells
 from harness.scaffold.latex_cells import Builder, inline, parse
 
 _TABULARS = {"tabular", "tabular*", "tabularx", "tabulary", "longtable", "array", "tabu", "xltabular", "NiceTabular"}
-_TABULARS |= {"longtblr", "tblr"}
-_OTHER_SYNTAX = {"tblr", "longtblr"}
+_TABULARS |= tblr.ENVIRONMENTS
 _FLOATS = {"table", "table*", "sidewaystable", "sidewaystable*", "wraptable", "longtable", "xltabular", "margintable"}
+_FLOATS |= {"longtblr"}
 _STEP = re.compile(r"\\(begin|end)\s*\{([^{}]*)\}|\\(label|caption\*?|captionof)(?![a-zA-Z])")
 
 
@@ -47,13 +47,12 @@ def read(path: Path, name: str) -> Grid:
     tabular = _named(_tabulars(text))[name]
     file, line = text.place(tabular.start)
     where = f"{file or path}:{line}"
-    if tabular.name in _OTHER_SYNTAX:
-        raise UserError(f"{where}: the environment '{tabular.name}' (tabularray) cannot be read; write it as a tabular")
+    tabularray = tabular.name in tblr.ENVIRONMENTS
     body = text.text[tabular.start : tabular.stop]
     if body.count("&") > MAX_CELLS:
         raise UserError(f"{where}: {body.count('&')} cells; a printed table has at most {MAX_CELLS}")
-    builder = Builder(lambda offset: text.place(tabular.start + offset), path)
-    builder.read(parse(body, where, lambda offset: text.line(tabular.start + offset)))
+    builder = Builder(lambda offset: text.place(tabular.start + offset), path, tabularray=tabularray)
+    builder.read(parse(body, where, lambda offset: text.line(tabular.start + offset), tabularray=tabularray))
     cells, remarks = with_covered_cells(builder.rows, where)
     caption = _nearest(tabular, "caption")
     return Grid(
@@ -108,6 +107,13 @@ def _tabulars(text: source.Source) -> list[_Environment]:
         kind, name, mark = match[1], (match[2] or "").strip(), match[3]
         if kind == "begin":
             stack.append(_Environment(name, match.start(), parent=stack[-1] if stack else None))
+            if name in ("longtblr", "talltblr"):
+                for option in tblr.options(source.bracketed(text.text, match.end())):
+                    if option.key in ("caption", "label"):
+                        content = option.value.removeprefix("{").removesuffix("}").strip()
+                        stack[-1].marks.append((option.key, match.start(), content))
+                        count += option.key == "caption"
+                        stack[-1].number = count if option.key == "caption" else stack[-1].number
         elif kind == "end":
             while stack and any(e.name == name for e in stack):
                 top = stack.pop()

@@ -10,12 +10,13 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.scaffold import latex_commands as commands
+from harness.scaffold import tblr
 from harness.scaffold.grid import MAX_COLUMNS, Cell, Remark, Run, merged
 
 
-def parse(body: str, where: str, line: Callable[[int], int]) -> Any:
+def parse(body: str, where: str, line: Callable[[int], int], *, tabularray: bool = False) -> Any:
     """The environment that `body` is, as pylatexenc's node; UserError where it is no LaTeX or the package is absent."""
-    nodes = _nodes(commands.CMIDRULE.sub(lambda m: " " * len(m[0]), body), where, line)
+    nodes = _nodes(commands.CMIDRULE.sub(lambda m: " " * len(m[0]), body), where, line, tabularray)
     if len(nodes) != 1:
         raise UserError(f"{where}: not one table")
     return nodes[0]
@@ -36,13 +37,13 @@ def cell(text: str) -> Cell:
     return builder.finish()
 
 
-def _nodes(text: str, where: str, line: Callable[[int], int]) -> Any:
+def _nodes(text: str, where: str, line: Callable[[int], int], tabularray: bool = False) -> Any:
     try:
         from pylatexenc.latexwalker import LatexWalker, LatexWalkerParseError
     except ImportError:
         raise missing("pylatexenc") from None
     try:
-        return LatexWalker(text, latex_context=_context(), tolerant_parsing=False).get_latex_nodes()[0]
+        return LatexWalker(text, latex_context=_context(tabularray), tolerant_parsing=False).get_latex_nodes()[0]
     except LatexWalkerParseError as error:
         at = line(error.pos) if isinstance(error.pos, int) else 0
         message = str(error.msg).splitlines()[0]
@@ -58,12 +59,14 @@ def missing(package: str) -> UserError:
 
 
 @functools.cache
-def _context() -> Any:
+def _context(tabularray: bool) -> Any:
     from pylatexenc.latexwalker import get_default_latex_context_db
     from pylatexenc.macrospec import EnvironmentSpec, MacroSpec
 
     context = get_default_latex_context_db()
     macros = [MacroSpec(name, arguments) for name, (arguments, _) in commands.COMMANDS.items()]
+    if tabularray:
+        macros += [MacroSpec(name, arguments) for name, arguments in tblr.COMMANDS.items()]
     environments = [EnvironmentSpec(name, arguments) for name, arguments in commands.TABULAR_ARGUMENTS.items()]
     context.add_context_category("tables", macros=macros, environments=environments, prepend=True)
     return context
@@ -82,8 +85,12 @@ def _symbol(name: str) -> str | None:
 class Builder:
     """Collects rows of cells from the nodes of one table."""
 
-    def __init__(self, place: Callable[[int], tuple[str, int]], path: object = "text") -> None:
-        self.place, self.path = place, path
+    def __init__(
+        self, place: Callable[[int], tuple[str, int]], path: object = "text", *, tabularray: bool = False
+    ) -> None:
+        self.place, self.path, self.tabularray = place, path, tabularray
+        self.covering: set[Cell] = set()  # cells with a span of \\SetCell
+        self.bold: set[tuple[int | None, int | None]] = set()  # places that \\SetRow and its kin print bold
         self.rows: list[list[Cell]] = []
         self.headings = 0
         self.remarks: list[Remark] = []
@@ -96,23 +103,40 @@ class Builder:
     def read(self, environment: Any) -> None:
         self.walk(environment.nodelist, Run(""), top=True)
         self._end_row()
+        if self.tabularray:
+            self._arrange(environment)
+
+    def _arrange(self, environment: Any) -> None:
+        """Applies the options of tabularray's table to the rows as they are written."""
+        if self.rows and len(self.rows[-1]) == 1 and self.rows[-1][0].blank:
+            self.rows.pop()  # what follows the last \\\\
+        arguments = environment.nodeargd.argnlist if environment.nodeargd else ()
+        given = arguments[-1] if arguments else None  # damaged text may have none
+        inner, position = _verbatim(given), given.pos + 1 if given is not None else 0
+        width = max(map(len, self.rows), default=0)
+        style = tblr.style(inner, len(self.rows), width, lambda offset, text: self._remark(position + offset, text))
+        style.bold |= self.bold
+        self.rows, self.headings, remarks = tblr.arranged(self.rows, self.headings, style, self.covering)
+        self.remarks += remarks
 
     def _reset(self) -> None:
         self._runs: list[Run] = []
         self._cites: list[str] = []
         self._columns = self._spanned_rows = 1
         self._position: int | None = None
+        self._covers = False
 
     def finish(self) -> Cell:
         """The cell collected so far."""
         file, line = self.place(self._last if self._position is None else self._position)
         cell = Cell(merged(self._runs), line, self._columns, self._spanned_rows, tuple(self._cites), file)
+        self.covering |= {cell} if self._covers else set()
         self._reset()
         return cell
 
     def _end_row(self) -> None:
         self._row.append(self.finish())
-        if any(not cell.blank for cell in self._row):
+        if self.tabularray or any(not cell.blank for cell in self._row):
             self.rows.append(self._row)
         self._row = []
 
@@ -183,6 +207,8 @@ class Builder:
             commands.COMMANDS.get(name, ("", ()))[0]
         ):  # `\\multirow\\ding`: it is itself an argument
             self._remark(node.pos, f"the command \\{name} has no argument and is left out")
+        elif self.tabularray and name in tblr.COMMANDS and name not in commands.RULES:
+            self._set(node, name, arguments)
         elif top and name in commands.ROW_ENDS:
             self._end_row()
         elif name in commands.ROW_ENDS or name in commands.SPACES:
@@ -210,15 +236,31 @@ class Builder:
         else:
             self._unknown_command(node, name, arguments, style, math)
 
+    def _set(self, node: Any, name: str, arguments: Sequence[Any]) -> None:
+        """\\SetCell, \\SetRow and their kin; others of tabularray's commands print nothing."""
+        options, style = (_verbatim(argument) for argument in (*arguments, None, None)[:2])
+        for key in tblr.printing(style):
+            self._remark(node.pos, f"'{key}' in \\{name} changes what cells print and is not read")
+        if name == "SetCell":
+            rows, columns = tblr.span(options)
+            self._check_span(node, name, options, max(rows, columns))
+            self._spanned_rows, self._columns, self._covers = rows, columns, True
+            self.bold |= {(len(self.rows), len(self._row))} if tblr.is_bold(style) else set()
+        elif name.startswith("Set") and name in tblr.WHOLE and tblr.is_bold(style):
+            self.bold.add(tblr.whole_style(name, len(self.rows), len(self._row)))
+
+    def _check_span(self, node: Any, name: str, number: str, count: int) -> None:
+        if abs(count) > MAX_COLUMNS * 10 or not count:
+            file, line = self.place(node.pos)
+            raise UserError(
+                f"{file or self.path}:{line}: \\{name}{{{number}}}: no number of columns or rows of a table"
+            )
+
     def _known(self, node: Any, name: str, arguments: Sequence[Any], style: Run, math: bool) -> None:
         if name in ("multicolumn", "multirow"):
             number = _plain(arguments[1 if name == "multirow" else 0])
             count = int(number) if re.fullmatch(r"-?\d{1,9}", number) else 0
-            if abs(count) > MAX_COLUMNS * 10 or not count:
-                file, line = self.place(node.pos)
-                raise UserError(
-                    f"{file or self.path}:{line}: \\{name}{{{number}}}: no number of columns or rows of a table"
-                )
+            self._check_span(node, name, number, count)
             if name == "multicolumn":
                 self._columns = max(count, 1)
             else:
@@ -265,6 +307,14 @@ def _accented(node: Any) -> str | None:
     if node.macroname not in "'`^\"~=.cvuHkrbdt" or node.nodeargd is None or not node.nodeargd.argnlist:
         return None
     return str(LatexNodes2Text().nodelist_to_text([node]))
+
+
+def _verbatim(argument: Any) -> str:
+    """The LaTeX of an argument without its braces or brackets; '' of one that is left out."""
+    if argument is None:
+        return ""
+    text = str(argument.latex_verbatim()).strip()
+    return text[1:-1] if text[:1] in ("{", "[") else text
 
 
 def _plain(node: Any) -> str:

@@ -48,12 +48,13 @@ COMMANDS: dict[str, tuple[str, tuple[int, ...]]] = {
     "specialrule": ("{{{", ()),
     "addlinespace": ("[", ()),
     "arraystretch": ("", ()),
+    "TblrNote": ("{", (0,)),
     "Xhline": ("{", ()),
 }
 BOLD = {"textbf", "mathbf", "bm", "boldsymbol", "pmb"}
 BOLD_ON = {"bf", "bfseries"}
 UNDERLINED = {"underline", "uline", "ul", "underbar"}
-SUPERSCRIPTS = {"textsuperscript", "tnote", "footnotemark"}
+SUPERSCRIPTS = {"textsuperscript", "tnote", "footnotemark", "TblrNote"}
 CITES = {"cite", "citep", "citet", "citealp", "citeauthor", "citeyear", "parencite"}
 RULES = {"hline", "toprule", "midrule", "bottomrule", "Xhline", "thickhline", "hdashline", "specialrule", "Hline"}
 ROW_ENDS = {"\\", "tabularnewline", "cr"}
@@ -171,4 +172,5 @@ TABULAR_ARGUMENTS = {
     "longtable": "[{",
     "array": "[{",
 }
+TABULAR_ARGUMENTS |= {"tblr": "[{", "longtblr": "[{", "talltblr": "[{"}
 TABULAR_ARGUMENTS |= {"tabu": "[{", "xltabular": "[{{", "NiceTabular": "[{["}

@@ -280,6 +280,13 @@ def _closing(text: str, position: int, opening: str, closing: str) -> int:
     return -1
 
 
+def bracketed(text: str, position: int) -> str:
+    """What stands in the `[…]` at `position` (blanks before it allowed); '' where none does."""
+    start = _after_blanks(text, position)
+    end = _closing(text, start + 1, "[", "]") if text[start : start + 1] == "[" else -1
+    return text[start + 1 : end] if end >= 0 else ""
+
+
 def braced(text: str, position: int) -> tuple[str, int]:
     """The `{…}` at `position` (blanks before it allowed), without its braces, and the offset after it; ('', position)."""
     start = _after_blanks(text, position)

@@ -25,6 +25,9 @@ PIECES = [
     "\\multirow{3}{*}{",
     "\\begin{tabular}",
     "\\end{tabular}",
+    "\\begin{tblr}",
+    "\\SetCell[r=2,c=2]{c}",
+    "cell{2-Z}{1}={c=2}{},",
 ]
 PIECES += [
     "#1",

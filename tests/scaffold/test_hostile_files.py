@@ -15,6 +15,10 @@ def table(row: str) -> str:
     return TABLE.format(row=row)
 
 
+def tabularray(row: str, options: str = "lc") -> str:
+    return f"\\begin{{tblr}}{{{options}}} Method & mIoU \\\\ \\hline {row} \\end{{tblr}}"
+
+
 WIDE = "a & " * 100_000
 # {case: (name of the file, content, what the error says)}
 HOSTILE: dict[str, tuple[str, str | bytes, str]] = {
@@ -57,7 +61,22 @@ HOSTILE: dict[str, tuple[str, str | bytes, str]] = {
     "a definition without end": ("t.tex", "\\newcommand{\\a}{x\n" + table("a & 1.0"), "t.tex:1: a '{' is never closed"),
     "an option without end": ("t.tex", "\\newcommand{\\a}[1[\n" + table("a & 1.0"), "t.tex:1: a '[' is never closed"),
     "braces in braces": ("t.tex", table(f"{'{' * 20_000}a{'}' * 20_000} & 1.0"), "nested deeper than any table"),
-    "another syntax": ("t.tex", "\\begin{tblr}{c} a & 1.0 \\end{tblr}", "'tblr' (tabularray) cannot be read"),
+    "a wide cell of tabularray": (
+        "t.tex",
+        tabularray("\\SetCell[c=5000]{c} a & 1.0"),
+        "\\SetCell{c=5000}: no number of",
+    ),
+    "a tall cell of tabularray": (
+        "t.tex",
+        tabularray("\\SetCell[r=999999999]{c} a & 1.0"),
+        "no number of columns or rows",
+    ),
+    "tabularray without options": ("t.tex", "\\begin{tblr}\\end{tblr}", "t.tex:1"),
+    "options of tabularray without end": (
+        "t.tex",
+        tabularray("a & 1.0", "cell{1}{1}={c=2"),
+        "cannot be parsed as LaTeX",
+    ),
     "no table": ("t.tex", "\\section{Nothing}", "t.tex: no table in it"),
     "an empty table": ("t.tex", "\\begin{tabular}{lc}\\end{tabular}", "no rows of numbers"),
     "no text": ("t.tex", b"\x89PNG\r\n\x1a\n\xff\xfe\xfd", "t.tex:1: is not UTF-8 text"),

@@ -10,7 +10,7 @@ import yaml
 
 from harness import ROOT
 from harness.cli.main import main
-from harness.scaffold import formats, layout, write
+from harness.scaffold import formats, layout, tblr, write
 from harness.scaffold.grid import Cell, Run
 from harness.table.load import load
 
@@ -147,3 +147,31 @@ def test_texts_are_quoted_where_yaml_would_take_them_for_something_else():
         "y",
     ):
         assert yaml.safe_load(f"{{key: {write.text(text)}}}")["key"] == Cell((Run(text),)).text
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "expected"),
+    [
+        ("1,3", 4, [0, 2]),
+        ("2-3", 4, [1, 2]),
+        ("odd", 5, [0, 2, 4]),
+        ("even", 5, [1, 3]),
+        ("Z", 4, [3]),
+        ("2-Y", 5, [1, 2, 3]),
+        ("-", 3, [0, 1, 2]),
+        ("1-999999", 3, [0, 1, 2]),
+        ("1-99999999999999999999", 3, None),
+        ("odd[2-4]", 5, None),
+        ("x", 5, None),
+        ("0", 5, []),
+    ],
+)
+def test_places_in_options_of_tabularray(text: str, count: int, expected: list[int] | None):
+    assert tblr.indices(text, count) == expected
+
+
+def test_tables_of_tabularray_are_listed_by_the_labels_in_their_options(capsys: pytest.CaptureFixture[str]):
+    assert main(["new", "table", "--from", str(FOLDER / "longtblr.tex")]) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["tab:long", "tab:tall"]
+    assert "Over several pages, with braces, and ADE20K" in lines[0]
