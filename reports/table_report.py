@@ -48,9 +48,16 @@ class TableReport:
                 if (row, column) in self.cells:
                     yield self.cells[row, column]
 
-    def counts(self) -> dict[str, int]:
-        """How many cells have which outcome, most frequent first."""
-        return dict(Counter(cell_report.outcome for cell_report in self).most_common())
+    def own_cells(self) -> list[CellReport]:
+        """The cells of the table's own rows: those that the paper prints; all of a table of ours."""
+        return [cell for cell in self if not self._is_added(cell)]
+
+    def added_cells(self) -> list[CellReport]:
+        """The cells of rows that we added to a paper's table: in none of its counts."""
+        return [cell for cell in self if self._is_added(cell)]
+
+    def _is_added(self, cell: CellReport) -> bool:
+        return self.table.rows[cell.row].extra and is_published(self.table)
 
     def judged(self) -> list[CellReport]:
         """The cells whose verdict has an error rate: trained here, with an interval, against a published value."""
@@ -58,8 +65,9 @@ class TableReport:
         return [cell for cell in trained if cell.verdict.interval is not None and cell.verdict.word in set(Word)]
 
     def judged_words(self) -> list[JudgedWord]:
-        """(the trainings it tests, its word) of every judged cell."""
-        return [(spreads.trainings(cell.jobs), Word(cell.verdict.word)) for cell in self.judged()]
+        """(the trainings it tests, its word) of every judged cell of the table's own rows."""
+        cells = (cell for cell in self.judged() if not self._is_added(cell))
+        return [(spreads.trainings(cell.jobs), Word(cell.verdict.word)) for cell in cells]
 
     @property
     def headline(self) -> str:
@@ -67,12 +75,14 @@ class TableReport:
 
     @property
     def sensitivity(self) -> str:
-        """How many judged cells agree under other assumptions on what the paper does not say; "" where none is judged."""
+        """How many judged cells of the table's own rows agree under other assumptions on what the paper does not say; "" where
+        none is judged."""
         agreeing: dict[str, list[bool]] = {}
-        for cell in self.judged():
+        judged = [cell for cell in self.judged() if not self._is_added(cell)]
+        for cell in judged:
             for assumption, word in (("as assumed", cell.verdict.word), *cell.verdict.others):
                 agreeing.setdefault(assumption, []).append(word in (judge.REPRODUCED, judge.AS_ONE_RUN))
-        total = len(self.judged())
+        total = len(judged)
         parts = [
             f"{sum(words)}{'' if len(words) == total else f' of {len(words)}'} {name}"
             for name, words in agreeing.items()
@@ -100,6 +110,17 @@ class TableReport:
         for cell_report in self:
             by_key |= {r.job.key: r for r in (*cell_report.trainings, *cell_report.results)}
         return by_key
+
+
+def is_published(table: Table) -> bool:
+    """Whether a table is a paper's, and not one of ours."""
+    source = table.published.source
+    return bool(source.name or source.arxiv or source.doi or table.published.values)
+
+
+def counts(cells: Iterable[CellReport]) -> dict[str, int]:
+    """How many of the cells have which outcome, most frequent first."""
+    return dict(Counter(str(cell.outcome) for cell in cells).most_common())
 
 
 JudgedWord = tuple[tuple[str, ...], Word]

@@ -17,7 +17,7 @@ from reports.formats import details
 from reports.formats.templates import markdown_templates
 from reports.meanings import MEANINGS
 from reports.status import CellStatus
-from reports.table_report import TableReport
+from reports.table_report import TableReport, counts
 
 LABEL = 120  # characters of a label shown in the table; the whole of it stands under "Rows"
 
@@ -33,9 +33,9 @@ def render(report: TableReport, *, figures: Mapping[str, str] | None = None) -> 
         table=report.table,
         profile=report.profile,
         places=_places(report.table),
-        measured=sum(cell.measured for cell in report),
-        total=len(list(report)),
-        counts=report.counts(),
+        measured=_measured(report.own_cells()),
+        added=_measured(report.added_cells()) if report.added_cells() else "",
+        outcomes=_outcomes(report),
         headline=report.headline,
         sensitivity=report.sensitivity,
         dependent=list(_dependent(report)),
@@ -57,6 +57,27 @@ def render(report: TableReport, *, figures: Mapping[str, str] | None = None) -> 
         **details.sections(report),
     )
     return text.rstrip("\n") + "\n"
+
+
+def _measured(cells: Sequence[CellReport]) -> str:
+    """`3 of 20 cells measured: 2 reproduced · 1 not reproduced · 17 not run`."""
+    by_outcome = " · ".join(f"{count} {outcome}" for outcome, count in counts(cells).items())
+    text = f"{sum(cell.measured for cell in cells)} of {plural(len(cells), 'cell')} measured"
+    return f"{text}: {by_outcome}" if by_outcome else text
+
+
+def _outcomes(report: TableReport) -> dict[str, str]:
+    """{outcome: how many cells have it}; those of rows that we added are named apart."""
+    own, added = counts(report.own_cells()), counts(report.added_cells())
+    return {
+        outcome: " + ".join(
+            [
+                *([str(own[outcome])] if outcome in own else []),
+                *([f"{added[outcome]} of ours"] if outcome in added else []),
+            ]
+        )
+        for outcome in {**own, **added}
+    }
 
 
 class _Footnotes:

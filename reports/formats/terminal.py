@@ -15,7 +15,7 @@ from harness.text import duration, line, plural, shorten
 from reports import advice, claims, reproduce, row_headers, verdict
 from reports.cell_report import CellReport
 from reports.status import CellStatus
-from reports.table_report import TableReport
+from reports.table_report import TableReport, counts
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -193,13 +193,13 @@ def _fields(cell: CellReport | None, related: bool) -> tuple[str, ...]:
 
 
 def _legend(report: TableReport, width: int, colour: bool) -> list[str]:
-    parts = []
-    for outcome, count in report.counts().items():
-        mark = MARKS.get(outcome, "")
-        parts.append(f"{mark} {outcome} {count}".strip())
-    lines = _wrapped("cells: " + " · ".join(parts), width) if parts else ["no cell is selected"]
-    if colour:
-        lines = [_painted(text, report.counts()) for text in lines]
+    lines = []
+    for whose, cells in (("cells", report.own_cells()), ("ours", report.added_cells())):
+        found = counts(cells)
+        parts = [f"{MARKS.get(outcome, '')} {outcome} {count}".strip() for outcome, count in found.items()]
+        texts = _wrapped(f"{whose}: {' · '.join(parts)}", width) if parts else []
+        lines += [_painted(text, found) for text in texts] if colour else texts
+    lines = lines or ["no cell is selected"]
     reasons = dict.fromkeys(cell.reason for cell in report if cell.status in _EXPLAINED)
     lines += [part for reason in list(reasons)[:5] for part in _wrapped(reason, width, "  ")]
     return lines + ([f"  and {plural(len(reasons) - 5, 'reason')} more"] if len(reasons) > 5 else [])

@@ -14,18 +14,12 @@ from reports.cell_report import CellReport
 from reports.site.names import short, table_page
 from reports.site.outcomes import ORDER, bar, counts, folded, runnable
 from reports.status import CellStatus
-from reports.table_report import TableReport
+from reports.table_report import TableReport, is_published
 
 OURS = "ours"
 """What stands in a paper's place for cells that no paper prints: extra rows, and tables without a source."""
 _ARXIV = re.compile(r"[0-9]{4}\.[0-9]{4,5}(v[0-9]+)?")
 _DOI = re.compile(r"10\.[0-9]{4,9}/[A-Za-z0-9._;()/:-]+")
-
-
-def is_published(table: Table) -> bool:
-    """Whether a table is a paper's, and not one of ours."""
-    source = table.published.source
-    return bool(source.name or source.arxiv or source.doi or table.published.values)
 
 
 def paper_of(report: TableReport, cell: CellReport) -> str:
@@ -51,7 +45,7 @@ def links(source: Source) -> list[tuple[str, str]]:
 def summary(report: TableReport, findings: int) -> dict[str, Any]:
     """A table as the first page lists it. `findings`: how many there are about it alone."""
     cells = list(report)
-    own = [cell for cell in cells if paper_of(report, cell) != OURS or not is_published(report.table)]
+    own = report.own_cells()
     counted = counts(own)
     number = str(report.table.table) if report.table.table is not None else ""
     return {

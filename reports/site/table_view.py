@@ -10,10 +10,10 @@ from harness.jobs.outside_names import without_folder
 from harness.text import line, number, signed
 from reports import claims, commands, row_headers
 from reports.cell_report import CellReport
-from reports.site.front import OURS, is_published, links, paper_of
+from reports.site.front import links
 from reports.site.names import cell_page, short, table_name
 from reports.site.outcomes import bar, counts, folded, runnable
-from reports.table_report import TableReport
+from reports.table_report import TableReport, is_published
 
 
 def table(
@@ -29,7 +29,7 @@ def table(
     places += [f"Table {source.table}"] if source.table is not None else []
     places += [f"arXiv {source.arxiv}"] if source.arxiv and not links(source) else []
     of = "Published: " + " · ".join(places) if spec.published.values else "Ours: nothing is published to compare with"
-    own = [cell for cell in report if paper_of(report, cell) != OURS or not is_published(spec)]
+    own = report.own_cells()
     cells = list(report)
     return {
         "name": table_name(report),

@@ -14,7 +14,7 @@ from markdown_it.token import Token
 from harness import text
 from harness.recipes.profile import Profile, Synthetic
 from harness.store.store import Failure
-from reports.formats import markdown
+from reports.formats import markdown, terminal
 from tests.support.report_bench import TABLE, Make
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
@@ -210,10 +210,30 @@ def test_hostile_names_do_not_break_the_report(make: Make) -> None:
 
 def test_an_empty_store_and_an_empty_selection_still_give_a_page(make: Make) -> None:
     document = markdown.render(make().report())
-    assert "0 of 24 cells measured" in document
+    assert "\n0 of 20 cells measured: " in document
+    assert " Rows of ours, not in the paper's table: 0 of 4 cells measured: 4 not run.\n" in document
     empty = make().report()
     none = type(empty)(empty.table, empty.profile, (0,), {}, (), (), {})
     assert "No cell is selected" in markdown.render(none)
+
+
+def test_rows_that_we_added_are_in_no_count_of_the_papers(make: Make) -> None:
+    bench = make()
+    bench.measure("ppm", "params", 23.07)
+    bench.measure("other", "params", 50.0)
+    bench.measure("other", "flops", 1.0)
+    document = markdown.render(bench.report())
+    assert "\n1 of 20 cells measured: " in document
+    assert "ours, not in the paper's table: 2 of 4 cells measured: 2 not reproduced · 2 not run." in document
+    assert "| 2 of ours | not reproduced | " in document
+    assert "+ 2 of ours | not run | " in document
+    text = terminal.render(bench.report())
+    assert re.search(r"^cells: .*reproduced 1", text, re.M)
+    assert re.search(r"^ours: ✗ not reproduced 2 · – not run 2$", text, re.M)
+    own = make(published={"values": {}}, rows={"ppm": {**TABLE["rows"]["ppm"], "extra": True}}, claims=[])
+    document = markdown.render(own.report())
+    assert " of 4 cells measured: " in document
+    assert "of ours" not in document
 
 
 def test_the_same_store_gives_the_same_report(make: Make) -> None:

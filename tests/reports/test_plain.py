@@ -17,7 +17,7 @@ from harness.store.store import Failure
 from harness.text import duration, printable, spreadsheet_cell
 from reports.formats import csv as csv_format
 from reports.formats import latex, markdown, terminal
-from reports.table_report import table_reports
+from reports.table_report import counts, table_reports
 from tests.support.report_bench import ENVIRONMENT, TABLE, Make, ReportBench
 
 
@@ -111,7 +111,7 @@ def test_a_result_of_another_version_is_counted_and_says_what_to_do(make: Make, 
     text = file.read_text(encoding="utf-8")
     file.write_text(text.replace('"schema": 1,', damage) if damage else text[:40], encoding="utf-8")
     report = bench.report()
-    assert report.counts()["unreadable"] == 2  # parameters and FLOPs are one job's
+    assert counts(report)["unreadable"] == 2  # parameters and FLOPs are one job's
     assert records(csv_format.render(report))["ppm", "params"]["verdict"] == "unreadable"
     for made in (markdown.render(report), terminal.render(report)):
         assert "another version or is not whole; python -m harness run measures it again" in made
