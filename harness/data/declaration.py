@@ -20,7 +20,7 @@ import re
 import string
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -98,6 +98,16 @@ class Declaration(Spec):
         ):
             raise ValueError(_FORM)
         return pattern
+
+    @field_validator("ignore", mode="before")
+    @classmethod
+    def _values_or_colours(cls, items: Any) -> Any:
+        """One error for an item that is neither, where a union of types would give one for each of them."""
+        for item in items if isinstance(items, list | tuple) else ():
+            numbers, largest = (item, 255) if isinstance(item, list | tuple) and len(item) == 3 else ((item,), 65535)
+            if not all(type(number) is int and 0 <= number <= largest for number in numbers):
+                raise ValueError(f"{item!r} is neither a value, 0 … 65535, nor a colour, [red, green, blue] of 0 … 255")
+        return items
 
     @field_validator("reader")
     @classmethod

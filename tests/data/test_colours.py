@@ -136,6 +136,10 @@ def test_scenes_are_written_in_colours(tmp_path: Path):
 BAD = [
     ("ignore: [[0, 0, 0]]", "ignore: [255]", r"ignore\[0\]: with 'encoding: colours' it lists colours"),
     ("encoding: colours\n", "", r"ignore\[0\]: with 'encoding: values' it lists numbers"),
+    ("[[0, 0, 0]]", "[70000]", r"yaml:9: ignore: 70000 is neither a value, 0 … 65535, nor a colour.*\n1 error"),
+    ("[[0, 0, 0]]", "[[0, 0]]", r"yaml:9: ignore: \[0, 0\] is neither a value.*\n1 error"),
+    ("[[0, 0, 0]]", "[[0, 0, 300]]", r"yaml:9: ignore: \[0, 0, 300\] is neither a value.*\n1 error"),
+    ("[[0, 0, 0]]", "[void]", r"yaml:9: ignore: 'void' is neither a value.*\n1 error"),
     ("encoding: colours\n", "", r"classes\[1\]\.colours: has no meaning with 'encoding: values'"),
     ("colour: [128, 64, 128]", "values: [1]", r"classes\[0\]\.values: has no meaning with 'encoding: colours'"),
     (", colour: [128, 64, 128]", "", r"classes\[0\]: class 'road' needs its colour: colour: \[red, green, blue\]"),

@@ -12,6 +12,7 @@ from harness.cli.cluster import detach
 from harness.errors import Exit, MissingError, UserError
 from harness.scheduler.slurm import remote
 from harness.scheduler.slurm.controller import Controller, SubmissionRefused, may_help_to_wait
+from harness.scheduler.worker import Request
 from tests.support.fake_slurm import FakeSlurm, SlurmFrontEnd, job
 
 
@@ -24,6 +25,17 @@ def test_a_good_job_is_told_as_started_and_done(front: SlurmFrontEnd, slurm: Fak
     assert front.after(1) == [("a", "done", "")]
     assert not front.slurm.active()
     assert slurm.questions == 0  # files said it all
+
+
+def test_a_job_s_request_says_where_the_node_keeps_copies(tmp_path: Path, slurm: FakeSlurm):
+    front = SlurmFrontEnd(tmp_path, slurm, stage={"folder": "$SLURM_TMPDIR/data"})
+    a = job("a")
+    front.start(a)
+    assert Request.read(front.store.folder(a)).stage == {"folder": "$SLURM_TMPDIR/data", "archives": ""}
+    slurm.begin(a)
+    slurm.err(front.store, a, "no room on the node")
+    assert front.after(1)[-1] == ("a", "failed", "no room on the node")
+    assert len(slurm.submitted) == 1  # another job would find as little room
 
 
 def test_a_jobs_own_error_is_final(front: SlurmFrontEnd, slurm: FakeSlurm):

@@ -68,10 +68,15 @@ def test_cancel_takes_back_its_own_and_nothing_else(bench: SlurmBench, cluster: 
 
 
 def test_the_doctor_sends_a_job(bench: SlurmBench):
-    table = bench("doctor", "--on", bench.file("gpus: 2\ndevice: cpu\n"))
+    """And asks for GPUs by their kind, which the partition has; one that it has not is said before anything is submitted."""
+    stage = f"stage: {{folder: '{bench.folder}/$SLURMD_NODENAME/data'}}\n"
+    table = bench("doctor", "--on", bench.file(f"gres: gpu:fake:2\ndevice: cpu\n{stage}"))
+    assert re.search(r"stage: .*/n\d/data has .* free for copies of datasets", table)
     assert "sees the results folder" in table
     assert "the same versions as here" in table
     assert "Slurm gives 1 GPU" in table
+    other = bench("doctor", "--on", bench.file("gres: gpu:h100:1\ndevice: cpu\n"), code=Exit.INPUT)
+    assert "gres: gpu:h100:1, but the GPUs of partition 'main' are fake (2 on a node)" in other
     assert re.search("(sacct tells|no accounting: squeue and the results folder tell) what becomes of jobs", table)
 
 
