@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 @register("cancel", "tables/idrnet_table2.yaml --profile smoke")
 @options.plan_request
 def command(request: PlanRequest) -> Exit:
-    from harness.plan.request import plan_of
+    from harness.cli.inspection import plan_to_read
     from harness.scheduler.slurm.remote import cancel
 
-    print_lines(cancel(*plan_of(request)))
+    plan, store = plan_to_read(request)
+    there = store.root.is_dir()  # what was submitted is recorded there
+    print_lines(cancel(plan, store) if there else ["nothing of this plan is with Slurm"])
     return Exit.OK

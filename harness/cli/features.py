@@ -30,12 +30,12 @@ MAX_PIXELS = 10_000
 @click.option("--class", "class_names", multiple=True, metavar="NAME", help="pixels of these classes only; repeats")
 def command(request: PlanRequest, images: int, pixels: int, class_names: tuple[str, ...]) -> Exit:
     """Extracts, writes features.npz beside each evaluation and the figures beside the reports."""
-    from harness.plan.request import plan_of
+    from harness.cli.inspection import plan_to_read
     from harness.plan.trained_rows import rows_tested
     from harness.store import features as arrays
     from reports.figures.umap import embed
 
-    plan, store = plan_of(request)
+    plan, store = plan_to_read(request)
     if len(plan.tables) != 1:
         raise UserError("features are extracted of one table at a time")
     column, jobs = rows_tested(plan, store)

@@ -38,8 +38,9 @@ def lines(plan: Plan, jobs: Sequence[Job], store: Store, gib: float) -> list[str
             found.append((label, *fewest_gpus(job, gib, cache)))
         except UserError as error:
             unknown.append(f"  {label}: {error}")
-    with contextlib.suppress(OutputError):  # only a cache
-        write_json(cache_file, cache, durable=False)
+    with contextlib.suppress(OutputError):  # only a cache, for which no results folder is created
+        if store.root.is_dir():
+            write_json(cache_file, cache, durable=False)
     if not found:
         return ["memory: no training could be counted", *unknown]
     single = sum(count == 1 for _, count, _ in found)

@@ -68,7 +68,9 @@ def results_folder(results: str | os.PathLike[str] | None) -> Path:
 
 def plan(request: PlanRequest) -> Plan:
     """The plan of the request; raises what `plan_of` does."""
-    return plan_of(request)[0]
+    from harness.cli.inspection import plan_to_read
+
+    return plan_to_read(request, default=False)[0]
 
 
 def run(
@@ -120,10 +122,11 @@ def cells(request: PlanRequest) -> pd.DataFrame:
     """The cells of the request as `report --format csv` writes them: numbers are floats, NaN where there is none."""
     import pandas as pd
 
+    from harness.cli.inspection import plan_to_read
     from harness.cli.output import reports_of
     from reports.formats import csv
 
-    texts = [csv.render(report, header=i == 0) for i, report in enumerate(reports_of(*plan_of(request)))]
+    texts = [csv.render(report, header=i == 0) for i, report in enumerate(reports_of(*plan_to_read(request)))]
     frame = pd.read_csv(io.StringIO("".join(texts)), dtype=str, keep_default_na=False)
     for name in (*csv.NUMBERS, "published"):  # a published value may be a bound, which is no number
         frame[name] = pd.to_numeric(frame[name], errors="coerce").astype("int64" if name == "n" else "float64")

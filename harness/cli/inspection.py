@@ -21,19 +21,26 @@ if TYPE_CHECKING:
 # ----------------------------------------------------------------------------------------------------- results folder
 
 
-def warn_of_absence(results: Path) -> bool:
-    """Whether there is no results folder, which is then said on standard error: its name may be mistyped."""
+DEFAULT = Path("results")
+
+
+def warn_of_absence(results: Path, *, default: bool = True) -> bool:
+    """Whether there is no results folder, which is then said on standard error: its name may be mistyped. `default`: also of
+    the folder that nobody has named."""
     if results.exists():
         return False
+    if results == DEFAULT and not default:
+        return True
     print(printable(f"warning: no results folder at {results}: nothing is measured there"), file=sys.stderr)
     return True
 
 
-def plan_to_read(request: PlanRequest) -> tuple[Plan, Store]:
-    """The plan and store of a command that only reads: without a results folder it says so, and creates none."""
+def plan_to_read(request: PlanRequest, *, default: bool = True) -> tuple[Plan, Store]:
+    """The plan and store of a command that only reads: without a results folder it says so (see `warn_of_absence`), and creates
+    none."""
     from harness.plan.request import plan_of
 
-    if not warn_of_absence(request.results):
+    if not warn_of_absence(request.results, default=default):
         return plan_of(request)
     with tempfile.TemporaryDirectory(prefix="harness-") as scratch:
         return plan_of(request, cache=Path(scratch))

@@ -23,17 +23,19 @@ if TYPE_CHECKING:
     "--out", type=options.PathType(), metavar="FILE", help="where to (results/reports/TABLE.PROFILE.panels.png)"
 )
 def command(request: PlanRequest, images: int, image_ids: tuple[str, ...], out: Path | None) -> Exit:
-    from harness.plan.request import plan_of
+    from harness.cli.inspection import plan_to_read
     from harness.plan.trained_rows import first_repetitions
-    from harness.tasks.segmentation.predictions import scenes
-    from reports.figures import predictions, style
 
-    plan, store = plan_of(request)
+    plan, store = plan_to_read(request)
     if len(plan.tables) != 1:
         raise UserError("panels are made of one table at a time")
     (table,) = plan.tables
+    jobs = first_repetitions(plan, store)
+    from harness.tasks.segmentation.predictions import scenes  # loads torch: only for what is trained
+    from reports.figures import predictions, style
+
     pictures, root = scenes(
-        first_repetitions(plan, store),
+        jobs,
         count=images,
         ids=image_ids,
         data_dir=request.data,

@@ -33,14 +33,14 @@ def command(
     request: PlanRequest, jobs: int | None, budget: float | None, decide: bool, gpu_memory: float | None
 ) -> Exit:
     from harness.cli import cluster, footprints, progress
+    from harness.cli.inspection import plan_to_read
     from harness.plan.cost import unasked_cpu
     from harness.plan.durations import estimate
-    from harness.plan.request import plan_of
     from harness.plan.shares import warnings
     from harness.scheduler.run import queue
 
     slots = request.slots(jobs)
-    plan, store = plan_of(request)
+    plan, store = plan_to_read(request, default=False)  # before the first run there is none
     todo = queue(plan, store)
     print_wrapped(progress.plan_lines(plan, todo, estimate(todo.run, store), slots))
     print_wrapped(warnings(todo.run, request.processes))

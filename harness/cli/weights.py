@@ -78,11 +78,12 @@ def import_weights(
 
 def _cell_model(name: str, data: Path | None, results: Path, device: str) -> tuple[Model, Path | None]:
     """The model of a cell, as its training would build it, and the file of weights that the cell names, or None."""
+    from harness.cli.inspection import plan_to_read
     from harness.jobs.kinds import Model
-    from harness.plan.request import plan_of
 
     table, row, column = options.cell_of(name)
-    plan, _ = plan_of(options.cell_request(table, row, column, data=data, results=results, device=device))
+    request = options.cell_request(table, row, column, data=data, results=results, device=device)
+    plan, _ = plan_to_read(request, default=False)
     configs = [job.config for cell in plan.cells for job in cell.jobs if job.config["model"]["backbone"] is not None]
     if not configs:
         raise UserError(f"{name} is nothing that is trained: {plan.cells[0].reason or 'it counts a module'}")

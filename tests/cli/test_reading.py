@@ -24,6 +24,9 @@ PART = ["idrnet_table5", "--rows", "ocr", "--profile", "smoke"]
         (["logs", CELL], 5),
         (["report", *PART, "--format", "csv"], 5),
         (["export"], 5),
+        (["plan", *PART], 0),
+        (["cancel", *PART], 0),
+        (["panels", "camvid", "--columns", "miou", "--profile", "smoke"], 3),
     ],
 )
 def test_a_results_folder_that_is_not_there_is_said_and_not_created(
@@ -33,6 +36,16 @@ def test_a_results_folder_that_is_not_there_is_said_and_not_created(
     assert main([*words, "--results", str(place)]) == code
     assert f"warning: no results folder at {place}: nothing is measured there" in capsys.readouterr().err
     assert not place.exists()
+
+
+def test_a_plan_before_the_first_run_creates_nothing_and_warns_of_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", *PART]) == 0
+    assert harness.plan("idrnet_table5", rows="ocr", profile="smoke").cells
+    assert capsys.readouterr().err == ""
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_of_an_empty_log_is_said_what_is_known_of_its_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
