@@ -5,7 +5,9 @@ CPU seconds, the least of several, both sides taken in turn.
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
 
 import pytest
@@ -34,6 +36,25 @@ import harness.scheduler.preload
 from harness.jobs.kinds import Model
 from methods.build import build_model
 build_model(Model.model_validate_json({!r}))
+"""
+_SERVER = """\
+import importlib, json, os, sys
+import harness.scheduler.preload
+from harness.jobs.kinds import Model
+from harness.scheduler.fork_server import LIBRARIES
+from methods.build import build_model
+importlib.import_module(*LIBRARIES["mmseg"])
+seconds = [[] for _ in sys.argv[1:]]
+for _ in range(3):
+    for taken, model in zip(seconds, sys.argv[1:]):
+        process = os.fork()
+        if process == 0:
+            build_model(Model.model_validate_json(model))
+            os._exit(0)
+        _, status, usage = os.wait4(process, 0)
+        assert status == 0
+        taken.append(usage.ru_utime + usage.ru_stime)
+print(json.dumps([min(taken) for taken in seconds]))
 """
 
 
@@ -122,9 +143,20 @@ def process_seconds(model: Model) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def test_a_job_with_mmsegmentation_starts_in_at_most_twice_the_time_of_one_without(benchmark):
+def test_under_a_warm_server_a_job_with_mmsegmentation_starts_in_at_most_twice_the_time_of_one_without(benchmark):
+    models = [model.model_dump_json() for model in (ADAPTER, OURS)]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", _SERVER, *models], env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    ours, peer = json.loads(done.stdout.splitlines()[-1])
+    report(benchmark, "start of a job under a warm server", ours, peer, "at most 2")
+    record(benchmark, lambda: None)
+    assert ours / peer <= 2
+
+
+def test_a_process_with_mmsegmentation_starts_in_at_most_twice_the_time_of_one_without(benchmark):
     rounds = [(process_seconds(ADAPTER), process_seconds(OURS)) for _ in range(2)]
     ours, peer = (min(side) for side in zip(*rounds))
-    report(benchmark, "start of a job", ours, peer, "at most 2")
+    report(benchmark, "start of a process, as under Slurm", ours, peer, "at most 2")
     record(benchmark, lambda: None)
     assert ours / peer <= 2

@@ -5,6 +5,8 @@ the front end through a pipe. When that closes, however the front end ended, job
 grace; when the server itself is killed, the kernel kills the jobs. What a job leaves of its process group (data workers)
 ends with it.
 
+Libraries that only some jobs need are loaded before the first of these (LIBRARIES), and then by none of them.
+
 Requests and replies are lines of JSON: `{"start": 3, …}`, `{"signal": 3, "number": 15}`; `{"ready": true}`,
 `{"started": 3, "pid": 4711}`, `{"ended": 3, "code": 0}`.
 """
@@ -25,6 +27,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +44,8 @@ sys.path[:] = [sys.argv[1], *filter(None, sys.path)]
 from harness.scheduler.fork_server import serve
 serve()
 """
+LIBRARIES = {"mmseg": ("mmseg.models",)}
+"""{package in a job's key: what the server imports before such a job}: it takes seconds, and a job starts in milliseconds."""
 _PR_SET_PDEATHSIG = 1  # Linux: the signal that a process gets when its parent dies
 
 
@@ -82,14 +87,17 @@ class ForkServer:
         self.wait((), 0.0)
         return self._is_ready
 
-    def start(self, function: str, arguments: Sequence[Any], environ: Mapping[str, str]) -> int:
+    def start(
+        self, function: str, arguments: Sequence[Any], environ: Mapping[str, str], modules: Sequence[str] = ()
+    ) -> int:
         """Calls `module:function` with these arguments (JSON) in a process of its own with this environment and the front end's
-        working directory; the exit code is what it returns. Gives the number of the process.
+        working directory; the exit code is what it returns. `modules` are imported first, by the server, unless they are
+        there. Gives the number of the process.
         """
         number = next(self._numbers)
         self._pids[number] = None
         request = {"function": function, "arguments": [*arguments], "environ": dict(environ), "folder": os.getcwd()}
-        self._send({"start": number, **request})
+        self._send({"start": number, "modules": [*modules], **request})
         return number
 
     def signal(self, number: int, signal_number: int) -> None:
@@ -179,6 +187,7 @@ class _Server:
         self._requests, self._replies = requests, replies
         self._jobs: dict[int, int] = {}  # {process: number}
         self._rest = b""
+        self._asked_modules: set[str] = set()
         self._deadline: float | None = None  # set when the front end is gone
         self._wake, written = os.pipe()
         for end in (self._wake, written):
@@ -225,6 +234,10 @@ class _Server:
                 os.kill(process, signal.SIGTERM)
 
     def _start(self, request: Mapping[str, Any]) -> None:
+        for module in request["modules"]:
+            if module not in self._asked_modules:
+                self._asked_modules.add(module)
+                _import(module)
         server = os.getpid()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
@@ -254,6 +267,21 @@ class _Server:
     def _reply(self, reply: Mapping[str, Any]) -> None:
         with contextlib.suppress(OSError):  # the front end is gone
             os.write(self._replies, json.dumps(reply).encode() + b"\n")
+
+
+def _import(module: str) -> None:
+    """Imports a library before jobs are forked that need it; what is wrong with it is for them to say.
+
+    Some ask on import whether there is a GPU. PyTorch then asks NVML: asked itself, CUDA would work in no forked process.
+    """
+    question = "PYTORCH_NVML_BASED_CUDA_CHECK"
+    before = os.environ.get(question)
+    os.environ[question] = "1"
+    with contextlib.suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module(module)
+    del os.environ[question]
+    os.environ.update({question: before} if before is not None else {})
 
 
 def _kill_group(process: int) -> None:

@@ -20,7 +20,7 @@ from harness.jobs.context import RANK_VARIABLES
 from harness.jobs.job import Job
 from harness.jobs.kinds import KINDS
 from harness.scheduler import code_snapshot, fork_server
-from harness.scheduler.fork_server import GRACE, RUN_JOB, RUN_RANK, ForkServer, deferred_interrupts
+from harness.scheduler.fork_server import GRACE, LIBRARIES, RUN_JOB, RUN_RANK, ForkServer, deferred_interrupts
 from harness.scheduler.gpu_check import ensure_usable
 from harness.scheduler.relations import Relations
 from harness.scheduler.transport import SKIPPED, Event, State
@@ -195,10 +195,17 @@ class Local:
         Request(job, *place, *self._relations.of(job)).write(folder)
         environs = self._environs(slots[0], ranks)
         server, earlier = self._server(), self._earlier[job.key]
-        first = server.start(RUN_JOB, [str(folder), asdict(earlier) if earlier is not None else None], environs[0])
-        others = [server.start(RUN_RANK, [str(folder)], environ) for environ in environs[1:]]
+        modules = self._libraries(job)
+        run = [str(folder), asdict(earlier) if earlier is not None else None]
+        first = server.start(RUN_JOB, run, environs[0], modules)
+        others = [server.start(RUN_RANK, [str(folder)], environ, modules) for environ in environs[1:]]
         self._running_jobs.append(_RunningJob(job, server, first, [first, *others], slots))
         self._events.append(Event(job, "started"))
+
+    def _libraries(self, job: Job) -> list[str]:
+        """What the server is to load before this job. Not with GPUs: no library is trusted to leave CUDA alone on import."""
+        packages = job.parts.get("packages") or {} if self._device.kind == "cpu" else {}
+        return [module for package in packages for module in LIBRARIES.get(package, ())]
 
     def _environs(self, slot: int, ranks: int) -> list[dict[str, str]]:
         """The environment of each process of a job in this slot: its GPU, and torchrun's variables where it has company."""

@@ -258,7 +258,7 @@ def test_a_job_is_no_rank_of_what_started_the_front_end(store: Store, monkeypatc
     for name, value in {"RANK": "0", "WORLD_SIZE": "8", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
     environs = []
-    monkeypatch.setattr(ForkServer, "start", lambda self, function, arguments, environ: environs.append(environ) or 0)
+    monkeypatch.setattr(ForkServer, "start", lambda self, _, arguments, environ, modules: environs.append(environ) or 0)
     only = job("good")
     transport = local(store)
     transport.start([only], {only.key: only})
