@@ -98,7 +98,7 @@ def draw(scenes: Sequence[Scene], labels: Mapping[str, str], classes: Sequence[s
             against = "where it is wrong" if row == rows[0] else f"against {labels[rows[0]]}"
             _picture(mark, mark_pixels(scene.image, marks), style.label(against, room))
     _name_classes(figure, [m for scene in scenes for m in (scene.truth, *scene.predictions.values())], classes, palette)
-    _name_marks(figure, labels[rows[0]], several=len(rows) > 1)
+    _name_marks(figure, several=len(rows) > 1)
     return figure
 
 
@@ -144,14 +144,14 @@ def _name_classes(
     )
 
 
-def _name_marks(figure: Any, first: str, *, several: bool) -> None:
-    """A legend of what `differences` marks."""
+def _name_marks(figure: Any, *, several: bool) -> None:
+    """A legend of what `differences` marks. The first row's name stands above each of its pictures."""
     from matplotlib.patches import Patch
 
     marks = [Patch(color=WRONG, label="wrong in both" if several else "wrong")]
     if several:
-        name = style.label(first, 24)
-        marks += [Patch(color=MENDED, label=f"right, {name} wrong"), Patch(color=SPOILT, label=f"wrong, {name} right")]
+        marks += [Patch(color=MENDED, label="right, the first row wrong")]
+        marks += [Patch(color=SPOILT, label="wrong, the first row right")]
     figure.legend(handles=marks, loc="outside upper left", ncols=3, fontsize=7.5, handlelength=1)
 
 
