@@ -19,6 +19,7 @@ from tests.support.weights_bench import cell, fcn18, fill, planned
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     write(fcn18().state_dict(), fill(tmp_path) / "weights" / "miou.pth")
+    (tmp_path / "results").mkdir()  # without which the command warns that nothing is measured there
     return tmp_path
 
 

@@ -117,7 +117,7 @@ class Server:
     def __init__(self) -> None:
         self.started: list[tuple[str, dict[str, str]]] = []
 
-    def start(self, function, arguments, environ) -> int:
+    def start(self, function, arguments, environ, modules) -> int:
         self.started.append((function.rpartition(":")[2], dict(environ)))
         return len(self.started)
 

@@ -54,6 +54,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(paper.papers, "__defaults__", (tmp_path / "tables/papers",))
     monkeypatch.setattr(paper.spellings, "__defaults__", (tmp_path / "tables/papers",))
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()  # without which some commands warn that nothing is measured there
     return tmp_path
 
 
