@@ -153,6 +153,7 @@ def test_a_light_room_loads_nothing_heavy(name: str):
     assert done.returncode == 0, f"{name} imports {done.stderr}"
 
 
+@pytest.mark.slow
 def test_reports_load_without_torch():
     names = [path.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for path in sources("reports")]
     code = f"import sys, {', '.join(names)}; sys.exit('torch' in sys.modules)"
@@ -186,6 +187,7 @@ def words(tree: ast.Module) -> Iterator[tuple[str, int]]:
             yield from ((word, node.lineno) for word in re.findall(r"\w+", node.value))
 
 
+@pytest.mark.slow
 def test_the_machine_names_no_method():
     from methods import registry
 

@@ -271,6 +271,7 @@ ALLOWED = {
 }
 
 
+@pytest.mark.slow
 def test_nothing_else_writes_aside_and_renames() -> None:
     found = {
         (path.relative_to(ROOT).as_posix(), what)

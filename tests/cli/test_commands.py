@@ -48,6 +48,7 @@ def test_a_run_plans_measures_and_reports(smoked: tuple[Checkout, str]):
     assert (rows["runnable"], rows["measured"], rows["failing"], rows["unfinished"]) == (2, 2, 0, 0)
 
 
+@pytest.mark.slow
 def test_a_second_run_measures_nothing_again(smoked: tuple[Checkout, str]):
     checkout, _ = smoked
     before = {p: p.stat().st_mtime_ns for p in (*checkout.json("train"), *checkout.json("evaluate"))}

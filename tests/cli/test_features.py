@@ -83,6 +83,7 @@ def test_without_umap_everything_else_is_there(
     assert [p.name for p in (folder / "results" / "reports" / "table.own").iterdir()] == ["tokens.miou.svg"]
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_said_with_what_to_type(folder: Path, flat: None, capsys: pytest.CaptureFixture[str]):
     table = folder / "table.yaml"
     assert run(folder, "--columns", "macc", rows=("cell",)) == 3

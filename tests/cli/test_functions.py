@@ -22,6 +22,7 @@ from harness.store import weights
 from harness.store.store import Store
 
 
+@pytest.mark.slow
 def test_a_plan_is_that_of_the_command(tmp_path: Path):
     chosen = harness.plan(
         "idrnet_table2", rows="fcn*", columns=["lip"], profile="smoke", repetitions=2, results=tmp_path
@@ -32,6 +33,7 @@ def test_a_plan_is_that_of_the_command(tmp_path: Path):
     assert again.jobs.keys() == chosen.jobs.keys()
 
 
+@pytest.mark.slow
 def test_settings_are_those_of_the_option(tmp_path: Path):
     place = {"rows": "fcn", "columns": "lip", "profile": "smoke", "results": tmp_path}
     chosen = harness.plan("idrnet_table2", settings={"recipe.iterations": 3, "recipe.test.flip": True}, **place)

@@ -16,6 +16,7 @@ CELL = "idrnet_table5/ocr/flops"
 PART = ["idrnet_table5", "--rows", "ocr", "--profile", "smoke"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code"),
     [

@@ -23,6 +23,7 @@ LITTLE = 64 << 20  # bytes
 COCO = catalogue.find("coco_detection")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", POLYGONS)
 def test_hostile_polygons_are_refused(name: str, tmp_path: Path) -> None:
     content, words = POLYGONS[name]

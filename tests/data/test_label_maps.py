@@ -91,6 +91,7 @@ def test_grey_images_become_three_channels(tmp_path: Path) -> None:
     assert read_image(str(tmp_path / "grey.png")).tolist() == np.full((3, 4, 3), 9).tolist()
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 9), st.sampled_from([np.uint8, np.uint16]), st.randoms())
 def test_matrix_round_trip(height: int, width: int, dtype: type, random: object) -> None:

@@ -302,6 +302,7 @@ def test_what_moves_no_number_changes_no_key(copied: Path, file: str):
     assert changed_rows(copied, file, table="idrnet_table5", column="flops") == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("counter", ["mmcv_hooks", "fvcore_trace", "tf_profiler", "explicit_attention"])
 def test_a_counter_that_is_imported_by_name_counts(copied: Path, counter: str):
     rows = changed_rows(copied, f"harness/tasks/complexity/{counter}.py", table="idrnet_table5", column="flops")

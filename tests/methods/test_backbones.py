@@ -103,6 +103,7 @@ def test_hrnet_joins_its_resolutions():
     assert found == [(720, 17, 25)]
 
 
+@pytest.mark.slow
 def test_hrnet_mixes_its_resolutions_bilinearly():
     """A module of two branches against its definition: the coarse branch comes up smoothly, not by repeating cells."""
     torch.manual_seed(0)

@@ -221,6 +221,7 @@ def test_a_single_class_in_the_dataset(name, label):
     assert model.eval()(images).shape == (2, 1, 64, 64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_with_large_features(name, dtype):

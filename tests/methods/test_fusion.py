@@ -29,6 +29,7 @@ def _backend(monkeypatch: pytest.MonkeyPatch):
     torch._dynamo.reset()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "backbone", "names"),
     [

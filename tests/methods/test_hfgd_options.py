@@ -43,6 +43,7 @@ def test_every_encoding_under_every_decoder(decoder, encoding):
     assert logits.shape == (2, K, *((3, 4) if decoder == "none" else (17, 25)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", [IGNORE, 3])
 @pytest.mark.parametrize("encoding", CHOICES["encoding"])
 @pytest.mark.parametrize("mean", ["valid", "all"])

@@ -30,6 +30,7 @@ def test_strides_in_last_blocks_and_multi_grid(output_stride, strides, dilations
     assert [[dilation for _, dilation in stage] for stage in plan] == dilations
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
 @pytest.mark.parametrize("size", [(513, 65), (64, 96)])
 def test_maps(output_stride, size):
@@ -61,6 +62,7 @@ def test_stem_and_first_blocks_compute_what_timms_do():
         torch.testing.assert_close(ours(images)[0], theirs.layer1[:2](x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_weights_from_a_file_of_that_layout(tmp_path, monkeypatch):
     state = timm.create_model("resnet50s").state_dict()
     write(state, tmp_path / f"{NAME}.safetensors")

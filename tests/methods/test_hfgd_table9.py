@@ -29,6 +29,7 @@ def gflops(options, *, output_stride=32, num_classes=59, backbone="hfgd_resnet50
     return operations / 1024**3, sum(p.numel() for p in model.parameters()) / 1e6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "output_stride", "printed", "parameters"),
     [
@@ -61,6 +62,7 @@ def test_near_misses_of_the_fit(switch, expected):
     assert f"{counted:.2f}" == expected
 
 
+@pytest.mark.slow
 def test_guidance_costs_nothing_at_test_time():
     """Only axial attention does: with shared tokens the same layers run as without."""
     plain, guided = gflops(SFPN)[0], gflops({**SFPN, "hfgm": "guidance", "token_bias": True})[0]

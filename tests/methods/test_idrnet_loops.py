@@ -67,6 +67,7 @@ def test_eval_logits(heads, features):
     close(ours(features), idrnet_loops.logits(plain, features))
 
 
+@pytest.mark.slow
 def test_training_step(heads, features, targets):
     """Losses, gradients of weights and inputs, and every state after two steps."""
     ours, plain = heads

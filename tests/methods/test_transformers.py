@@ -44,6 +44,7 @@ def total(losses: dict[str, torch.Tensor]) -> torch.Tensor:
 # -------------------------------------------------------------------------------------------------------- the contract
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SMALL)
 def test_logits_are_a_map_of_classes(kind: str):
     model = build(kind).eval()
@@ -66,6 +67,7 @@ def test_gradients_reach_every_trainable_parameter_and_groups_hold_each_once(kin
     assert min(map(len, model.parameter_groups().values())) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SMALL)
 def test_labels_of_one_kind_only_and_a_batch_of_one(kind: str):
     images, targets = batch(count=1)
@@ -109,6 +111,7 @@ def test_a_step_is_a_function_of_its_seed_and_a_prediction_changes_nothing(kind:
     assert all(torch.equal(before[name], value) for name, value in first.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SMALL)
 def test_bfloat16_autocast(kind: str):
     images, targets = batch()
@@ -119,6 +122,7 @@ def test_bfloat16_autocast(kind: str):
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SMALL)
 def test_the_recipe_chooses_the_loss_of_pixels_and_no_other(kind: str):
     def losses(factor: float) -> dict[str, torch.Tensor]:
@@ -346,6 +350,7 @@ def test_its_version_is_in_the_key():
     assert {"methods.adapters.transformers", "methods.adapters.transformers_configs"} <= train.parts["code"].keys()
 
 
+@pytest.mark.slow
 def test_listing_and_planning_import_nothing_of_it(tmp_path: Path):
     (tmp_path / "one.yaml").write_text(TABLE)
     commands = [["list", "methods"], ["plan", str(tmp_path / "one.yaml"), "--results", str(tmp_path / "results")]]

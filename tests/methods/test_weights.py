@@ -126,6 +126,7 @@ def import_by_command(folder: Path, *arguments: str) -> int:
     )
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_wrote_and_what_is_next(folder: Path, capsys: pytest.CaptureFixture[str]):
     torch.save(foreign(fcn18()), folder / "theirs.pth")
     method = ["--method", "{name: fcn, channels: 8}", "--backbone", "resnet18", "--output-stride", "16"]

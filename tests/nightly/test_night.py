@@ -224,6 +224,7 @@ def test_the_same_night_again_says_the_same_and_adds_nothing(tmp_path: Path):
     assert History(tmp_path).nights() == before
 
 
+@pytest.mark.slow
 def test_jobs_run_where_their_profile_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Profile smoke is for a CPU, also on a machine with GPUs."""
     monkeypatch.delenv("HARNESS_DEVICE")
@@ -315,6 +316,7 @@ def test_keys_that_are_gone_are_said_to_be(tmp_path: Path):
     assert "deleted" in change.differences[0]
 
 
+@pytest.mark.slow
 def test_kept_checkpoints_are_tested_again_and_compared(tmp_path: Path):
     tables = (str(ROOT / "tables/idrnet_table2.yaml"),)
     nights = Nights(tmp_path, slice=Slice(), checkpoints=Checkpoints(tables=tables, profile="smoke"))

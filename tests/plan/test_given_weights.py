@@ -76,6 +76,7 @@ def context(folder: Path) -> Context:
     return Context(folder / "job", folder / "cache", None, "cpu", 1)
 
 
+@pytest.mark.slow
 def test_given_weights_are_what_is_tested(folder: Path):
     """A model whose classifier always says class 4: every other class has no pixel."""
     model = fcn18()
@@ -91,6 +92,7 @@ def test_given_weights_are_what_is_tested(folder: Path):
     assert sum(recalls) == 100
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_fit_are_listed_by_the_job(folder: Path):
     state = fcn18().state_dict()
     state.pop("classifier.1.bias")
@@ -176,6 +178,7 @@ def test_given_weights_are_judged_without_seeds(value: float, word: str):
     assert verdict.judge_given_weights(value, "43.61").word == word
 
 
+@pytest.mark.slow
 def test_a_report_says_that_a_cell_was_tested_from_given_weights(folder: Path):
     from harness.jobs.job import Measurement
     from harness.store.store import Store

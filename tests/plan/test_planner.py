@@ -126,6 +126,7 @@ def test_needed_jobs_come_first(name: str):
         seen.add(key)
 
 
+@pytest.mark.slow
 def test_a_job_is_json():
     import json
 

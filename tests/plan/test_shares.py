@@ -53,6 +53,7 @@ def test_few_images_per_process_are_warned_of():
     assert warnings([job(16, accumulate=4)], 2), "what a process sees at once, not in a step"
 
 
+@pytest.mark.slow
 def test_plan_warns_and_says_what_cannot_be_shared(tmp_path: Path, capsys):
     arguments = [
         "plan",

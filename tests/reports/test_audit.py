@@ -388,6 +388,7 @@ def test_quantities_keep_versions_of_a_dataset_apart() -> None:
     assert systems.Quantity("miou", "pascal_context_60", "val", "one scale").base == "pascal_context"
 
 
+@pytest.mark.slow
 def test_the_command_says_findings_by_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     from harness.cli.main import main
 

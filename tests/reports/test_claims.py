@@ -242,6 +242,7 @@ def outcome(gaps: list[float], seeds: int, draw: random.Random) -> str:
     return claims.judge_claims(TableReport(made, PAPER, (), cells, tuple(names), ("score",), {}))[0].outcome
 
 
+@pytest.mark.slow
 def test_a_true_claim_over_many_columns_is_not_refused_more_often(make: Make) -> None:
     """Of comparisons that are all ties, one looks refuted at 5 % nearly always when there are many; the claim stays."""
     draw, columns = random.Random(1), tuple(f"c{i}" for i in range(20))

@@ -42,6 +42,7 @@ def test_a_site_of_chosen_tables_goes_where_it_is_told(tmp_path: Path, capsys: p
     assert "hfgd, Table 5" not in audit  # findings about these tables only
 
 
+@pytest.mark.slow
 def test_a_site_cannot_go_where_a_file_lies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("mine", encoding="utf-8")
     out = str(tmp_path / "file" / "site")

@@ -90,6 +90,7 @@ def test_separability_by_its_definition(labels: list[int], seed: int):
         assert found == pytest.approx(brute(features, np.array(labels)), rel=1e-3, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_separability_of_more_pixels_than_a_block():
     pytest.importorskip("sklearn")
     rng = np.random.default_rng(1)
@@ -173,6 +174,7 @@ def test_tokens_of_any_number_of_classes(classes: int, rows: int):
     assert "means over 2 seeds" in alternative
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 11, 59, 150])
 def test_every_class_has_a_look_and_frequent_ones_are_named(classes: int):
     features = made(classes, 3)

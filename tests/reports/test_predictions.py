@@ -85,6 +85,7 @@ def test_pictures_fill_the_figure_and_long_names_leave_the_score_readable():
     assert titles.count("x") == 2
 
 
+@pytest.mark.slow
 def test_images_of_different_sizes_and_large_ones_are_drawn(tmp_path: Path):
     sizes = [(20, 30), (1500, 700)]
     made = [Scene("x", np.zeros((*s, 3), np.uint8), np.zeros(s, np.uint8), {"a": np.ones(s, np.uint8)}) for s in sizes]

@@ -107,6 +107,7 @@ def test_figures_name_rows_columns_and_what_is_fitted(make: Make) -> None:
     assert "Params, Time, mIoU" in measured.alternative
 
 
+@pytest.mark.slow
 def test_scores_of_trainings_that_tested_themselves_are_drawn_beside_their_losses(make: Make) -> None:
     bench = filled(make)
     (plain,) = [f for f in draw(bench.report()) if f.name == "curves.svg"]
@@ -250,6 +251,7 @@ def test_cost_names_every_row_of_a_long_table_inside_the_figure(make: Make) -> N
     assert box.y1 <= made[0].bbox.height
 
 
+@pytest.mark.slow
 def test_cost_leaves_out_the_flops_of_a_fitted_reconstruction(make: Make) -> None:
     bench = make()
     for row, value in (("ppm", 309.0), ("aspp", 674.0), ("ocr", 242.0), ("other", 300.0)):

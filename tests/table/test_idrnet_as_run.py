@@ -49,6 +49,7 @@ def contradictions(table: Table, rows) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLES)
 def test_no_statement_contradicts_the_options_of_the_rows(name, page):
     table = load(ROOT / "tables" / f"{name}.yaml")
@@ -76,6 +77,7 @@ def test_table_2_says_how_all_of_its_rows_are_run(page):
         assert f"which made these numbers: {summary(options)}. Each is an option" in note, (row, column)
 
 
+@pytest.mark.slow
 def test_rows_on_the_papers_profile_use_what_made_the_numbers(page):
     """Every row of the paper's tables, whatever else it varies."""
     for name in TABLES:

@@ -323,6 +323,7 @@ def test_the_plan_prints_what_sharing_saves_of_each_kind(capsys: pytest.CaptureF
 # ------------------------------------------------------------------------------------------------- released checkpoints
 
 
+@pytest.mark.slow
 def test_released_checkpoints_are_of_the_models_that_the_tables_train(tmp_path: Path):
     """The same model, data, protocol and published value, cell by cell; only nothing is trained."""
     own, *others = load(ROOT / "tables" / "idrnet_released.yaml"), table(1), table(2), table(5), table(7)

@@ -48,6 +48,7 @@ def test_events_are_the_curve(tmp_path, cache, asked):
     assert points(tmp_path) == expected(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpoint_every", [2, 5])
 def test_a_resumed_training_doubles_no_point(tmp_path, cache, asked, checkpoint_every):
     """Thrown back, as by a kill, after its third iteration: to the checkpoint of iteration 2, or to the start."""

@@ -29,6 +29,7 @@ def test_every_convention_of_the_tables_has_a_counter():
     assert set(conventions.COUNTERS) == set(metrics.CONVENTIONS)
 
 
+@pytest.mark.slow
 def test_a_whole_model_s_parameters_include_the_auxiliary_head(tmp_path):
     """UPerNet on ResNet-101 as ECENet's Table 1 prints it: 258 G and 85.5 M (83.1 M at test time)."""
     options = {"auxiliary_channels": 256}
@@ -58,6 +59,7 @@ def test_peak_memory_is_what_is_alive_at_once():
     assert latency.peak_bytes(lambda: x.add_(x), "cpu") == 0
 
 
+@pytest.mark.slow
 def test_peak_memory_of_a_layer_leaves_out_input_and_weights():
     layer, x = nn.Linear(256, 64, bias=False), torch.zeros(128, 256)
     with torch.no_grad():
@@ -106,6 +108,7 @@ def test_count_of_a_whole_model_leaves_the_auxiliary_head_out(tmp_path):
     assert counted["flops"] > 64 * head
 
 
+@pytest.mark.slow
 def test_time_measures_and_reports_progress(tmp_path):
     seen = []
     model = kinds.Model(kind="context", name="ppm", options={"channels": 4}, num_classes=5)
@@ -118,6 +121,7 @@ def test_time_measures_and_reports_progress(tmp_path):
     assert [p.done for p in seen] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_products_are_plain_while_timed_and_as_before_afterwards(tmp_path, monkeypatch):
     timed, seen = latency.timed, []
 
@@ -135,6 +139,7 @@ def test_products_are_plain_while_timed_and_as_before_afterwards(tmp_path, monke
         assert torch.backends.cudnn.allow_tf32
 
 
+@pytest.mark.slow
 def test_time_stops_when_asked(tmp_path):
     model = kinds.Model(kind="context", name="fcn", options={"channels": 4}, num_classes=5)
     config = kinds.LatencyConfig(model=model, input=((1, 8, 12, 12),), device="cpu: any")

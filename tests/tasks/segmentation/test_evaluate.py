@@ -185,6 +185,7 @@ def test_a_diverged_model_is_refused_with_the_image(context: Context, monkeypatc
     assert not (context.folder / "confusion.npy").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("encoding", "folds"), [("sa_car", True), ("identity", False)])
 def test_cars_linear_layer_is_one_with_the_next_at_test_time(
     encoding: str, folds: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -70,6 +70,7 @@ def test_classes_do_not_move_each_others_pixels(root: Root):
     assert np.array_equal(every.places[every.labels == 1], one.places)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

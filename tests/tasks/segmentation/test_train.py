@@ -287,6 +287,7 @@ def test_absent_weights_are_said_before_training(tmp_path, cache):
     assert not (tmp_path / "job").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "difference"),
     [
