@@ -171,9 +171,8 @@ def run_other_rank(folder: Path) -> int:
     try:
         _use_threads(request.threads)
         with _with_data_of_node(request, request.context(folder, stopping)) as context:
-            if (
-                os.environ.get("LOCAL_RANK") == "0"
-            ):  # the first on another node, which has a copy of the data of its own
+            is_first_of_node = os.environ.get("LOCAL_RANK") == "0"  # of another one, whose copy of the data is its own
+            if is_first_of_node:
                 _check_declaration(request, context)
             KINDS[request.job.kind].run(request.job.config, context)
         _end_copy(process)

@@ -73,7 +73,10 @@ def interruption(job: Job, folder: Path) -> Interruption | None:
     done, total = _amount(record.get("done")), _amount(record.get("total"))
     if record.get("text") == READING:
         return Interruption(job.kind, done, total, READING, saved)
-    return Interruption(job.kind, done, total, "", saved, _seconds_left(record, done, total, saved))
+    reached = (
+        done if done is None else max(done, saved or 0)
+    )  # it saves once more when it is asked to stop, and says no more
+    return Interruption(job.kind, reached, total, "", saved, _seconds_left(record, done, total, saved))
 
 
 def saved_iterations(folder: Path) -> int | None:

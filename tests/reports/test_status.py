@@ -203,6 +203,18 @@ def test_work_that_stopped_half_way_is_said_by_status_why_and_plan(make: Make) -
     assert test.endswith("test")
 
 
+def test_what_was_saved_after_the_last_word_counts(make: Make) -> None:
+    bench = make()
+    folder = stop_half_way(bench, "ppm")
+    (folder / f"checkpoint-{8:08d}-{'a' * 64}.pt").touch()
+    status, reason = cell_status(
+        next(c for c in bench.plan.cells if (c.row, c.column) == ("ppm", "score")),
+        ResultReader(bench.plan, bench.store),
+    )
+    assert status == "interrupted"
+    assert "train stopped at 8/10 iterations; resumes from 8; about 4.0 s left" in reason
+
+
 @pytest.mark.parametrize("first", ["stale", "unreadable", "blocked", "training_failed"])
 def test_what_comes_first_does_not_hide_work_that_stopped_half_way(make: Make, first: str) -> None:
     bench = make()
